@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The lock-free table of blockmap.h.  Its one idea: a slot belongs to whoever claimed it, by swapping its
+ * head from free to claimed, until the record is taken out; a search never has to look at anything that
+ * moves.
+ *
+ * Readers that do not own the record (walks) read head, body, head again.  The version, in both words and
+ * changed with each insertion, tells a record from its successor in the same slot: a reader could only be
+ * fooled if the slot were reused an exact multiple of sixteen times, for the same address, between each two
+ * of three adjacent loads.
+ */
+#include "blockmap.h"
+
+#include <stdatomic.h>
+
+#include "platform.h"
+
+enum {
+    BUCKET_SLOTS = 8,
+    /* One slot for each 32 bytes of addresses: what programs allocate is 30 to 100 bytes on the average. */
+    SLOT_SHIFT = 5,
+    BUCKET_SHIFT = SLOT_SHIFT + 3,
+    PAGE_SHIFT = 12,
+    PAGE_BUCKETS = 1 << (PAGE_SHIFT - BUCKET_SHIFT),
+    /* A quarter more slots than records: a search then looks at two buckets on the average when all are
+     * taken, and the chance that this many are all full is nil (0.8 ^ 128). */
+    PROBES_MAX = 128,
+};
+
+#define SLOTS_WANTED ((size_t)LD_MAX_BLOCKS + LD_MAX_BLOCKS / 4)
+#define BUCKETS      ((SLOTS_WANTED + BUCKET_SLOTS - 1) / BUCKET_SLOTS)
+#define SLOTS        (BUCKETS * BUCKET_SLOTS)
+#define STRETCH      256 /* slots: a page of the table */
+#define STRETCHES    ((SLOTS + STRETCH - 1) / STRETCH)
+
+#define VERSION_MASK UINT64_C(0xf)
+#define HELD         UINT64_C(0x10)
+#define MARK_SHIFT   5
+#define MARK_MASK    ((UINT32_C(1) << BLOCKMAP_MARK_BITS) - 1)
+#define ADDRESS_UNIT (UINT64_C(1) << (MARK_SHIFT + BLOCKMAP_MARK_BITS)) /* heads below this are free */
+#define ADDRESS_MASK (~(ADDRESS_UNIT - 1))
+#define CLAIMED      ADDRESS_MASK
+
+#define STACK_SHIFT   4
+#define FLAG_SHIFT    (STACK_SHIFT + BLOCKMAP_STACK_BITS)
+#define SIZE_SHIFT    32
+#define SIZE_IN_PAGES (UINT32_C(1) << 31) /* the size code counts pages, not bytes */
+#define SIZE_PAGE     4096u
+
+struct slot {
+    _Atomic uint64_t head;
+    _Atomic uint64_t body;
+};
+
+static struct {
+    ALIGNED(BUCKET_SLOTS * 16) struct slot slots[SLOTS];
+    _Atomic uint32_t overflow[BUCKETS];
+    atomic_bool used[STRETCHES]; /* whether this stretch of slots was ever written: walks skip the others */
+    _Atomic uint32_t epoch;
+} map;
+
+_Static_assert(sizeof(struct slot) == 16, "a record takes 16 bytes");
+_Static_assert(LD_MAX_STACKS < 1 << BLOCKMAP_STACK_BITS, "stack ids fit their field");
+_Static_assert(BLOCKMAP_EXACT_EPOCHS <= (MARK_MASK + 1) / 2,
+               "marks stay apart until they are brought up to date");
+
+/* --- Words ------------------------------------------------------------------------------------------ */
+
+static inline bool is_free(uint64_t head)
+{
+    return head < ADDRESS_UNIT;
+}
+
+static inline bool is_claimed(uint64_t head)
+{
+    return head >= CLAIMED;
+}
+
+/* The address as it stands in a head; 0 for one that cannot be kept. */
+static inline uint64_t key_of(const void *address)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)address;
+
+    if (UNLIKELY((bits & 7) != 0 || bits >> 48 != 0))
+        return 0;
+    return bits << 16;
+}
+
+static inline const void *address_of(uint64_t head)
+{
+    return (const void *)(uintptr_t)((head & ADDRESS_MASK) >> 16);
+}
+
+static uint32_t size_encode(size_t size)
+{
+    if (LIKELY(size < SIZE_IN_PAGES))
+        return (uint32_t)size;
+
+    size_t pages = size / SIZE_PAGE + (size % SIZE_PAGE != 0);
+    return SIZE_IN_PAGES | (uint32_t)(pages < SIZE_IN_PAGES ? pages : SIZE_IN_PAGES - 1);
+}
+
+static size_t size_decode(uint32_t code)
+{
+    if (LIKELY(code < SIZE_IN_PAGES))
+        return code;
+
+    uint64_t bytes = (uint64_t)(code & ~SIZE_IN_PAGES) * SIZE_PAGE;
+    return bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX;
+}
+
+static inline uint64_t head_of(const struct block *block, uint64_t key, uint64_t version)
+{
+    return key | (uint64_t)(block->mark & MARK_MASK) << MARK_SHIFT | version;
+}
+
+static inline uint64_t body_of(const struct block *block, uint64_t version)
+{
+    return (uint64_t)size_encode(block->size) << SIZE_SHIFT | (uint64_t)block->flags << FLAG_SHIFT |
+           (uint64_t)block->stack << STACK_SHIFT | version;
+}
+
+static void decode(uint64_t head, uint64_t body, struct block *out)
+{
+    /* The head was read before: its epoch had begun by then, so the difference is its age. */
+    uint32_t now = atomic_load_explicit(&map.epoch, memory_order_relaxed);
+    uint32_t age = (now - (uint32_t)(head >> MARK_SHIFT)) & MARK_MASK;
+
+    *out = (struct block){
+        .address = address_of(head),
+        .size = size_decode((uint32_t)(body >> SIZE_SHIFT)),
+        .stack = (uint32_t)(body >> STACK_SHIFT) & ((UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1),
+        .mark = now - age,
+        .flags = (uint32_t)(body >> FLAG_SHIFT) & ((UINT32_C(1) << BLOCKMAP_FLAG_BITS) - 1),
+    };
+}
+
+/* --- The way of a search ------------------------------------------------------------------------------ */
+
+struct probe {
+    uint64_t page;
+    size_t bucket;
+    unsigned in_page; /* which of the page's buckets */
+    unsigned first;   /* slot of the bucket to begin with */
+    unsigned count;   /* buckets left behind */
+};
+
+static inline struct probe probe_start(const void *address)
+{
+    uintptr_t bits = (uintptr_t)address;
+    uint64_t page = (uint64_t)bits >> PAGE_SHIFT;
+
+    return (struct probe){
+        .page = page,
+        .bucket = (size_t)(((uint64_t)bits >> BUCKET_SHIFT) % BUCKETS),
+        .in_page = (unsigned)(bits >> BUCKET_SHIFT) % PAGE_BUCKETS,
+        .first = (unsigned)(bits >> SLOT_SHIFT) % BUCKET_SLOTS,
+        .count = 0,
+    };
+}
+
+/* The page's next window of buckets: anywhere in the table, so that pages which compete for one window part.
+ */
+static inline void probe_next(struct probe *probe)
+{
+    uint64_t hash;
+
+    probe->count++;
+    hash = (probe->page + probe->count * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xd6e8feb86659fd93);
+    hash ^= hash >> 32;
+    probe->bucket = (size_t)((hash + probe->in_page) % BUCKETS);
+}
+
+static inline struct slot *probe_slot(const struct probe *probe, unsigned i)
+{
+    return &map.slots[probe->bucket * BUCKET_SLOTS + (probe->first + i) % BUCKET_SLOTS];
+}
+
+/* The first slot at or after i in a stretch that was ever used; SLOTS: none. */
+static inline size_t next_used(size_t i)
+{
+    while (i % STRETCH == 0 && i < SLOTS &&
+           !atomic_load_explicit(&map.used[i / STRETCH], memory_order_relaxed))
+        i += STRETCH;
+    return i < SLOTS ? i : SLOTS;
+}
+
+static inline void mark_used(size_t bucket)
+{
+    atomic_bool *used = &map.used[bucket * BUCKET_SLOTS / STRETCH];
+
+    if (UNLIKELY(!atomic_load_explicit(used, memory_order_relaxed)))
+        atomic_store_explicit(used, true, memory_order_relaxed);
+}
+
+/* Takes back what the search for this address counted in the buckets that it left behind. */
+static COLD void uncount_overflow(const void *address, unsigned count)
+{
+    struct probe probe = probe_start(address);
+
+    while (probe.count < count) {
+        atomic_fetch_sub_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
+        probe_next(&probe);
+    }
+}
+
+/* --- Insert ------------------------------------------------------------------------------------------- */
+
+/* Budget: one cache line, one compare-and-swap. */
+bool blockmap_insert(const struct block *block)
+{
+    uint64_t key = key_of(block->address);
+    struct probe probe = probe_start(block->address);
+
+    if (UNLIKELY(key == 0))
+        return false;
+    for (;;) {
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            struct slot *slot = probe_slot(&probe, i);
+            uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed);
+            uint64_t version;
+
+            if (!is_free(head))
+                continue;
+            mark_used(probe.bucket);
+            version = (head + 1) & VERSION_MASK;
+            /* Acquire: our body is stored after whoever had the slot before has read its own. */
+            if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, CLAIMED | version,
+                                                         memory_order_acquire, memory_order_relaxed))
+                continue;
+            /* Release: a walk that sees this body sees that the slot was claimed, and looks again. */
+            atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
+            /* Release: partner of the acquiring loads in read_slot and locate. */
+            atomic_store_explicit(&slot->head, head_of(block, key, version), memory_order_release);
+            return true;
+        }
+        /* Ordered before the head is published, hence seen by whoever was handed the address. */
+        atomic_fetch_add_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
+        probe_next(&probe);
+        if (UNLIKELY(probe.count == PROBES_MAX)) {
+            uncount_overflow(block->address, probe.count);
+            return false;
+        }
+    }
+}
+
+/* --- Find, remove, hold --------------------------------------------------------------------------------- */
+
+/* The slot whose record answers to this address, with its head as it was and the number of buckets that the
+ * search left behind; NULL: there is none. */
+static inline struct slot *locate(const void *address, uint64_t *head, unsigned *passed)
+{
+    uint64_t key = key_of(address);
+    struct probe probe = probe_start(address);
+
+    if (UNLIKELY(key == 0))
+        return NULL;
+    for (;;) {
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            struct slot *slot = probe_slot(&probe, i);
+
+            *head = atomic_load_explicit(&slot->head, memory_order_acquire);
+            if ((*head & (ADDRESS_MASK | HELD)) == key) {
+                *passed = probe.count;
+                return slot;
+            }
+        }
+        if (LIKELY(atomic_load_explicit(&map.overflow[probe.bucket], memory_order_relaxed) == 0))
+            return NULL;
+        probe_next(&probe);
+        if (UNLIKELY(probe.count == PROBES_MAX))
+            return NULL;
+    }
+}
+
+/* Budget: one cache line, one compare-and-swap; on a miss one more line, of the overflow counts. */
+bool blockmap_remove(const void *address, struct block *out)
+{
+    struct slot *slot;
+    uint64_t head, body;
+    unsigned passed;
+
+    /* The swap fails if the mark was brought up to date meanwhile, or if two threads free the same block. */
+    do {
+        slot = locate(address, &head, &passed);
+        if (slot == NULL)
+            return false;
+        body = atomic_load_explicit(&slot->body, memory_order_relaxed);
+        /* Release: partner of the claim in blockmap_insert. */
+    } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head & VERSION_MASK,
+                                                      memory_order_release, memory_order_relaxed));
+    decode(head, body, out);
+    if (UNLIKELY(passed != 0))
+        uncount_overflow(address, passed);
+    return true;
+}
+
+bool blockmap_find(const void *address, struct block *out)
+{
+    struct slot *slot;
+    uint64_t head, body;
+    unsigned passed;
+
+    do {
+        slot = locate(address, &head, &passed);
+        if (slot == NULL)
+            return false;
+        /* Acquire: the second look at the head comes after it. */
+        body = atomic_load_explicit(&slot->body, memory_order_acquire);
+    } while (atomic_load_explicit(&slot->head, memory_order_relaxed) != head ||
+             ((head ^ body) & VERSION_MASK) != 0);
+    decode(head, body, out);
+    return true;
+}
+
+bool blockmap_hold(const void *address, struct blockmap_hold *hold)
+{
+    struct slot *slot;
+    uint64_t head, body;
+    unsigned passed;
+
+    do {
+        slot = locate(address, &head, &passed);
+        if (slot == NULL)
+            return false;
+        body = atomic_load_explicit(&slot->body, memory_order_relaxed);
+    } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head | HELD, memory_order_relaxed,
+                                                      memory_order_relaxed));
+    decode(head, body, &hold->block);
+    hold->slot = (size_t)(slot - map.slots);
+    return true;
+}
+
+/* How many buckets a search for this address leaves behind before it comes to that slot. */
+static unsigned distance_to(const void *address, size_t slot)
+{
+    struct probe probe = probe_start(address);
+
+    while (probe.bucket != slot / BUCKET_SLOTS) {
+        probe_next(&probe);
+        CHECK(probe.count < PROBES_MAX);
+    }
+    return probe.count;
+}
+
+void blockmap_settle(const struct blockmap_hold *hold, const struct block *block)
+{
+    struct slot *slot = &map.slots[hold->slot];
+    uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed);
+    uint64_t version = head & VERSION_MASK;
+
+    CHECK((head & HELD) != 0 && address_of(head) == hold->block.address);
+    if (block == NULL) {
+        unsigned passed = distance_to(hold->block.address, hold->slot);
+
+        atomic_store_explicit(&slot->head, version, memory_order_release);
+        if (UNLIKELY(passed != 0))
+            uncount_overflow(hold->block.address, passed);
+        return;
+    }
+    /* The body goes first, with the next version: read_slot knows what a held record with such a body means.
+     */
+    version = (version + 1) & VERSION_MASK;
+    atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
+    atomic_store_explicit(&slot->head, head_of(block, head & ADDRESS_MASK, version), memory_order_release);
+}
+
+/* --- Walk ----------------------------------------------------------------------------------------------- */
+
+/* A consistent copy of what the slot holds; false if it holds nothing that has been there for a while. */
+static bool read_slot(struct slot *slot, struct block *out)
+{
+    for (;;) {
+        uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+        uint64_t body, ahead;
+
+        if (is_free(head) || is_claimed(head))
+            return false;
+        body = atomic_load_explicit(&slot->body, memory_order_acquire);
+        ahead = (body - head) & VERSION_MASK;
+        /* A held record whose body is one version ahead is about to be settled, and the body is its new one:
+         * its owner may be a thread that is not running, or the one that this walk interrupted, so never wait
+         * for it. */
+        if (atomic_load_explicit(&slot->head, memory_order_relaxed) == head &&
+            (ahead == 0 || (ahead == 1 && (head & HELD) != 0))) {
+            decode(head, body, out);
+            return true;
+        }
+    }
+}
+
+void blockmap_each(blockmap_visit_fn *visit, void *ctx)
+{
+    for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
+        enum blockmap_step step = BLOCKMAP_AGAIN;
+        struct block block;
+
+        while (step == BLOCKMAP_AGAIN && read_slot(&map.slots[i], &block))
+            step = visit(&block, ctx);
+        if (step == BLOCKMAP_STOP)
+            return;
+    }
+}
+
+/* --- Epochs ------------------------------------------------------------------------------------------ */
+
+/* Gives records that are about to outlive their mark the oldest one that is still told exactly. */
+static COLD void refresh_marks(uint32_t epoch)
+{
+    for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
+        _Atomic uint64_t *word = &map.slots[i].head;
+        uint64_t head = atomic_load_explicit(word, memory_order_relaxed);
+        uint32_t age = (epoch - (uint32_t)(head >> MARK_SHIFT)) & MARK_MASK;
+
+        if (is_free(head) || is_claimed(head) || (head & HELD) != 0 || age <= BLOCKMAP_EXACT_EPOCHS)
+            continue;
+        uint64_t fresh = (head & (ADDRESS_MASK | VERSION_MASK)) |
+                         (uint64_t)((epoch - BLOCKMAP_EXACT_EPOCHS) & MARK_MASK) << MARK_SHIFT;
+        /* Whoever changed the head meanwhile freed the block or holds it: it is seen to next time. */
+        atomic_compare_exchange_strong_explicit(word, &head, fresh, memory_order_relaxed,
+                                                memory_order_relaxed);
+    }
+}
+
+void blockmap_start_epoch(uint32_t epoch)
+{
+    uint32_t now = atomic_load_explicit(&map.epoch, memory_order_relaxed);
+
+    /* Several threads may start epochs at once: the highest number counts. */
+    while ((int32_t)(epoch - now) > 0 &&
+           !atomic_compare_exchange_weak_explicit(&map.epoch, &now, epoch, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        continue;
+    /* Twice before an age could reach the top of its field. */
+    if (epoch % (BLOCKMAP_EXACT_EPOCHS / 2) == 0 && epoch > BLOCKMAP_EXACT_EPOCHS)
+        refresh_marks(epoch);
+}
+
+/* --- Figures and checks ------------------------------------------------------------------------------- */
+
+size_t blockmap_own_bytes(void)
+{
+    return sizeof(map);
+}
+
+void blockmap_get_stats(struct blockmap_stats *out)
+{
+    *out = (struct blockmap_stats){.own_bytes = sizeof(map), .slots = SLOTS};
+    for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
+        struct block block;
+
+        if (!read_slot(&map.slots[i], &block))
+            continue;
+        out->records++;
+        out->displaced += distance_to(block.address, i) != 0;
+    }
+}
+
+bool blockmap_is_valid(void)
+{
+    /* Each record takes what it counted out of the overflow counts; then each must be 0. */
+    bool valid = true;
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
+            uint64_t head = atomic_load_explicit(&map.slots[i].head, memory_order_acquire);
+            uint64_t body = atomic_load_explicit(&map.slots[i].body, memory_order_relaxed);
+            struct probe probe;
+
+            if (is_free(head))
+                continue;
+            if (is_claimed(head) || ((head ^ body) & VERSION_MASK) != 0)
+                return false;
+            probe = probe_start(address_of(head));
+            while (probe.bucket != i / BUCKET_SLOTS) {
+                atomic_fetch_add_explicit(&map.overflow[probe.bucket], pass == 0 ? UINT32_MAX : 1,
+                                          memory_order_relaxed);
+                probe_next(&probe);
+                if (probe.count == PROBES_MAX)
+                    return false;
+            }
+        }
+        for (size_t b = 0; pass == 0 && b < BUCKETS; b++)
+            valid = valid && atomic_load_explicit(&map.overflow[b], memory_order_relaxed) == 0;
+    }
+    return valid;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The live blocks: address -> size, stack id, mark, flags; fixed size, static storage, lock-free.  A store
+ * can be replaced as a whole: `make BLOCKMAP=my_blockmap.c` builds the library with another file that defines
+ * the functions below.
+ *
+ * One record is one 16-byte slot, two words:
+ *
+ *     head  63........................19 18.........5   4   3...0
+ *          | address >> 3, 45 bits      | mark, 14   |held| version |
+ *     body  63........32 31..28 27........4 3...0
+ *          | size code  | flags| stack id  | version |
+ *
+ * Eight slots that share two cache lines are a bucket.  Blocks that are neighbours in memory are neighbours
+ * in the table: a 4 KiB page of addresses owns consecutive buckets, pages follow each other as they do in
+ * memory, and the place inside the page chooses bucket and first slot.  A bucket that is full passes the
+ * record on to another one for that page, a pseudo-random one each time, and counts that in overflow[bucket];
+ * removing it counts back.  So there are no tombstones, nothing ever moves, and a search ends at the first
+ * bucket that passed nothing on.
+ *
+ *     overflow[b] = number of records whose search path goes through b and ends further on
+ *     head.address = 0           the slot is free; its version survives
+ *     head.address = all ones    the slot was claimed by a thread that is about to fill it
+ *     head.version = body.version, except while the owner of a held record is changing it
+ *
+ * Cost of insert, remove and find: one cache line and one compare-and-swap while the bucket has room,
+ * whatever the history.  each: reads the table once, in order.
+ *
+ * Who may call: an address belongs to one caller at a time, as the allocator hands it out.  Callers for
+ * different addresses never wait for each other.  All functions may be called from a signal handler that
+ * interrupted any of them.  A call for an address that is not on record, or never could be, is answered with
+ * false.
+ */
+#ifndef BLOCKMAP_H
+#define BLOCKMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+
+#define BLOCKMAP_STACK_BITS 24
+#define BLOCKMAP_FLAG_BITS  4
+#define BLOCKMAP_MARK_BITS  14
+
+struct block {
+    const void *address; /* a multiple of 8, below 2^48 */
+    size_t size;         /* exact below 2 GiB; then kept rounded up to 4 KiB, at most 8 TiB */
+    uint32_t stack;      /* stack id */
+    uint32_t mark;       /* epoch, exact for BLOCKMAP_EXACT_EPOCHS */
+    uint32_t flags;      /* BLOCKMAP_FLAG_BITS of them, the caller's */
+};
+
+/* Epochs for which a record's mark is exact; see blockmap_start_epoch. */
+#define BLOCKMAP_EXACT_EPOCHS 8192u
+
+/* A record that was taken hold of: see blockmap_hold. */
+struct blockmap_hold {
+    struct block block; /* as it was */
+    size_t slot;        /* the store's own */
+};
+
+/* Puts the block on record.  False if there is no room for it, or its address cannot be kept.  The address
+ * must not be on record. */
+bool blockmap_insert(const struct block *block);
+
+/* Takes the record of this address out, and copies it to *out.  False: none. */
+bool blockmap_remove(const void *address, struct block *out);
+
+/* Copies the record of this address.  False: none, or it is held. */
+bool blockmap_find(const void *address, struct block *out);
+
+/* For realloc: from hold to settle the record stays in its place, where a walk sees it, but does not answer
+ * to its address any more, which may by then be another block's.  False: not on record. */
+bool blockmap_hold(const void *address, struct blockmap_hold *hold);
+
+/* Ends a hold: the record becomes *block, which must have the address that it had; NULL deletes it. */
+void blockmap_settle(const struct blockmap_hold *hold, const struct block *block);
+
+/* Calls visit for each record, until it says BLOCKMAP_STOP; BLOCKMAP_AGAIN visits the same one again, as it
+ * is then, if it is still there.  A record that stays through the whole walk is visited exactly once (but for
+ * that), whatever other threads do; the visitor may call anything here. */
+enum blockmap_step { BLOCKMAP_NEXT, BLOCKMAP_AGAIN, BLOCKMAP_STOP };
+typedef enum blockmap_step blockmap_visit_fn(const struct block *block, void *ctx);
+void blockmap_each(blockmap_visit_fn *visit, void *ctx);
+
+/* Tells the store, before anything is recorded with it, that `epoch` has begun; they rise one by one from 0,
+ * where the store starts.  Records older than BLOCKMAP_EXACT_EPOCHS may from then on show a younger mark,
+ * never one of the last BLOCKMAP_EXACT_EPOCHS. */
+void blockmap_start_epoch(uint32_t epoch);
+
+struct blockmap_stats {
+    size_t own_bytes;
+    size_t slots;     /* places for records: a store may have more than LD_MAX_BLOCKS */
+    size_t records;   /* now */
+    size_t displaced; /* of them, how many are not in the first bucket of their search */
+};
+
+/* Counts; reads the whole table. */
+void blockmap_get_stats(struct blockmap_stats *out);
+
+/* Bytes of static storage. */
+size_t blockmap_own_bytes(void);
+
+/* Checks the equations above; only while nothing else uses the table. */
+bool blockmap_is_valid(void);
+
+#endif

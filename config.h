@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every compile-time tunable: meaning, unit, default, range and cost.  Set one with `make
+ * LD_MAX_BLOCKS=1024`, or with -D when the sources are compiled straight into another build.  Public structs
+ * do not depend on them, so an application need not know what its library was built with.
+ */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+/* Live blocks that can be on record at the same time.  Range: 16 to 2^30.
+ * Costs 20.6 bytes of .bss each: a 16-byte record, a quarter more slots than records so that probing stays
+ * short, and the overflow counts. */
+#ifndef LD_MAX_BLOCKS
+#define LD_MAX_BLOCKS 1048576
+#endif
+
+/* Frames kept of each call stack; deeper stacks lose their outermost frames.  Range: 1 to 1024.
+ * Costs about 12 bytes of memory for each thread that allocates, and 8 bytes of stack during a call. */
+#ifndef LD_MAX_FRAMES
+#define LD_MAX_FRAMES 64
+#endif
+
+/* Call-path nodes: one for each distinct beginning of a stack, counted from its outermost frame.  Only live
+ * blocks keep them.  Range: 64 to 2^24 - 1.
+ * Costs 28 bytes of .bss each: a 20-byte node and its place in the index. */
+#ifndef LD_MAX_STACKS
+#define LD_MAX_STACKS 1048576
+#endif
+
+/* Executables and shared libraries that can be told apart, counted over the life of the process.  A frame
+ * in a module beyond that has an address and no name.  Range: 4 to 65535.
+ * Costs 128 bytes of .bss each, of which the name may take half, the rest of a long name is cut at its front.
+ */
+#ifndef LD_MAX_MODULES
+#define LD_MAX_MODULES 512
+#endif
+
+/* 1 checks the invariants of the tables as they are used and aborts when one is broken; slow.  0: only
+ * what is cheap. */
+#ifndef LD_DEBUG
+#define LD_DEBUG 0
+#endif
+
+/* 1 takes memory from the C library's malloc instead of jemalloc, so that a sanitizer sees every block. */
+#ifndef LD_BACKING_LIBC
+#define LD_BACKING_LIBC 0
+#endif
+
+#if LD_MAX_BLOCKS < 16 || LD_MAX_BLOCKS > 1073741824
+#error "LD_MAX_BLOCKS is the number of live blocks on record: choose 16 to 1073741824 (2^30)"
+#endif
+#if LD_MAX_FRAMES < 1 || LD_MAX_FRAMES > 1024
+#error "LD_MAX_FRAMES is the number of frames kept of each call stack: choose 1 to 1024"
+#endif
+#if LD_MAX_STACKS < 64 || LD_MAX_STACKS > 16777215
+#error "LD_MAX_STACKS is the number of call-path nodes: choose 64 to 16777215 (2^24 - 1)"
+#endif
+#if LD_MAX_STACKS < LD_MAX_FRAMES
+#error "LD_MAX_STACKS must be at least LD_MAX_FRAMES, or the table could not hold a single call stack"
+#endif
+#if LD_MAX_MODULES < 4 || LD_MAX_MODULES > 65535
+#error "LD_MAX_MODULES is the number of executables and libraries that can be told apart: choose 4 to 65535"
+#endif
+
+#endif

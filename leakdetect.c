@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The entry points, the order of events in each, and the life of the library.
+ *
+ *     ld_malloc:  allocate -> capture the stack -> put on record
+ *     ld_free:    take off record -> free
+ *     ld_realloc: hold the record -> reallocate -> settle it: as it was, as it is now, or deleted
+ *
+ * The order is what makes it right: the moment jemalloc has a block back another thread may own its address,
+ * and then the record of that address is that thread's.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "leakdetect.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "backing.h"
+#include "blockmap.h"
+#include "config.h"
+#include "module.h"
+#include "platform.h"
+#include "stackmap.h"
+#include "symbolize.h"
+#include "thread.h"
+#include "unwind.h"
+
+enum { OFF, STARTING, RECORDING };
+
+static struct {
+    atomic_int state;
+    _Atomic uint32_t mark;
+    atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
+
+    ALIGNED(CACHE_LINE) atomic_size_t dropped_blocks;
+    atomic_size_t dropped_bytes, nested_blocks, nested_bytes, cut_stacks;
+} library;
+
+static inline bool is_recording(void)
+{
+    /* Acquire: what ld_init has set up. */
+    return atomic_load_explicit(&library.state, memory_order_acquire) == RECORDING;
+}
+
+/* --- Records ------------------------------------------------------------------------------------------ */
+
+static enum blockmap_step mark_stack(const struct block *block, void *mark)
+{
+    (*(stackmap_mark_fn **)mark)(block->stack);
+    return BLOCKMAP_NEXT;
+}
+
+/* First what is in flight: whatever leaves there while we look is on record by then. */
+static void each_root(stackmap_mark_fn *mark)
+{
+    thread_each_in_flight(mark);
+    blockmap_each(mark_stack, &mark);
+}
+
+static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, size_t size)
+{
+    atomic_fetch_add_explicit(blocks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(bytes, size, memory_order_relaxed);
+}
+
+/* What is to go on record for a block that was allocated by the entry point that returns to `caller`. */
+static struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
+                             const void *caller)
+{
+    struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
+
+    if (UNLIKELY(stack.is_cut))
+        atomic_fetch_add_explicit(&library.cut_stacks, 1, memory_order_relaxed);
+    return (struct block){
+        .address = address,
+        .size = size,
+        .stack = stack.id,
+        .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
+        .flags = stack.is_cut ? LD_LEAK_STACK_CUT : 0,
+    };
+}
+
+/* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
+ */
+static NOINLINE void record(const void *address, size_t size, const void *caller)
+{
+    int saved = errno;
+    unsigned level;
+    struct thread *thread = thread_enter(&level);
+
+    if (UNLIKELY(thread == NULL)) {
+        count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
+        return;
+    }
+    if (UNLIKELY(thread_is_full(thread))) {
+        count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
+    } else {
+        struct block block = describe(thread, level, address, size, caller);
+
+        thread_count(thread, level, 1, (int64_t)size);
+        if (UNLIKELY(!blockmap_insert(&block))) {
+            thread_count(thread, level, -1, -(int64_t)size);
+            count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
+        }
+    }
+    thread_leave(thread, level);
+    errno = saved;
+}
+
+static void count(int64_t blocks, int64_t bytes)
+{
+    unsigned level = 0;
+    struct thread *thread = thread_enter(&level);
+
+    thread_count(thread, level, blocks, bytes);
+    if (LIKELY(thread != NULL))
+        thread_leave(thread, level);
+}
+
+static void forget(const void *address)
+{
+    struct block block;
+
+    if (blockmap_remove(address, &block))
+        count(-1, -(int64_t)block.size);
+}
+
+/* A block was reallocated without moving. */
+static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size, const void *caller)
+{
+    int saved = errno;
+    unsigned level = 0;
+    struct thread *thread = thread_enter(&level);
+    struct block block = hold->block;
+
+    /* Where nothing may be recorded the block keeps the stack that it has. */
+    if (LIKELY(thread != NULL))
+        block = describe(thread, level, hold->block.address, size, caller);
+    block.size = size;
+    blockmap_settle(hold, &block);
+    thread_count(thread, level, 0, (int64_t)size - (int64_t)hold->block.size);
+    if (LIKELY(thread != NULL))
+        thread_leave(thread, level);
+    errno = saved;
+}
+
+/* --- Allocating --------------------------------------------------------------------------------------- */
+
+static COLD void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* What all entry points that make a block do: `caller` is where they return to. */
+static inline void *allocate(size_t size, size_t alignment, bool zeroed, const void *caller)
+{
+    void *block = NULL;
+
+    if (LIKELY(size <= PTRDIFF_MAX && alignment <= PTRDIFF_MAX - size))
+        block = backing_alloc(size + (size == 0), alignment, zeroed);
+    if (UNLIKELY(block == NULL))
+        return out_of_memory();
+    if (is_recording())
+        record(block, size, caller);
+    return block;
+}
+
+static bool multiply(size_t count, size_t size, size_t *product)
+{
+    return !__builtin_mul_overflow(count, size, product);
+}
+
+static bool is_power_of_two(size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+ENTRY_POINT void *ld_malloc(size_t size)
+{
+    return allocate(size, 0, false, RETURN_ADDRESS());
+}
+
+ENTRY_POINT void *ld_calloc(size_t count, size_t size)
+{
+    size_t product;
+
+    if (!multiply(count, size, &product))
+        return out_of_memory();
+    return allocate(product, 0, true, RETURN_ADDRESS());
+}
+
+ENTRY_POINT void *ld_aligned_alloc(size_t alignment, size_t size)
+{
+    if (!is_power_of_two(alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return allocate(size, alignment, false, RETURN_ADDRESS());
+}
+
+ENTRY_POINT void *ld_memalign(size_t alignment, size_t size)
+{
+    size_t power = 1;
+
+    if (alignment > SIZE_MAX / 2 + 1) {
+        errno = EINVAL;
+        return NULL;
+    }
+    while (power < alignment)
+        power *= 2;
+    return allocate(size, power, false, RETURN_ADDRESS());
+}
+
+ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    int saved = errno;
+    void *block;
+
+    if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    block = allocate(size, alignment, false, RETURN_ADDRESS());
+    errno = saved;
+    if (block == NULL)
+        return ENOMEM;
+    *out = block;
+    return 0;
+}
+
+ENTRY_POINT char *ld_strndup(const char *text, size_t size)
+{
+    size_t length = strnlen(text, size);
+    char *copy = allocate(length + 1, 0, false, RETURN_ADDRESS());
+
+    if (copy != NULL) {
+        memcpy(copy, text, length);
+        copy[length] = '\0';
+    }
+    return copy;
+}
+
+ENTRY_POINT char *ld_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = allocate(size, 0, false, RETURN_ADDRESS());
+
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+/* --- Freeing and reallocating --------------------------------------------------------------------------- */
+
+static inline void release(void *block)
+{
+    int saved = errno;
+
+    if (block == NULL)
+        return;
+    if (is_recording())
+        forget(block);
+    backing_free(block);
+    errno = saved;
+}
+
+ENTRY_POINT void ld_free(void *block)
+{
+    release(block);
+}
+
+ENTRY_POINT void ld_free_sized(void *block, size_t size)
+{
+    (void)size;
+    release(block);
+}
+
+ENTRY_POINT void ld_free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    release(block);
+}
+
+ENTRY_POINT size_t ld_usable_size(const void *block)
+{
+    return block == NULL ? 0 : backing_usable_size(block);
+}
+
+static void *reallocate(void *block, size_t size, const void *caller)
+{
+    struct blockmap_hold hold;
+    bool is_held;
+    void *moved;
+
+    if (block == NULL)
+        return allocate(size, 0, false, caller);
+    if (size == 0) {
+        release(block);
+        return NULL;
+    }
+    if (UNLIKELY(size > PTRDIFF_MAX))
+        return out_of_memory();
+
+    is_held = is_recording() && blockmap_hold(block, &hold);
+    moved = backing_realloc(block, size);
+    if (UNLIKELY(moved == NULL)) {
+        if (is_held)
+            blockmap_settle(&hold, &hold.block);
+        return out_of_memory();
+    }
+    if (is_held && moved == block) {
+        record_again(&hold, size, caller);
+        return moved;
+    }
+    if (is_held) {
+        blockmap_settle(&hold, NULL);
+        count(-1, -(int64_t)hold.block.size);
+    }
+    if (is_recording())
+        record(moved, size, caller);
+    return moved;
+}
+
+ENTRY_POINT void *ld_realloc(void *block, size_t size)
+{
+    return reallocate(block, size, RETURN_ADDRESS());
+}
+
+ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
+{
+    size_t product;
+
+    if (!multiply(count, size, &product))
+        return out_of_memory();
+    return reallocate(block, product, RETURN_ADDRESS());
+}
+
+/* --- Looking ------------------------------------------------------------------------------------------ */
+
+struct walk {
+    ld_leak_fn *callback;
+    void *ctx;
+    uint32_t since;
+    uint32_t sweep; /* of the stacks, before the block was looked up */
+    size_t count;
+    stack_id stack; /* whose frames these are, while sweep lasts */
+    size_t frame_count;
+    const void *frames[LD_MAX_FRAMES];
+    uint16_t modules[LD_MAX_FRAMES];
+};
+
+/* The frames of a stack; false if it may have been given back while they were copied. */
+static bool copy_frames(struct walk *walk, stack_id stack)
+{
+    uint32_t sweep;
+
+    if (stack != walk->stack) {
+        walk->stack = 0;
+        walk->frame_count = stackmap_frames(stack, walk->frames, walk->modules, LD_MAX_FRAMES);
+    }
+    sweep = stackmap_sweep();
+    if (LIKELY(sweep == walk->sweep)) {
+        walk->stack = stack;
+        return true;
+    }
+    walk->sweep = sweep;
+    walk->stack = 0;
+    return false;
+}
+
+static enum blockmap_step hand_over(const struct block *block, void *ctx)
+{
+    struct walk *walk = ctx;
+    struct ld_leak leak;
+
+    if (block->mark < walk->since)
+        return BLOCKMAP_NEXT;
+    if (walk->callback == NULL) {
+        walk->count++;
+        return BLOCKMAP_NEXT;
+    }
+    if (UNLIKELY(!copy_frames(walk, block->stack)))
+        return BLOCKMAP_AGAIN;
+    leak = (struct ld_leak){
+        .address = block->address,
+        .size = block->size,
+        .frames = walk->frames,
+        .frame_count = walk->frame_count,
+        .mark = block->mark,
+        .flags = block->flags,
+        .modules = walk->modules,
+    };
+    walk->count++;
+    return walk->callback(&leak, walk->ctx) ? BLOCKMAP_NEXT : BLOCKMAP_STOP;
+}
+
+ENTRY_POINT size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx)
+{
+    struct walk walk;
+
+    walk.callback = callback;
+    walk.ctx = ctx;
+    walk.since = mark;
+    walk.sweep = stackmap_sweep();
+    walk.count = 0;
+    walk.stack = 0;
+    walk.frame_count = 0;
+    blockmap_each(hand_over, &walk);
+    return walk.count;
+}
+
+ENTRY_POINT size_t ld_now_leaks(ld_leak_fn *callback, void *ctx)
+{
+    return ld_leaks_since(0, callback, ctx);
+}
+
+ENTRY_POINT uint32_t ld_mark(void)
+{
+    uint32_t mark = atomic_load_explicit(&library.mark, memory_order_relaxed);
+
+    /* The store first: a record must never carry an epoch that the store has not heard of. */
+    do
+        blockmap_start_epoch(mark + 1);
+    while (!atomic_compare_exchange_weak_explicit(&library.mark, &mark, mark + 1, memory_order_release,
+                                                  memory_order_relaxed));
+    return mark + 1;
+}
+
+/* --- Figures ------------------------------------------------------------------------------------------ */
+
+static size_t static_bytes(void)
+{
+    return sizeof(library) + blockmap_own_bytes() + stackmap_own_bytes() + module_own_bytes();
+}
+
+static enum blockmap_step add_up(const struct block *block, void *totals)
+{
+    ((struct thread_totals *)totals)->blocks++;
+    ((struct thread_totals *)totals)->bytes += block->size;
+    return BLOCKMAP_NEXT;
+}
+
+ENTRY_POINT void ld_get_stats(struct ld_stats *out)
+{
+    struct thread_totals totals = {0};
+    struct stackmap_stats stacks;
+
+    if (atomic_exchange_explicit(&library.totals_are_off, false, memory_order_relaxed)) {
+        blockmap_each(add_up, &totals);
+        thread_correct_totals(totals.blocks, totals.bytes);
+    }
+    thread_get_totals(&totals);
+    stackmap_get_stats(&stacks);
+    *out = (struct ld_stats){
+        .live_blocks = totals.blocks,
+        .live_bytes = totals.bytes,
+        .peak_blocks = totals.peak_blocks,
+        .peak_bytes = totals.peak_bytes,
+        .capacity_blocks = LD_MAX_BLOCKS,
+        .dropped_blocks = atomic_load_explicit(&library.dropped_blocks, memory_order_relaxed),
+        .dropped_bytes = atomic_load_explicit(&library.dropped_bytes, memory_order_relaxed),
+        .nested_blocks = atomic_load_explicit(&library.nested_blocks, memory_order_relaxed),
+        .nested_bytes = atomic_load_explicit(&library.nested_bytes, memory_order_relaxed),
+        .stack_nodes = stacks.nodes,
+        .stack_capacity = LD_MAX_STACKS,
+        .stack_collections = stacks.collections,
+        .cut_stacks = atomic_load_explicit(&library.cut_stacks, memory_order_relaxed),
+        .own_bytes = static_bytes() + thread_own_bytes(),
+    };
+}
+
+/* --- Life --------------------------------------------------------------------------------------------- */
+
+/* Locks are taken in this order, and nothing of ours is held while a foreign one is waited for. */
+static void before_fork(void)
+{
+    symbolize_before_fork();
+    stackmap_before_fork();
+    thread_before_fork();
+}
+
+static void after_fork_in_parent(void)
+{
+    thread_after_fork(false);
+    stackmap_after_fork();
+    symbolize_after_fork();
+}
+
+static void after_fork_in_child(void)
+{
+    platform_init();
+    if (thread_after_fork(true))
+        atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
+    stackmap_after_fork();
+    symbolize_after_fork();
+}
+
+static COLD void start(void)
+{
+    platform_init();
+    thread_init();
+    module_init();
+    unwind_init();
+    CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
+}
+
+ENTRY_POINT size_t ld_init(void)
+{
+    int saved = errno, off = OFF;
+
+    /* Release: partner of is_recording. */
+    if (atomic_compare_exchange_strong_explicit(&library.state, &off, STARTING, memory_order_relaxed,
+                                                memory_order_relaxed)) {
+        start();
+        atomic_store_explicit(&library.state, RECORDING, memory_order_release);
+    }
+    while (!is_recording())
+        platform_yield();
+    errno = saved;
+    return static_bytes();
+}

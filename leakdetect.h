@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * leakdetect: every live block of a running program, with its size and the exact call stack that
+ * allocated it.  This header is the reference manual, and the only one.
+ *
+ * Call ld_init() once, allocate through ld_malloc() and its family, and ask at any moment, from any thread,
+ * with ld_now_leaks() or ld_report() what is alive.  The allocation functions are thin wrappers over
+ * jemalloc; what the library needs for itself lies in tables whose size was fixed when it was compiled
+ * (config.h), plus a few KiB for each thread that allocates.
+ *
+ * Said once, for every function below:
+ *
+ *  - Threads: any function may be called from any number of threads at once.
+ *  - Before ld_init(): allocation works as plain jemalloc and nothing is recorded; walks find nothing.
+ *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
+ *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
+ *    handler interrupted this library: its tables are lock-free.
+ *  - fork: the child has the records of the blocks it inherited, and goes on with a table of its own.
+ *  - errno: bookkeeping never changes it; it says what the C function of the same name makes it say.
+ *  - No allocation fails, and none is refused, because bookkeeping could not record it: see ld_stats.
+ */
+#ifndef LEAKDETECT_H
+#define LEAKDETECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Starting ---------------------------------------------------------------------------------------- */
+
+/* Starts recording.  Returns the number of bytes that the library's own tables occupy; pages of them that
+ * were never touched cost nothing.  Later calls change nothing and return the same number; of several first
+ * calls at the same time one starts recording, and all return when it has.
+ *
+ * Call it first thing in main(), or from a constructor; not from a signal handler.  It allocates nothing on
+ * the heap that it watches. */
+size_t ld_init(void);
+
+/* --- Allocating: C's contracts, to the letter -------------------------------------------------------------
+ *
+ * On failure each returns NULL (ld_posix_memalign: an error number) with errno ENOMEM, and whatever was
+ * alive stays alive and on record.  A size of 0 gives a block of its own, to be freed, recorded as 0 bytes.
+ * No size above PTRDIFF_MAX is ever granted. */
+
+void *ld_malloc(size_t size);
+
+/* Zeroed.  A product that does not fit in size_t is ENOMEM. */
+void *ld_calloc(size_t count, size_t size);
+
+/* The block's first bytes are kept; it may move.  The record takes the new size and the stack of this call,
+ * whether the block moved or not.  ld_realloc(NULL, n) is ld_malloc(n).  ld_realloc(block, 0) frees the block
+ * and returns NULL with errno untouched, as glibc does.  On failure the old block is untouched and still on
+ * record as it was. */
+void *ld_realloc(void *block, size_t size);
+
+/* ld_realloc to count * size bytes; a product that does not fit in size_t is ENOMEM, the block untouched. */
+void *ld_reallocarray(void *block, size_t count, size_t size);
+
+/* EINVAL unless alignment is a power of two.  The size need not be a multiple of the alignment (C17). */
+void *ld_aligned_alloc(size_t alignment, size_t size);
+
+/* As ld_aligned_alloc; an alignment that is no power of two is rounded up to one, as glibc does, and one
+ * for which there is no such power is EINVAL. */
+void *ld_memalign(size_t alignment, size_t size);
+
+/* EINVAL unless alignment is a power of two and a multiple of sizeof(void *); ENOMEM.  Neither sets errno,
+ * and *out is written only on success (POSIX). */
+int ld_posix_memalign(void **out, size_t alignment, size_t size);
+
+/* Frees a block of any of these functions, on record or not, or of the same jemalloc's malloc family: in a
+ * program linked with -lleakdetect that is the program's own malloc.  ld_free(NULL) does nothing.  The other
+ * way round works for the memory but not for the record: give a block of ld_malloc to ld_free, not to free,
+ * or its record stays until the address is used again.
+ *
+ * Freeing anything else is undefined, as it is with free(): jemalloc decides what happens.  The tables of
+ * this library survive it: an address that is not on record is looked up, not found, and passed on. */
+void ld_free(void *block);
+
+/* ld_free with the size (and the alignment) that the block was asked for, as C23 has it.  The values are
+ * a hint for the allocator; a wrong one is undefined. */
+void ld_free_sized(void *block, size_t size);
+void ld_free_aligned_sized(void *block, size_t alignment, size_t size);
+
+/* Bytes that may be used in the block, at least what was asked for; 0 for NULL. */
+size_t ld_usable_size(const void *block);
+
+/* A copy of the text (of at most size characters of it), with its final 0, to be given to ld_free. */
+char *ld_strdup(const char *text);
+char *ld_strndup(const char *text, size_t size);
+
+/* --- Looking ----------------------------------------------------------------------------------------- */
+
+/* The inner frames of the stack are unknown, for want of room in the table of call paths: frames[0] is not
+ * the call site but the innermost caller of it that is known, or there is no frame at all.  */
+#define LD_LEAK_STACK_CUT 1u
+
+/* One live block, as handed to a callback.  It and all that it points to belong to the library and
+ * end with the callback.  Fields may be added at the end; the library is linked statically, so a program
+ * and its library always agree on the layout. */
+struct ld_leak {
+    const void *address;
+    size_t size;               /* bytes, as asked for; from 2 GiB on rounded up to 4 KiB, at most 8 TiB */
+    const void *const *frames; /* return addresses, innermost first: frames[0] is the call of ld_* */
+    size_t frame_count;        /* at most LD_MAX_FRAMES; deeper stacks lose their outermost frames */
+    uint32_t mark;             /* the epoch it was made in, see ld_mark */
+    uint32_t flags;            /* LD_LEAK_* */
+    const uint16_t *modules; /* for ld_symbolize_frame: which module each frame was in when it was recorded */
+};
+
+/* What is called for each block.  Returning false ends the walk. */
+typedef bool ld_leak_fn(const struct ld_leak *leak, void *ctx);
+
+/* Calls callback for every block on record, in no particular order, and returns how many it was called
+ * for.  NULL for callback only counts.
+ *
+ * No lock is held while the callback runs: it may allocate, free (the block it was handed too), print,
+ * symbolize, and start another walk; it may leave by longjmp or a C++ exception.  Other threads go on
+ * meanwhile.  A block that lives through the whole walk is handed over exactly once; one that is made or
+ * freed meanwhile, at most once for each time it is made.  The library itself allocates nothing and makes no
+ * system call here, so that this may be called from a signal handler. */
+size_t ld_now_leaks(ld_leak_fn *callback, void *ctx);
+
+/* Starts a new epoch and returns its number, at least 1; blocks recorded from now on carry it.  Numbers rise
+ * by one with each call.  Blocks made before the first call carry 0.  Records keep epochs exactly for 8,192
+ * calls; of an older block only that it is at least that old is known. */
+uint32_t ld_mark(void);
+
+/* As ld_now_leaks, only the blocks made in epoch `mark` or a later one.  A mark older than the last 8,192
+ * may hand over blocks made before it. */
+size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
+
+/* --- Names ------------------------------------------------------------------------------------------------
+ */
+
+#define LD_SYMBOL_TEXT 1024 /* longest name that needs a copy, with its final 0; longer ones are cut */
+
+/* The source of one frame.  Strings point into this very struct or to memory that is never released, so
+ * a struct must not be copied; NULL or 0 where a thing is not known. */
+struct ld_symbol {
+    const char *function; /* demangled, if the program has a C++ run-time library */
+    const char *file;     /* source file */
+    const char *module;   /* path of the executable or library */
+    unsigned line;        /* in file, from 1; 0: unknown */
+    uintptr_t offset;     /* of the frame in the module, for `addr2line -e module 0xoffset` */
+    char text[LD_SYMBOL_TEXT];
+};
+
+/* Names a return address, as found in ld_leak.frames: the call before it is what is looked up.  Any value
+ * may be given: true if at least the module is known, otherwise false with all fields NULL or 0.  A module
+ * that has been unloaded still has its name and, if its file is still the same, its functions; when
+ * another one took its place, use ld_symbolize_frame, which knows which of them was there.
+ *
+ * Reads symbol tables and debug information from files on first use, into memory of its own, never through
+ * the heap that is watched.  Not from a signal handler.  Inlined calls show as the function that has the
+ * code. */
+bool ld_symbolize(const void *frame, struct ld_symbol *out);
+
+/* The same for leak->frames[index], with all that the record knows.  An index out of range is false. */
+bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out);
+
+/* Writes "function (file:line)", or as much of it as is known, down to "module+0xoffset" and "0xaddress",
+ * into buffer, never more than size bytes with the final 0, and returns the length that the whole text has:
+ * snprintf's convention.  buffer may be NULL if size is 0. */
+size_t ld_symbol_name(const void *frame, char *buffer, size_t size);
+
+/* --- Figures ----------------------------------------------------------------------------------------------
+ */
+
+struct ld_stats {
+    size_t live_blocks, live_bytes; /* on record now */
+    size_t peak_blocks, peak_bytes; /* the most there ever were: exact for one thread; with more, short by at
+                                     * most 64 blocks and 64 KiB, or one block's size, for each */
+    size_t capacity_blocks;         /* LD_MAX_BLOCKS */
+
+    /* What was not recorded, since ld_init.  Dropped: the table of blocks was full.  Nested: made while
+     * the library itself was in foreign code (the unwinder, the demangler), by that code or by a signal
+     * handler. */
+    size_t dropped_blocks, dropped_bytes;
+    size_t nested_blocks, nested_bytes;
+
+    /* Call paths: one node for each distinct beginning of a stack, counted from its outermost frame. */
+    size_t stack_nodes;       /* in use, of live blocks or not yet given back */
+    size_t stack_capacity;    /* LD_MAX_STACKS */
+    size_t stack_collections; /* how often the nodes that no live block needs were taken back */
+    size_t cut_stacks;        /* blocks recorded with LD_LEAK_STACK_CUT */
+
+    size_t own_bytes; /* what ld_init returned, and the parts of threads */
+};
+
+/* Fills *out.  Every number is exact when no other thread is allocating. */
+void ld_get_stats(struct ld_stats *out);
+
+/* --- Report -----------------------------------------------------------------------------------------------
+ */
+
+/* Zero-initialise it, set what you need: 0 means the default everywhere. */
+struct ld_report_options {
+    size_t max_sites;  /* call sites to print; the others are summed up in a line.  0: all */
+    size_t min_bytes;  /* print no site with fewer.  0: all */
+    size_t max_frames; /* frames to print of each stack.  0: all */
+    uint32_t since;    /* only blocks of this epoch (ld_mark) or later.  0: all */
+};
+
+/* Writes to fd what a person wants to read: a header with the totals, all that was not recorded, and the
+ * memory that the library uses; then each call site, the largest first, with its blocks, its bytes, and its
+ * stack with function, file and line.  options may be NULL.
+ *
+ * Returns 0 or an errno value: EBADF, EPIPE ... from writing, ENOMEM when there is no scratch memory
+ * (mapped apart, never taken from the heap it reports on).  Retries on EINTR.  SIGPIPE is the caller's
+ * affair. Not from a signal handler: wake a thread, as examples/ctrl_c.c does. */
+int ld_report(int fd, const struct ld_report_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System calls behind the names of platform.h.
+ */
+#define _GNU_SOURCE
+#include "platform.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+bool platform_has_membarrier;
+
+static long membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0);
+}
+
+void platform_init(void)
+{
+    int saved = errno;
+
+    platform_has_membarrier = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+    errno = saved;
+}
+
+void platform_heavy_fence(void)
+{
+    int saved = errno;
+
+    atomic_thread_fence(memory_order_seq_cst);
+    /* Once registered it cannot fail, unless a seccomp filter was set up since. */
+    if (platform_has_membarrier && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
+        platform_fatal("membarrier was taken away by a seccomp filter after ld_init");
+    errno = saved;
+}
+
+void platform_yield(void)
+{
+    sched_yield();
+}
+
+bool platform_on_signal_stack(void)
+{
+    stack_t stack;
+
+    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
+void *platform_map(size_t size)
+{
+    int saved = errno;
+    void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    errno = saved;
+    return address == MAP_FAILED ? NULL : address;
+}
+
+void platform_unmap(void *address, size_t size)
+{
+    int saved = errno;
+
+    munmap(address, size);
+    errno = saved;
+}
+
+int platform_write(int fd, const void *data, size_t size)
+{
+    const char *rest = data;
+    int saved = errno, error = 0;
+
+    while (size != 0) {
+        ssize_t written = write(fd, rest, size);
+
+        if (written >= 0) {
+            rest += written;
+            size -= (size_t)written;
+        } else if (errno != EINTR) {
+            error = errno;
+            break;
+        }
+    }
+    errno = saved;
+    return error;
+}
+
+_Noreturn void platform_fatal(const char *what)
+{
+    static const char prefix[] = "leakdetect: ";
+
+    platform_write(STDERR_FILENO, prefix, sizeof(prefix) - 1);
+    platform_write(STDERR_FILENO, what, strlen(what));
+    platform_write(STDERR_FILENO, "\n", 1);
+    abort();
+}

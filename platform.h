@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What differs between compilers, processors and kernels, under one name each.  This is the only file, with
+ * platform.c, that makes raw system calls.  Nothing here allocates from the heap, and nothing knows what a
+ * block or a stack is.
+ */
+#ifndef PLATFORM_H
+#define PLATFORM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* GNU extensions, each under a name that says what it is for. */
+#define LIKELY(x)                  __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)                __builtin_expect(!!(x), 0)
+#define NOINLINE                   __attribute__((noinline))
+#define COLD                       __attribute__((noinline, cold))
+#define ALIGNED(n)                 __attribute__((aligned(n)))
+#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+/* A public entry point: visible, and never inlined or cloned, so that it always has a return address. */
+#define ENTRY_POINT __attribute__((visibility("default"), noinline))
+/* Thread-local storage that is reached without a call, so that a signal handler may touch it. */
+#define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+/* Asks for the cache line of an address that will be written. */
+#define PREFETCH_WRITE(address) __builtin_prefetch((address), 1)
+#define RETURN_ADDRESS()        __builtin_return_address(0)
+#define FRAME_ADDRESS()         __builtin_frame_address(0)
+
+#define CACHE_LINE 64
+
+/* Makes every store of every thread of this process that came before the call visible to this thread, as if
+ * each of them had run a full fence: one thread pays (microseconds), so that all others need only
+ * platform_light_fence on their hot path.  Linux membarrier(2). */
+void platform_heavy_fence(void);
+
+/* The other half.  A compiler barrier where membarrier works, a full fence elsewhere. */
+static inline void platform_light_fence(void);
+
+/* Called once, before the fences are used. */
+void platform_init(void);
+
+/* Gives the processor to another thread. */
+void platform_yield(void);
+
+/* Whether the calling thread runs on its alternate signal stack. */
+bool platform_on_signal_stack(void);
+
+/* Zeroed pages from the kernel, or NULL; and back. */
+void *platform_map(size_t size);
+void platform_unmap(void *address, size_t size);
+
+/* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
+int platform_write(int fd, const void *data, size_t size);
+
+/* One line on stderr, then abort(): for a broken invariant.  Never allocates. */
+_Noreturn void platform_fatal(const char *what);
+
+#define CHECK(condition)                                     \
+    do {                                                     \
+        if (UNLIKELY(!(condition)))                          \
+            platform_fatal("broken invariant: " #condition); \
+    } while (0)
+
+extern bool platform_has_membarrier;
+
+static inline void platform_light_fence(void)
+{
+    if (LIKELY(platform_has_membarrier))
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+#endif

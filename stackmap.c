@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The tree of call paths of stackmap.h: nodes, the index that finds them, and their collection.
+ *
+ * A node changes owner by its stamp alone.  Whoever wants to reuse a dead node swaps its stamp for CLAIMED;
+ * whoever finds it through the index swaps its stamp for the present epoch; one of them wins.  What a node
+ * says does not change while its stamp is a number, so a reader that finds the same stamp before and after
+ * has read the truth.
+ *
+ * A child may outlive its parent for a while: when (parent, pc) is looked up, parent is good, so a child
+ * found under that id is right whatever path the id stood for when the child was made.
+ */
+#include "stackmap.h"
+
+#include <stdatomic.h>
+
+#include "module.h"
+#include "platform.h"
+
+enum {
+    BUCKET_ENTRIES = 16,
+    SUPPLY_NODES = 32,   /* length of the run that a thread looks through at a time */
+    LIMIT_FIRST = 16384, /* nodes in use at least, if there are so many */
+    ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
+    ID_BITS = 24,
+    MODULE_BITS = 16,
+    FORK_WAIT_YIELDS = 100000, /* some 100 ms */
+};
+
+#define NODES   ((size_t)LD_MAX_STACKS + 1) /* the first one stays unused: id 0 is none */
+#define BUCKETS ((2 * (size_t)LD_MAX_STACKS + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES)
+
+#define CLAIMED     UINT32_MAX
+#define FIRST_EPOCH 1u
+#define ID_MASK     ((UINT32_C(1) << ID_BITS) - 1)
+
+struct node {
+    _Atomic uint64_t frame; /* pc << MODULE_BITS | module */
+    _Atomic uint32_t parent;
+    _Atomic uint32_t stamp;
+};
+
+struct bucket {
+    _Atomic uint32_t entries[BUCKET_ENTRIES]; /* tag << ID_BITS | id; 0: empty */
+};
+
+static struct {
+    ALIGNED(CACHE_LINE) struct bucket index[BUCKETS];
+    ALIGNED(CACHE_LINE) struct node nodes[NODES];
+
+    /* Read by everyone, written by collections. */
+    ALIGNED(CACHE_LINE) _Atomic uint32_t epoch; /* minus FIRST_EPOCH, so that it may start as 0 in .bss */
+    _Atomic uint32_t limit;                     /* ids up to here are in use; 0 before the first collection */
+
+    /* sweep - FIRST_EPOCH in the upper half, nodes looked through since it was raised in the lower one. */
+    ALIGNED(CACHE_LINE) _Atomic uint64_t cursor;
+
+    ALIGNED(CACHE_LINE) atomic_flag collecting;
+    atomic_bool is_collecting;
+    _Atomic uint32_t refused; /* nodes that could not be had since the last collection */
+    _Atomic uint32_t kept;    /* nodes that the last collection found needed */
+    _Atomic size_t collections;
+
+    /* Owned by the collection that is going on. */
+    uint32_t marking_epoch;
+    uint32_t marked; /* nodes */
+    uint64_t roots;  /* ids looked at */
+} map = {.collecting = ATOMIC_FLAG_INIT};
+
+_Static_assert(sizeof(struct node) == 16, "a node takes 16 bytes");
+_Static_assert(LD_MAX_STACKS <= ID_MASK, "ids fit an index entry");
+
+/* Epochs wrap around, skipping the two values that mean something else. */
+static uint32_t epoch_after(uint32_t epoch)
+{
+    epoch++;
+    return epoch == CLAIMED ? FIRST_EPOCH : epoch == 0 ? FIRST_EPOCH : epoch;
+}
+
+static inline bool is_older(uint32_t stamp, uint32_t epoch)
+{
+    return (int32_t)(stamp - epoch) < 0;
+}
+
+uint32_t stackmap_epoch(void)
+{
+    return atomic_load_explicit(&map.epoch, memory_order_acquire) + FIRST_EPOCH;
+}
+
+uint32_t stackmap_sweep(void)
+{
+    /* Acquire: what is read of nodes afterwards was not given back before. */
+    return (uint32_t)(atomic_load_explicit(&map.cursor, memory_order_acquire) >> 32) + FIRST_EPOCH;
+}
+
+static inline uint32_t limit_now(void)
+{
+    uint32_t limit = atomic_load_explicit(&map.limit, memory_order_relaxed);
+
+    if (limit != 0)
+        return limit;
+    return LD_MAX_STACKS < LIMIT_FIRST ? LD_MAX_STACKS : LIMIT_FIRST;
+}
+
+static inline uint64_t pc_bits(const void *pc)
+{
+    return (uint64_t)(uintptr_t)pc & ((UINT64_C(1) << (64 - MODULE_BITS)) - 1);
+}
+
+/* --- Index ------------------------------------------------------------------------------------------- */
+
+struct place {
+    struct bucket *bucket;
+    uint32_t tag; /* in its position in an entry, never 0 */
+};
+
+/* The part of the index in use grows with the array, so that a small tree stays in the cache. */
+static inline struct place place_of(stack_id parent, uint64_t pc)
+{
+    uint64_t buckets = ((uint64_t)limit_now() * 2 + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
+    uint64_t hash = (pc ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
+
+    hash ^= hash >> 32;
+    hash *= UINT64_C(0xc4ceb9fe1a85ec53);
+    return (struct place){
+        .bucket = &map.index[((hash >> 32) * buckets) >> 32],
+        .tag = ((uint32_t)hash | 1) << ID_BITS,
+    };
+}
+
+static void index_add(struct place place, stack_id id)
+{
+    uint32_t entry = place.tag | id;
+    _Atomic uint32_t *victim = &place.bucket->entries[id % BUCKET_ENTRIES];
+
+    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
+        uint32_t empty = 0;
+
+        if (atomic_load_explicit(&place.bucket->entries[i], memory_order_relaxed) == 0 &&
+            /* Release: who finds the id here finds the node filled in. */
+            atomic_compare_exchange_strong_explicit(&place.bucket->entries[i], &empty, entry,
+                                                    memory_order_release, memory_order_relaxed))
+            return;
+    }
+    atomic_store_explicit(victim, entry, memory_order_release);
+}
+
+static void index_delete(struct place place, stack_id id)
+{
+    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
+        uint32_t entry = place.tag | id;
+
+        if (atomic_compare_exchange_strong_explicit(&place.bucket->entries[i], &entry, 0,
+                                                    memory_order_relaxed, memory_order_relaxed))
+            return;
+    }
+}
+
+/* True if the node says (parent, pc), is in its right module, and is now known to be needed in this epoch. */
+static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t pc)
+{
+    struct node *node = &map.nodes[id];
+    /* Acquire: partner of the last store in node_make; the node says what it said when it got this stamp. */
+    uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_acquire);
+    uint64_t frame = atomic_load_explicit(&node->frame, memory_order_relaxed);
+
+    if (frame >> MODULE_BITS != pc || atomic_load_explicit(&node->parent, memory_order_relaxed) != parent ||
+        stamp == 0 || stamp == CLAIMED)
+        return false;
+    if ((frame & UINT16_MAX) != 0 &&
+        UNLIKELY(!module_is_current((module_id)(frame & UINT16_MAX), (const void *)(uintptr_t)pc)))
+        return false;
+    /* A stamp that is not older protects the node until this epoch has passed, and whoever asked will notice
+     * that. */
+    while (is_older(stamp, epoch)) {
+        if (atomic_compare_exchange_weak_explicit(&node->stamp, &stamp, epoch, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            /* It may have been reused, for something else, between the looks at its stamp and at its frame.
+             */
+            return atomic_load_explicit(&node->frame, memory_order_relaxed) == frame &&
+                   atomic_load_explicit(&node->parent, memory_order_relaxed) == parent;
+        if (stamp == 0 || stamp == CLAIMED)
+            return false;
+    }
+    return true;
+}
+
+/* --- Nodes -------------------------------------------------------------------------------------------- */
+
+/* The next run of the array for this thread; false: it is all looked through. */
+static bool supply_refill(struct stackmap_supply *supply)
+{
+    uint64_t cursor = atomic_load_explicit(&map.cursor, memory_order_acquire);
+
+    for (;;) {
+        uint32_t done = (uint32_t)cursor, limit = limit_now();
+
+        if (done >= limit)
+            return false;
+        if (atomic_compare_exchange_weak_explicit(&map.cursor, &cursor, cursor + SUPPLY_NODES,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            supply->next = done + 1;
+            supply->end = (done + SUPPLY_NODES < limit ? done + SUPPLY_NODES : limit) + 1;
+            return true;
+        }
+    }
+}
+
+/* A dead node, now the caller's; 0: there is none.  A signal handler that uses the same supply in between
+ * costs nodes nothing but a second look: it is the stamp that decides. */
+static stack_id node_claim(struct stackmap_supply *supply)
+{
+    for (;;) {
+        if (supply->next >= supply->end && !supply_refill(supply))
+            return 0;
+
+        stack_id id = supply->next++;
+        struct node *node = &map.nodes[id];
+        uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_relaxed);
+
+        if (stamp == CLAIMED || (stamp != 0 && !is_older(stamp, stackmap_sweep())))
+            continue;
+        if (!atomic_compare_exchange_strong_explicit(&node->stamp, &stamp, CLAIMED, memory_order_acquire,
+                                                     memory_order_relaxed))
+            continue;
+        if (stamp != 0) {
+            uint64_t pc = atomic_load_explicit(&node->frame, memory_order_relaxed) >> MODULE_BITS;
+
+            index_delete(place_of(atomic_load_explicit(&node->parent, memory_order_relaxed), pc), id);
+        }
+        return id;
+    }
+}
+
+static COLD stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, uint64_t pc)
+{
+    stack_id id = node_claim(supply);
+    struct node *node = &map.nodes[id];
+    uint64_t module;
+
+    if (id == 0) {
+        atomic_fetch_add_explicit(&map.refused, 1, memory_order_relaxed);
+        return 0;
+    }
+    module = module_at((const void *)(uintptr_t)pc);
+    /* Release: a walk that reads one of these sees the sweep that allowed to write it, and copies again. */
+    atomic_store_explicit(&node->frame, pc << MODULE_BITS | module, memory_order_release);
+    atomic_store_explicit(&node->parent, parent, memory_order_release);
+    atomic_store_explicit(&node->stamp, epoch, memory_order_release);
+    index_add(place_of(parent, pc), id);
+    return id;
+}
+
+/* Budget of a hit: two cache lines, no write. */
+stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc)
+{
+    struct place place = place_of(parent, pc_bits(pc));
+
+    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
+        /* Acquire: partner of index_add. */
+        uint32_t entry = atomic_load_explicit(&place.bucket->entries[i], memory_order_acquire);
+
+        if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, pc_bits(pc)))
+            return entry & ID_MASK;
+    }
+    return node_make(supply, epoch, parent, pc_bits(pc));
+}
+
+uint16_t stackmap_module(stack_id id)
+{
+    return (uint16_t)(atomic_load_explicit(&map.nodes[id].frame, memory_order_relaxed) & UINT16_MAX);
+}
+
+size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
+{
+    size_t count = 0;
+
+    while (stack != 0 && stack < NODES && count < capacity) {
+        uint64_t frame = atomic_load_explicit(&map.nodes[stack].frame, memory_order_acquire);
+
+        frames[count] = (const void *)(uintptr_t)(frame >> MODULE_BITS);
+        modules[count] = (uint16_t)(frame & UINT16_MAX);
+        count++;
+        stack = atomic_load_explicit(&map.nodes[stack].parent, memory_order_acquire);
+    }
+    return count;
+}
+
+/* --- Collection --------------------------------------------------------------------------------------- */
+
+static void mark(stack_id id)
+{
+    uint32_t epoch = map.marking_epoch;
+
+    map.roots++;
+    while (id != 0 && id < NODES) {
+        struct node *node = &map.nodes[id];
+        uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_acquire);
+
+        do {
+            /* Stamped already: so are its parents, for marking goes on to them and stacks are built from the
+             * outermost frame inwards.  Not in use: the id was worthless. */
+            if (stamp == 0 || stamp == CLAIMED || !is_older(stamp, epoch))
+                return;
+        } while (!atomic_compare_exchange_weak_explicit(&node->stamp, &stamp, epoch, memory_order_acq_rel,
+                                                        memory_order_acquire));
+        map.marked++;
+        id = atomic_load_explicit(&node->parent, memory_order_relaxed);
+    }
+}
+
+/* The part of the index in use has grown: enters all marked nodes again.  Whoever looks meanwhile finds
+ * nothing, and makes a node of its own. */
+static COLD void index_rebuild(uint32_t old_limit)
+{
+    size_t buckets = (2 * (size_t)limit_now() + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
+
+    for (size_t b = 0; b < buckets; b++)
+        for (unsigned i = 0; i < BUCKET_ENTRIES; i++)
+            atomic_store_explicit(&map.index[b].entries[i], 0, memory_order_relaxed);
+    for (stack_id id = 1; id <= old_limit; id++) {
+        struct node *node = &map.nodes[id];
+
+        if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch)
+            index_add(place_of(atomic_load_explicit(&node->parent, memory_order_relaxed),
+                               atomic_load_explicit(&node->frame, memory_order_relaxed) >> MODULE_BITS),
+                      id);
+    }
+}
+
+/* How far the array is used until the next collection: far enough for that one to pay, and no further. */
+static void limit_raise(void)
+{
+    uint64_t limit = (uint64_t)map.marked * 2 + map.roots / ROOTS_A_NODE + LIMIT_FIRST;
+    uint32_t old = limit_now();
+
+    if (limit > LD_MAX_STACKS)
+        limit = LD_MAX_STACKS;
+    if (limit <= old)
+        return;
+    atomic_store_explicit(&map.limit, (uint32_t)limit, memory_order_relaxed);
+    index_rebuild(old);
+}
+
+/* Whether the nodes that were asked for since the last collection, granted or refused, are worth the next
+ * one. */
+static bool pays(void)
+{
+    uint32_t limit = limit_now(), kept = atomic_load_explicit(&map.kept, memory_order_relaxed);
+    uint32_t granted = kept < limit ? limit - kept : 0;
+
+    return granted + atomic_load_explicit(&map.refused, memory_order_relaxed) >= limit / 64;
+}
+
+bool stackmap_collect(stackmap_roots_fn *each_root)
+{
+    if (!pays() || atomic_flag_test_and_set_explicit(&map.collecting, memory_order_acquire))
+        return false;
+    atomic_store_explicit(&map.is_collecting, true, memory_order_relaxed);
+
+    map.marked = 0;
+    map.roots = 0;
+    map.marking_epoch = epoch_after(stackmap_epoch());
+    atomic_store_explicit(&map.epoch, map.marking_epoch - FIRST_EPOCH, memory_order_seq_cst);
+    /* From here on whoever is about to put a stack on record either sees the new epoch, or has its id where
+     * each_root looks for it. */
+    platform_heavy_fence();
+    each_root(mark);
+    limit_raise();
+    atomic_store_explicit(&map.kept, map.marked, memory_order_relaxed);
+    atomic_store_explicit(&map.refused, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&map.collections, 1, memory_order_relaxed);
+    /* Release: who looks through the array again sees all marks. */
+    atomic_store_explicit(&map.cursor, (uint64_t)(map.marking_epoch - FIRST_EPOCH) << 32,
+                          memory_order_release);
+
+    atomic_store_explicit(&map.is_collecting, false, memory_order_relaxed);
+    atomic_flag_clear_explicit(&map.collecting, memory_order_release);
+    return true;
+}
+
+bool stackmap_is_collecting(void)
+{
+    return atomic_load_explicit(&map.is_collecting, memory_order_relaxed);
+}
+
+void stackmap_before_fork(void)
+{
+    /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
+    for (int i = 0; i < FORK_WAIT_YIELDS; i++) {
+        if (!atomic_flag_test_and_set_explicit(&map.collecting, memory_order_acquire))
+            return;
+        platform_yield();
+    }
+}
+
+void stackmap_after_fork(void)
+{
+    atomic_store_explicit(&map.is_collecting, false, memory_order_relaxed);
+    atomic_flag_clear_explicit(&map.collecting, memory_order_release);
+}
+
+/* --- Figures and checks -------------------------------------------------------------------------------- */
+
+static bool is_needed(uint32_t stamp)
+{
+    return stamp != 0 && stamp != CLAIMED && !is_older(stamp, stackmap_sweep());
+}
+
+void stackmap_get_stats(struct stackmap_stats *out)
+{
+    *out = (struct stackmap_stats){
+        .limit = limit_now(),
+        .collections = atomic_load_explicit(&map.collections, memory_order_relaxed),
+    };
+    for (size_t id = 1; id <= out->limit; id++)
+        out->nodes += is_needed(atomic_load_explicit(&map.nodes[id].stamp, memory_order_relaxed));
+}
+
+size_t stackmap_own_bytes(void)
+{
+    return sizeof(map);
+}
+
+bool stackmap_is_valid(void)
+{
+    if (stackmap_epoch() != stackmap_sweep() && stackmap_epoch() != epoch_after(stackmap_sweep()))
+        return false;
+    for (size_t id = 1; id < NODES; id++) {
+        uint32_t parent = atomic_load_explicit(&map.nodes[id].parent, memory_order_relaxed);
+
+        if (parent >= NODES)
+            return false;
+        if (parent != 0 && is_needed(atomic_load_explicit(&map.nodes[id].stamp, memory_order_relaxed)) &&
+            !is_needed(atomic_load_explicit(&map.nodes[parent].stamp, memory_order_relaxed)))
+            return false;
+    }
+    return true;
+}

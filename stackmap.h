@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Call stacks, each distinct path kept once: a tree in a fixed array of nodes.
+ *
+ *     node    parent    return address      a stack is the id of its innermost node;
+ *     1       0         _start+37           its frames are read by following the parents
+ *     2       1         main+99
+ *     3       2         parse+12   <------- stack 3: parse, main, _start
+ *     4       2         print+40   <------- stack 4: print, main, _start
+ *
+ *     node[id]    8 bytes  pc and the module that it was in when it was first seen
+ *                 4 bytes  parent, 0 for an outermost frame
+ *                 4 bytes  stamp, see below
+ *     index       4 bytes  two places for each node: buckets of sixteen (tag, id), one cache line, found by
+ *                          the hash of (parent, pc)
+ *
+ * Programs that recurse go through millions of paths, and live blocks need few of them, so nodes are taken
+ * back by marking.  Time is divided into epochs.  A node is stamped with the epoch in which it was last known
+ * to be needed:
+ *
+ *     stamp = 0        never used, or given back      stamp = e    needed in epoch e
+ *
+ *     (1) sweep <= epoch <= sweep + 1
+ *     (2) every node of the stack of a live block, and of one in flight, has stamp >= sweep
+ *     (3) only nodes with stamp < sweep are given back
+ *
+ * stackmap_collect begins an epoch, has all the stacks that are needed marked, which stamps them with it, and
+ * then raises sweep.  Nodes are given back lazily: each thread that needs some takes a run of the array and
+ * uses what it finds dead in it.  The array is used up to `limit` only, about twice what the last collection
+ * found alive, so that memory follows the live blocks and not the paths ever seen.
+ *
+ * The index only saves memory: a node that it has lost is as good as before, its path is merely entered once
+ * more.
+ *
+ * Cost of stackmap_child on a hit: two cache lines, no write.  Nothing here takes a lock, but for
+ * collections, of which there is one at a time.  All functions but stackmap_collect may be called from a
+ * signal handler that interrupted any of them, and so may stackmap_collect, which then does nothing if it was
+ * that.
+ */
+#ifndef STACKMAP_H
+#define STACKMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+
+typedef uint32_t stack_id; /* 0: no frame */
+
+/* A thread's own supply of nodes to look through: zero-initialise it. */
+struct stackmap_supply {
+    uint32_t next, end;
+};
+
+/* The epoch, to be read before the first call of stackmap_child of a stack.  Whoever has built a stack in
+ * epoch e must publish its id where a collection looks (thread.h: in flight), and then find the epoch still
+ * to be e; otherwise the id is worthless and the stack must be built again. */
+uint32_t stackmap_epoch(void);
+
+/* The node of the frame that was called from `parent` (0: outermost) and has this return address, found or
+ * made; parent must be good in `epoch`, and the result is.  0: there is no free node, try stackmap_collect.
+ */
+stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc);
+
+/* The module that this node's frame was in when it was first seen; 0: not known. */
+uint16_t stackmap_module(stack_id node);
+
+/* Copies at most `capacity` frames of a stack, innermost first, and returns how many.  A stack of a live
+ * block is intact as long as stackmap_sweep() is what it was before the block was looked up; otherwise what
+ * was copied may be anything, but nothing else happens. */
+size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity);
+uint32_t stackmap_sweep(void);
+
+/* Takes back the nodes that nobody needs.  `each_root` is to call `mark` for the ids in flight first, and
+ * then for those of all live blocks; ids that have become worthless do no harm.  False, and nothing done, if
+ * a collection is going on, or if it would hardly pay: the last one found next to nothing, and few nodes were
+ * asked for since. */
+typedef void stackmap_mark_fn(stack_id stack);
+typedef void stackmap_roots_fn(stackmap_mark_fn *mark);
+bool stackmap_collect(stackmap_roots_fn *each_root);
+
+/* True while some thread is in stackmap_collect. */
+bool stackmap_is_collecting(void);
+
+/* Around fork: keeps collections out, waiting (milliseconds) for one that is going on. */
+void stackmap_before_fork(void);
+void stackmap_after_fork(void);
+
+struct stackmap_stats {
+    size_t nodes;       /* that may be needed: stamp >= sweep */
+    size_t limit;       /* part of the array in use now */
+    size_t collections; /* since the start */
+};
+void stackmap_get_stats(struct stackmap_stats *out);
+
+/* Bytes of static storage. */
+size_t stackmap_own_bytes(void);
+
+/* Checks (1), and that parents of nodes with stamp >= sweep have it too; only while nothing else uses the
+ * table. */
+bool stackmap_is_valid(void);
+
+#endif

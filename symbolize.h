@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What symbolize.c, whose functions are public (leakdetect.h), needs from the life of the library.
+ */
+#ifndef SYMBOLIZE_H
+#define SYMBOLIZE_H
+
+/* Around fork: waits until no thread is symbolizing, so that the child finds nothing half done. */
+void symbolize_before_fork(void);
+void symbolize_after_fork(void);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the library keeps for each thread: the re-entrancy guard, the stacks that are in flight, its share of
+ * the totals, and its last stack.  Shares live in memory of the library's own, which a thread takes over from
+ * one that has exited, and are all on one list, so that totals can be summed and collections of stacks can
+ * find what is in flight.
+ *
+ * An entry point works between thread_enter and thread_leave.  What comes in between those two in the same
+ * thread is either a signal handler, which is recorded like anything else, or, between thread_foreign_enter
+ * and thread_foreign_leave, an allocation of the library's own servants (loader, demangler), which must not
+ * be.
+ */
+#ifndef THREAD_H
+#define THREAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "platform.h"
+#include "stackmap.h"
+
+/* Signal handlers that may interrupt each other, each in the midst of an entry point, and still be recorded.
+ */
+#define THREAD_NESTING 4
+
+/* The thread's last stack, outermost frame first, so that what the next one shares with it is its beginning.
+ */
+struct thread_memory {
+    uint32_t epoch; /* in which the ids are good */
+    uint32_t count;
+    const void *frames[LD_MAX_FRAMES];
+    stack_id ids[LD_MAX_FRAMES];
+    uint16_t modules[LD_MAX_FRAMES];
+};
+
+struct thread {
+    /* Written by the owner only, read by others too. */
+    _Atomic stack_id in_flight[THREAD_NESTING]; /* published before it is on record, until the next one is */
+    _Atomic uint32_t unwinding;                 /* entry points of this thread that are in the unwinder */
+    _Atomic int64_t blocks, bytes;              /* recorded less removed, not yet in the common totals */
+    _Atomic int64_t peak_blocks, peak_bytes;    /* the most that blocks and bytes have been meanwhile */
+
+    struct stackmap_supply supply;
+    struct thread_memory memory;
+
+    struct thread *next; /* never changes once it is on the list */
+    atomic_bool taken;   /* by a thread, until it has exited */
+};
+
+/* Called once, before anything else here. */
+void thread_init(void);
+
+/* Begins an entry point: the caller's share, and in *level how many entry points of this thread it
+ * interrupts, to be handed back.  NULL: nothing may be recorded now, and thread_leave must not be called. */
+struct thread *thread_enter(unsigned *level);
+void thread_leave(struct thread *thread, unsigned level);
+
+/* Around calls of code that may allocate on the library's behalf; they nest. */
+void thread_foreign_enter(void);
+void thread_foreign_leave(void);
+
+/* Adds to the totals, before a block is put on record or after it was taken out.  thread may be NULL, level
+ * is what thread_enter said. */
+void thread_count(struct thread *thread, unsigned level, int64_t blocks, int64_t bytes);
+
+/* True if LD_MAX_BLOCKS are on record. */
+bool thread_is_full(const struct thread *thread);
+
+struct thread_totals {
+    size_t blocks, bytes, peak_blocks, peak_bytes;
+};
+void thread_get_totals(struct thread_totals *out);
+
+/* Makes the totals what was counted otherwise. */
+void thread_correct_totals(size_t blocks, size_t bytes);
+
+/* Calls mark for each stack in flight; partner of the fence and the look at the epoch in unwind.c. */
+void thread_each_in_flight(stackmap_mark_fn *mark);
+
+/* The unwinder takes locks that fork would leave locked in the child, so fork waits until no thread is in
+ * there: thread_unwind_enter waits while a fork is about to happen. */
+void thread_unwind_enter(struct thread *thread);
+void thread_unwind_leave(struct thread *thread);
+
+void thread_before_fork(void);
+
+/* True if the calling process was forked from one with other threads, some of which may have been in the
+ * midst of an entry point, so that totals may be off by one for each. */
+bool thread_after_fork(bool in_child);
+
+/* Bytes mapped for shares. */
+size_t thread_own_bytes(void);
+
+#endif
