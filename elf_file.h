@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The little that is read of ELF files without libbacktrace: the build id, which tells whether two files are the same
- * program, of a file on disk or of a module in memory; and the function at an address, from a file's symbol
- * tables.  Nothing is believed of what is read: any file and any memory that may be read is safe to give.
+ * The little that is read of ELF files without libbacktrace: the build id, which tells whether two files are
+ * the same program, of a file on disk or of a module in memory; and the function at an address, from a file's
+ * symbol tables.  Nothing that a file says is believed: any file may be given.
  *
- * Files are read by pread into the caller's stack, not mapped: a file that somebody cuts short meanwhile gives less,
- * and not a SIGBUS.  Nothing is allocated, errno is left alone.
+ * Files are read by pread into the caller's stack, not mapped: a file that somebody cuts short meanwhile
+ * gives less, and not a SIGBUS.  Nothing is allocated, and errno is left alone.
  */
 #ifndef ELF_FILE_H
 #define ELF_FILE_H
@@ -23,18 +23,22 @@ struct elf_build_id {
 
 bool elf_build_ids_are_equal(const struct elf_build_id *a, const struct elf_build_id *b);
 
-/* The build id of what is mapped from `start` to `end`, of which at least the first page must be readable, and in
- * *at the address of its bytes.  False if there is none, or if the mapping does not begin with its ELF header. */
-bool elf_memory_build_id(uintptr_t start, uintptr_t end, struct elf_build_id *out, uintptr_t *at);
+/* The build id of a module that is loaded from `start` to `end` with the load bias `base`, and in *at the
+ * address of its bytes.  False if there is none, or if the first thing mapped is not the ELF header.  The
+ * first page must be readable, and the module stay loaded meanwhile. */
+bool elf_memory_build_id(uintptr_t start, uintptr_t end, uintptr_t base, struct elf_build_id *out,
+                         uintptr_t *at);
 
 /* A descriptor for the functions below, to be closed by elf_file_close, or -1. */
 int elf_file_open(const char *path);
 void elf_file_close(int fd);
 
+/* False also for a file that is not whole, because it is just being copied, or was cut short: what is mapped
+ * of it must not be touched. */
 bool elf_file_build_id(int fd, struct elf_build_id *out);
 
-/* Writes the name of the function that covers `address`, counted as the file's symbol table does, into name, cut to
- * size bytes with its final 0.  Time: linear in the number of symbols. */
+/* Writes the name of the function that covers `address`, counted as the file's symbol tables do, into name,
+ * cut to size bytes with its final 0.  Time: linear in the number of symbols. */
 bool elf_file_function(int fd, uintptr_t address, char *name, size_t size);
 
 #endif

@@ -4,10 +4,18 @@
  * keeps its number and its name, so that frames in it can still be named; a library that is loaded at the
  * same place later is another module, unless it is the very same file.
  *
- *     module_at(pc) -> id      lock-free and a few ns when pc was seen before; asks the loader otherwise
+ *     module_at(pc)  -> id     a load and a compare if pc was seen before, otherwise the loader is asked
  *     module_get(id) -> what is known of it
  *
  * The table is fixed (LD_MAX_MODULES) and only grows: an entry that was published never changes.
+ *
+ *     modules[id - 1]          64 bytes: where it was mapped, build id, name
+ *     names                    64 bytes for each entry, shared out: a long path may use what short ones left
+ *     seen[hash of pc]         pc << 16 | id, 8 bytes, overwritten by whatever has the same hash
+ *     claimed                  entries given out << 32 | bytes of names given out; never falls
+ *
+ * Two threads that meet a module for the first time at the same instant may each give it a number: both are
+ * right, and whoever compares modules by number takes them for two.
  */
 #ifndef MODULE_H
 #define MODULE_H
@@ -16,43 +24,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "elf_file.h"
+
 typedef uint16_t module_id; /* 0: no module, or not known */
 
-#define MODULE_BUILD_ID_MAX 20 /* a SHA-1; longer ones are cut */
-#define MODULE_NAME_MAX     64 /* stored characters of a path, with the final 0; longer paths lose their front \
-                                */
-
 struct module {
-    uintptr_t start, end;  /* the addresses it was mapped at */
-    uintptr_t base;        /* load bias: address in memory minus address in the file's symbol table */
-    uintptr_t build_id_at; /* where its build id lies in memory while it is loaded; 0: it has none */
-    uint8_t build_id[MODULE_BUILD_ID_MAX];
-    uint8_t build_id_size;
-    bool can_unload; /* was not among the modules that the program started with */
-    char name[MODULE_NAME_MAX];
+    uintptr_t start, end; /* the addresses it was mapped at */
+    uintptr_t base;       /* load bias: address in memory minus address in the file's symbol table */
+    uintptr_t dynamic;    /* where its dynamic section lay; 0: it had none */
+    const char *name;     /* its whole path; "..." and the end of it where there was no room for more */
+    struct elf_build_id build_id; /* if its first page led to one */
+    bool can_unload : 1;          /* was not among the modules that the program started with */
+    bool is_program : 1; /* the executable itself: its file is /proc/self/exe, whatever became of its path */
+    uint16_t
+        build_id_offset; /* from start to the build id; 0: it is beyond the first page, or there is none */
 };
 
-/* Called once, before anything else here: notes which modules the process can never unload. */
+/* Called once, before anything else here: notes which modules the process can never unload.  Takes the
+ * loader's lock for a moment. */
 void module_init(void);
 
-/* The module that the code at pc belongs to now.  Never allocates.  Lock-free if pc was asked for before, and
- * for modules that can be unloaded two calls of the loader's own lock-free lookup more.  Not
- * async-signal-safe only where the C library has no lock-free lookup (glibc before 2.35, others). */
+/* The module that the code at pc belongs to now.  pc must be code that stays loaded during the call, as a
+ * frame of the calling thread's stack does, or that the loader's lock keeps.  Never allocates, and is
+ * lock-free; not where the C library has no lock-free lookup (glibc before 2.35, others), nor
+ * async-signal-safe there. */
 module_id module_at(const void *pc);
 
 /* True if module `id` (not 0) is still what is loaded at pc: always, at the cost of one load, for a module
- * that cannot be unloaded. */
+ * that cannot be unloaded.  For pc the same holds as above. */
 bool module_is_current(module_id id, const void *pc);
 
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);
 
-/* The last module, loaded now or earlier, that covered this address; 0: none. */
+/* The newest module, loaded now or earlier, that covered this address; 0: none.  Any address will do. */
 module_id module_last_at(const void *pc);
-
-/* The full path of the module, from the loader or from /proc/self/exe, into buffer; false, with the stored
- * name in buffer, if it is no longer loaded.  Cold: may take the loader's lock. */
-bool module_path(module_id id, char *buffer, size_t size);
 
 /* Bytes of the static tables. */
 size_t module_own_bytes(void);

@@ -5,8 +5,13 @@
 #ifndef SYMBOLIZE_H
 #define SYMBOLIZE_H
 
+#include <stddef.h>
+
 /* Around fork: waits until no thread is symbolizing, so that the child finds nothing half done. */
 void symbolize_before_fork(void);
 void symbolize_after_fork(void);
+
+/* Bytes of the static tables. */
+size_t symbolize_own_bytes(void);
 
 #endif

@@ -1,0 +1,215 @@
+# leakdetect
+#
+#   make                 the library, in build/default
+#   make demo            installs what the demo needs, builds it, and runs it on a text (FILE=...)
+#   make check           installs what the tests need, builds and runs all of them
+#   make check-all       the same in every flavour, and lint
+#   make test            the tests of one flavour, with nothing installed
+#   make lint            clang-format, clang-tidy, cppcheck, shellcheck, and `make layers`
+#   make layers          no file includes one from above it
+#   make bench           what it costs
+#   make examples        the programs in examples/
+#   make deps            installs everything that any of these needs (Debian: apt-get)
+#   make install         to PREFIX, under DESTDIR
+#   make uninstall       removes what install put there
+#   make clean           removes build/
+#
+# FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan or debug is another way to build it, in build/FLAVOUR.
+# Tables: LD_MAX_BLOCKS, LD_MAX_FRAMES, LD_MAX_STACKS, LD_MAX_MODULES (config.h), as in `make LD_MAX_BLOCKS=1024`.
+# BLOCKMAP=my_blockmap.c is another store of live blocks (blockmap.h).
+# The usual CC, CXX, CFLAGS, CXXFLAGS, CPPFLAGS, LDFLAGS, AR, LD, INSTALL, PREFIX, DESTDIR; WERROR= for lenient builds.
+
+FLAVOUR  = default
+FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
+BUILD    = build/$(FLAVOUR)
+BLOCKMAP = blockmap.c
+SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c unwind.c thread.c module.c symbolize.c elf_file.c report.c platform.c
+LICENSE  = LICENSE
+
+PREFIX     = /usr/local
+prefix     = $(PREFIX)
+libdir     = $(prefix)/lib
+includedir = $(prefix)/include
+VERSION    = 0.1.0
+
+CFLAGS   ?= -O2 -g
+CXXFLAGS ?= $(CFLAGS)
+WERROR   ?= -Werror
+WARNINGS  = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wundef $(WERROR)
+INSTALL  ?= install
+OBJCOPY  ?= objcopy
+SIZE     ?= size
+FILE      = /usr/share/common-licenses/GPL-3
+
+# --- Flavours: what each adds to the flags, and how much work its stress tests do (per cent) -------------
+
+flags.debug    = -DLD_DEBUG=1
+flags.O0       = -O0
+flags.O3-lto   = -O3 -flto=auto
+flags.clang-O0 = -O0
+flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD_BACKING_LIBC=1 -DLD_DEBUG=1
+flags.tsan     = -O1 -fsanitize=thread -DLD_BACKING_LIBC=1
+scale.debug    = 20
+scale.O0       = 50
+scale.clang-O0 = 50
+scale.asan     = 10
+scale.tsan     = 5
+
+ifneq ($(filter clang%,$(FLAVOUR)),)
+override CC  = clang
+override CXX = clang++
+endif
+
+# What config.h asks for, if it was given to make.  The environment does not count: LD_DEBUG there is the dynamic linker's.
+CONFIG = LD_MAX_BLOCKS LD_MAX_FRAMES LD_MAX_STACKS LD_MAX_MODULES LD_DEBUG LD_BACKING_LIBC
+CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
+
+# libbacktrace and its header come with gcc, in a folder of its own where clang finds the one and not the other.
+BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
+
+FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
+ALL_CFLAGS = -std=c11 -fPIC -fvisibility=hidden -fasynchronous-unwind-tables -ffunction-sections $(WARNINGS) \
+             -I. -idirafter $(dir $(BACKTRACE))include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
+OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
+LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
+
+all: $(LIBRARY) $(BUILD)/leakdetect.pc
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+# --- The library --------------------------------------------------------------------------------------
+#
+# libleakdetect_core.a is one object, with libbacktrace inside, in which only ld_* is visible.  libleakdetect.a
+# is a linker script that brings along what it stands on, so that -lleakdetect is all a program needs.
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/$(notdir $(BLOCKMAP:.c=.o)): $(BLOCKMAP) $(BUILD)/flags
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+ifeq ($(findstring -flto,$(CFLAGS) $(FLAGS)),)
+MERGE = $(LD) -r
+else ifneq ($(findstring clang,$(CC)),)
+MERGE = $(CC) $(ALL_CFLAGS) -r -nostdlib -fuse-ld=lld
+else
+MERGE = $(CC) $(ALL_CFLAGS) -r -nostdlib -flinker-output=nolto-rel
+endif
+
+$(BUILD)/libleakdetect_core.a: $(OBJECTS)
+	$(MERGE) -o $(BUILD)/libleakdetect.o $(OBJECTS) $(BACKTRACE)
+	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' $(BUILD)/libleakdetect.o
+	rm -f $@
+	$(AR) rcs $@ $(BUILD)/libleakdetect.o
+	@$(SIZE) $(BUILD)/libleakdetect.o
+
+# libunwind.a cannot go into a PIE, and libunwind.so exports the _Unwind_* functions that C++ exceptions and pthread_cancel
+# need from libgcc, so libgcc comes first.  Which of the two the linker finds depends on -static.
+$(BUILD)/libleakdetect_unwind.so: $(BUILD)/flags
+	echo '/* GNU ld script: the unwinders, shared */ INPUT(-lgcc_s -lunwind)' >$@
+
+$(BUILD)/libleakdetect_unwind.a: $(BUILD)/flags
+	echo '/* GNU ld script: the unwinders, static */ INPUT(-lgcc_eh -lunwind -llzma)' >$@
+
+HEAP = $(if $(findstring LD_BACKING_LIBC=1,$(CPPFLAGS) $(CFLAGS) $(FLAGS)),,-ljemalloc_pic)
+$(BUILD)/libleakdetect.a: $(BUILD)/flags
+	echo '/* GNU ld script */ INPUT(-lleakdetect_core $(HEAP) -lleakdetect_unwind -lm)' >$@
+
+$(BUILD)/leakdetect.pc: leakdetect.pc.in $(BUILD)/flags
+	sed 's|@prefix@|$(prefix)|; s|@libdir@|$(libdir)|; s|@includedir@|$(includedir)|; s|@version@|$(VERSION)|' $< >$@
+
+# Changes whenever anything that went into the objects does.
+STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP) $(prefix) $(libdir) $(includedir)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(subst ','\'',$(STAMP))' | cmp -s - $@ || echo '$(subst ','\'',$(STAMP))' >$@
+
+-include $(OBJECTS:.o=.d)
+
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)'
+	$(INSTALL) -m 644 $(LIBRARY) '$(DESTDIR)$(libdir)'
+	$(INSTALL) -m 644 $(BUILD)/leakdetect.pc '$(DESTDIR)$(libdir)/pkgconfig'
+	$(INSTALL) -m 644 leakdetect.h '$(DESTDIR)$(includedir)'
+
+uninstall:
+	cd '$(DESTDIR)$(libdir)' && rm -f $(notdir $(LIBRARY)) pkgconfig/leakdetect.pc
+	rm -f '$(DESTDIR)$(includedir)/leakdetect.h'
+
+clean:
+	rm -rf build
+
+# --- Examples and the demo -----------------------------------------------------------------------------
+
+EXAMPLES = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+examples: $(EXAMPLES)
+
+$(BUILD)/examples/sqlite: LIBS = -lsqlite3
+$(BUILD)/examples/%: examples/%.c leakdetect.h $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS) -o $@ $< $(LDFLAGS) -L$(BUILD) -lleakdetect $(LIBS)
+
+demo:
+	@sh test/deps.sh $(DEPS_BUILD)
+	@$(MAKE) --no-print-directory $(BUILD)/examples/wordcount
+	$(BUILD)/examples/wordcount '$(FILE)'
+
+bench: all
+	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh
+
+# --- Tests ---------------------------------------------------------------------------------------------
+
+DEPS_BUILD = libjemalloc-dev libunwind-dev
+DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config
+DEPS_LINT  = cppcheck clang-format clang-tidy shellcheck
+
+deps:
+	@sh test/deps.sh $(DEPS_TEST) $(DEPS_LINT)
+
+# Programs are tests/test_*.c and .cc, and checks of the library from outside, in sh; those that build the library
+# themselves, with flags of their own, run once, in the default flavour.
+PROGRAMS = $(patsubst test/%,$(BUILD)/test/%,$(basename $(wildcard test/test_*.c test/test_*.cc)))
+CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh))
+
+export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE MAKE
+TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.$(FLAVOUR)),100)} \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1 \
+    UBSAN_OPTIONS=print_stacktrace=1
+
+$(BUILD)/test/%: test/%.c $(wildcard *.c *.h test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY)
+	sh test/build.sh $< $@
+
+$(BUILD)/test/%: test/%.cc $(wildcard *.c *.h test/*.h) test/build.sh $(LIBRARY)
+	sh test/build.sh $< $@
+
+test-programs: $(PROGRAMS)
+
+test: $(PROGRAMS) $(EXAMPLES)
+	@$(TEST_ENVIRONMENT) sh test/run.sh $(BUILD)/result $(PROGRAMS) $(CHECKS)
+
+JOBS = -j$$(nproc)
+check:
+	@sh test/deps.sh $(DEPS_TEST)
+	@$(MAKE) --no-print-directory $(JOBS) test-programs examples
+	@$(MAKE) --no-print-directory test
+
+check-all: deps
+	@sh test/check_all.sh $(FLAVOURS)
+
+# --- Lint ----------------------------------------------------------------------------------------------
+
+ALL_C   = $(wildcard *.c *.h bench/*.c bench/*.h examples/*.c test/*.c test/*.h test/*/*.c)
+ALL_CC  = $(wildcard bench/*.cc test/*.cc test/*/*.cc)
+ALL_SH  = $(wildcard test/*.sh bench/*.sh) .ci/run
+
+lint: layers
+	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
+	clang-tidy --quiet $(SOURCES) -- -std=c11 -I. -idirafter $(dir $(BACKTRACE))include
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
+	shellcheck $(ALL_SH)
+
+layers:
+	@sh test/layers.sh
+
+.PHONY: all help install uninstall clean examples demo bench deps test-programs test check check-all lint layers FORCE

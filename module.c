@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The registry of modules: an append-only table that is filled without locks, and a cache in front of it.
+ *
+ * What makes a module the same one as before is not its address alone, since another library may have taken
+ * its place: the range, the dynamic section's place and the build id must agree, or without a build id the
+ * name.
+ */
+#define _GNU_SOURCE 1
+#include "module.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "platform.h"
+
+/* 1: the C library finds the module of an address without locks (glibc 2.35, whose <dlfcn.h> defines the
+ * name). */
+#ifndef LD_HAVE_DL_FIND_OBJECT
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+#define LD_HAVE_DL_FIND_OBJECT 1
+#else
+#define LD_HAVE_DL_FIND_OBJECT 0
+#endif
+#endif
+
+enum {
+    FIRST_PAGE = 4096,
+    PATH_SIZE = 1024, /* on the stack of whoever meets a module first */
+    ID_BITS = 16,
+    NAME_BYTES = 64 * LD_MAX_MODULES,
+    NAME_RESERVED = 32, /* bytes that every entry's name can have, however long the others are */
+    SEEN_SLOTS = 4 * LD_MAX_MODULES,
+};
+
+static const char cut_mark[] = "...";
+
+static struct {
+    struct module modules[LD_MAX_MODULES]; /* entry id - 1: written by who claimed it, then only read */
+    atomic_bool is_published[LD_MAX_MODULES];
+    _Atomic uint64_t seen[SEEN_SLOTS];
+    _Atomic uint64_t claimed;
+    char names[NAME_BYTES];
+} registry;
+
+_Static_assert(sizeof(struct module) == 64 || sizeof(void *) != 8, "config.h says what a module costs");
+
+/* What the loader knows of a module that is loaded now. */
+struct loaded {
+    uintptr_t start, end, base, dynamic;
+    const char *name;           /* as long as it is loaded; empty for the program itself */
+    const struct link_map *map; /* NULL: not known */
+};
+
+/* --- Asking the loader -------------------------------------------------------------------------------- */
+
+#if LD_HAVE_DL_FIND_OBJECT
+
+/* From `program` to `last`: what the process was started with; NULL until module_init. */
+static struct {
+    const struct link_map *program;
+    const struct link_map *_Atomic last;
+} startup;
+
+static bool find_loaded(const void *pc, struct loaded *out)
+{
+    struct dl_find_object found;
+
+    if (_dl_find_object((void *)(uintptr_t)pc, &found) != 0)
+        return false;
+    *out = (struct loaded){
+        .start = (uintptr_t)found.dlfo_map_start,
+        .end = (uintptr_t)found.dlfo_map_end,
+        .base = found.dlfo_link_map->l_addr,
+        .dynamic = (uintptr_t)found.dlfo_link_map->l_ld,
+        .name = found.dlfo_link_map->l_name,
+        .map = found.dlfo_link_map,
+    };
+    return true;
+}
+
+/* glibc never unloads what it loaded before the program's first instruction, and never takes it off its list
+ * of modules, to the end of which dlopen adds.  So this part of the list may be read without a lock. */
+static bool can_unload(const struct loaded *now)
+{
+    /* Acquire: the program, written before by module_init. */
+    const struct link_map *last = atomic_load_explicit(&startup.last, memory_order_acquire);
+
+    if (last == NULL)
+        return true;
+    for (const struct link_map *map = startup.program; map != now->map; map = map->l_next)
+        if (map == last)
+            return true;
+    return false;
+}
+
+/* The loader relocates these values in place, except in modules whose dynamic section it cannot write. */
+static const char *dynamic_string(const struct link_map *map, uintptr_t offset)
+{
+    for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
+        if (entry->d_tag == DT_STRTAB)
+            return (const char *)(entry->d_un.d_ptr < map->l_addr ? map->l_addr + entry->d_un.d_ptr
+                                                                  : entry->d_un.d_ptr) +
+                   offset;
+    return "";
+}
+
+static bool is_called(const struct link_map *map, const char *name)
+{
+    const char *slash = strrchr(map->l_name, '/');
+
+    if (strcmp(map->l_name, name) == 0 || (slash != NULL && strcmp(slash + 1, name) == 0))
+        return true;
+    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
+        if (entry->d_tag == DT_SONAME)
+            return strcmp(dynamic_string(map, entry->d_un.d_val), name) == 0;
+    return false;
+}
+
+static bool comes_after(const struct link_map *map, const struct link_map *earlier)
+{
+    do
+        earlier = earlier->l_next;
+    while (earlier != NULL && earlier != map);
+    return earlier != NULL;
+}
+
+/* The last module, `last` or one after it, that this one needs. */
+static const struct link_map *last_needed(const struct link_map *by, const struct link_map *last)
+{
+    for (const ElfW(Dyn) *entry = by->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++) {
+        const struct link_map *map = startup.program;
+
+        if (entry->d_tag != DT_NEEDED)
+            continue;
+        while (map != NULL && !is_called(map, dynamic_string(by, entry->d_un.d_val)))
+            map = map->l_next;
+        if (map != NULL && comes_after(map, last))
+            last = map;
+    }
+    return last;
+}
+
+/* Nothing in the loader's interface says which modules the process started with, but their order does.  First
+ * comes the program, then LD_PRELOAD, then what they need, and what that needs; dlopen adds at the end.  So
+ * all from the program to the last module that is needed by another of them was there at the start.  Of
+ * several modules with a needed name the first is the one that the loader took.
+ *
+ * What a preloaded library alone needs may lie beyond, and counts as if it could be unloaded: slower, not
+ * wrong. */
+static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct loaded self;
+    const struct link_map *map, *last;
+
+    (void)info;
+    (void)size;
+    (void)ctx;
+    if (!find_loaded((const void *)(uintptr_t)module_init, &self))
+        return 1;
+    for (map = self.map; map->l_prev != NULL; map = map->l_prev)
+        ;
+    /* In a namespace of dlmopen the first module is no program, and can be unloaded. */
+    if (map->l_name[0] != 0)
+        return 1;
+    startup.program = map;
+    for (last = map;; map = map->l_next) {
+        last = last_needed(map, last);
+        if (map == last)
+            break;
+    }
+    /* Release: partner of can_unload. */
+    atomic_store_explicit(&startup.last, last, memory_order_release);
+    return 1;
+}
+
+void module_init(void)
+{
+    /* Called back once, with the loader's lock held. */
+    dl_iterate_phdr(find_startup, NULL);
+}
+
+#else
+
+/* Other C libraries: under the loader's lock, and all but the program might be unloaded. */
+struct lookup {
+    uintptr_t pc;
+    struct loaded *out;
+};
+
+static int visit_loaded(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct lookup *lookup = ctx;
+    uintptr_t page = (uintptr_t)getauxval(AT_PAGESZ);
+    struct loaded now = {.start = UINTPTR_MAX, .base = info->dlpi_addr, .name = info->dlpi_name};
+
+    (void)size;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + segment->p_vaddr, end = start + segment->p_memsz;
+
+        if (segment->p_type == PT_DYNAMIC)
+            now.dynamic = start;
+        if (segment->p_type != PT_LOAD)
+            continue;
+        if (start < now.start)
+            now.start = start & ~(page - 1);
+        if (end > now.end)
+            now.end = (end + page - 1) & ~(page - 1);
+    }
+    if (lookup->pc < now.start || lookup->pc >= now.end)
+        return 0;
+    *lookup->out = now;
+    return 1;
+}
+
+static bool find_loaded(const void *pc, struct loaded *out)
+{
+    struct lookup lookup = {.pc = (uintptr_t)pc, .out = out};
+
+    return dl_iterate_phdr(visit_loaded, &lookup) != 0;
+}
+
+static bool can_unload(const struct loaded *now)
+{
+    return now->name[0] != 0;
+}
+
+void module_init(void)
+{
+}
+
+#endif
+
+/* --- Identity ----------------------------------------------------------------------------------------- */
+
+static bool has_build_id_of(const struct loaded *now, const struct module *module)
+{
+    struct elf_build_id build_id;
+    uintptr_t at;
+
+    /* Whatever is mapped there now has a first page. */
+    if (module->build_id_offset != 0)
+        return memcmp((const void *)(now->start + module->build_id_offset), module->build_id.bytes,
+                      module->build_id.size) == 0;
+    return elf_memory_build_id(now->start, now->end, now->base, &build_id, &at) &&
+           elf_build_ids_are_equal(&build_id, &module->build_id);
+}
+
+/* The table has the path with the directory that the loader's may lack, or without the front that was cut
+ * off. */
+static bool has_name_of(const struct loaded *now, const struct module *module)
+{
+    const char *ours = module->name, *theirs = now->name;
+    size_t our_length, their_length, common;
+
+    if (strncmp(ours, cut_mark, sizeof(cut_mark) - 1) == 0)
+        ours += sizeof(cut_mark) - 1;
+    our_length = strlen(ours);
+    their_length = strlen(theirs);
+    common = our_length < their_length ? our_length : their_length;
+    return memcmp(ours + our_length - common, theirs + their_length - common, common) == 0;
+}
+
+static bool is_same(const struct loaded *now, const struct module *module)
+{
+    if (now->start != module->start || now->end != module->end || now->dynamic != module->dynamic ||
+        now->base != module->base)
+        return false;
+    if (!module->can_unload)
+        return true;
+    return module->build_id.size != 0 ? has_build_id_of(now, module) : has_name_of(now, module);
+}
+
+/* --- Registering -------------------------------------------------------------------------------------- */
+
+/* The path of the program, or of a library that was loaded by a relative path; cut at its end to fit. */
+static const char *absolute_path(const char *name, char *buffer, size_t size)
+{
+    if (name[0] == 0) {
+        ssize_t length = readlink("/proc/self/exe", buffer, size);
+
+        if (length > 0 && (size_t)length < size) {
+            buffer[length] = 0;
+            return buffer;
+        }
+        /* As it was given to execve. */
+        name = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+        return name != NULL ? name : "";
+    }
+    if (name[0] != '/' && strchr(name, '/') != NULL && getcwd(buffer, size) != NULL) {
+        size_t length = strlen(buffer);
+
+        if (strncmp(name, "./", 2) == 0)
+            name += 2;
+        if (length + strlen(name) + 2 <= size) {
+            buffer[length] = '/';
+            strcpy(buffer + length + 1, name);
+            return buffer;
+        }
+    }
+    return name;
+}
+
+static size_t claimed_entries(uint64_t claimed)
+{
+    return (size_t)(claimed >> 32);
+}
+
+static size_t claimed_names(uint64_t claimed)
+{
+    return (size_t)(claimed & UINT32_MAX);
+}
+
+/* Bytes, with the final 0, that the next entry's name may have. */
+static size_t room_for_name(uint64_t claimed)
+{
+    size_t entries_after = LD_MAX_MODULES - claimed_entries(claimed) - 1;
+
+    return NAME_BYTES - claimed_names(claimed) - entries_after * NAME_RESERVED;
+}
+
+static const char *store_name(char *room, size_t size, const char *path)
+{
+    size_t length = strlen(path), mark = sizeof(cut_mark) - 1;
+
+    if (length < size) {
+        memcpy(room, path, length + 1);
+    } else {
+        memcpy(room, cut_mark, mark);
+        memcpy(room + mark, path + length - (size - 1 - mark), size - mark);
+    }
+    return room;
+}
+
+static void describe(struct module *module, const struct loaded *now)
+{
+    uintptr_t at = 0;
+
+    module->start = now->start;
+    module->end = now->end;
+    module->base = now->base;
+    module->dynamic = now->dynamic;
+    module->can_unload = can_unload(now);
+    module->is_program = now->name[0] == 0;
+    if (elf_memory_build_id(now->start, now->end, now->base, &module->build_id, &at) &&
+        at - now->start + module->build_id.size <= FIRST_PAGE)
+        module->build_id_offset = (uint16_t)(at - now->start);
+}
+
+const struct module *module_get(module_id id)
+{
+    /* Acquire: the entry, written before by publish. */
+    if (id == 0 || id > LD_MAX_MODULES ||
+        !atomic_load_explicit(&registry.is_published[id - 1], memory_order_acquire))
+        return NULL;
+    return &registry.modules[id - 1];
+}
+
+static void publish(module_id id)
+{
+    /* Release: partner of module_get. */
+    atomic_store_explicit(&registry.is_published[id - 1], true, memory_order_release);
+}
+
+static module_id find_registered(const struct loaded *now)
+{
+    size_t count = claimed_entries(atomic_load_explicit(&registry.claimed, memory_order_relaxed));
+
+    for (size_t id = count; id > 0; id--) {
+        const struct module *module = module_get((module_id)id);
+
+        if (module != NULL && is_same(now, module))
+            return (module_id)id;
+    }
+    return 0;
+}
+
+/* Claims an entry and room for a name by one compare-and-swap, fills them, and publishes the entry.  Nobody
+ * ever waits for an entry: a signal handler that interrupts this, or the child of a fork, passes by one that
+ * is not published. */
+static COLD module_id enroll(const struct loaded *now)
+{
+    int saved = errno;
+    char buffer[PATH_SIZE];
+    const char *path = absolute_path(now->name, buffer, sizeof(buffer));
+    uint64_t claimed = atomic_load_explicit(&registry.claimed, memory_order_relaxed);
+    size_t size, length = strlen(path) + 1;
+    struct module *module;
+    module_id id;
+
+    errno = saved;
+    do {
+        /* Somebody else may have been faster. */
+        id = find_registered(now);
+        if (id != 0 || claimed_entries(claimed) == LD_MAX_MODULES)
+            return id;
+        size = length < room_for_name(claimed) ? length : room_for_name(claimed);
+    } while (!atomic_compare_exchange_weak_explicit(&registry.claimed, &claimed,
+                                                    claimed + (UINT64_C(1) << 32) + size,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    id = (module_id)(claimed_entries(claimed) + 1);
+    module = &registry.modules[id - 1];
+    describe(module, now);
+    module->name = store_name(registry.names + claimed_names(claimed), size, path);
+    publish(id);
+    return id;
+}
+
+/* --- Looking up --------------------------------------------------------------------------------------- */
+
+static _Atomic uint64_t *seen_slot(uintptr_t pc)
+{
+    uint64_t hash = (uint64_t)pc * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+    return &registry.seen[hash * SEEN_SLOTS >> 32];
+}
+
+static NOINLINE module_id module_at_slow(const void *pc)
+{
+    uint64_t address = (uintptr_t)pc;
+    struct loaded now;
+    module_id id;
+
+    if (!find_loaded(pc, &now))
+        return 0;
+    id = find_registered(&now);
+    if (UNLIKELY(id == 0))
+        id = enroll(&now);
+    /* Neither what has no module, which may change, nor an address of which the cache could not hold every
+     * bit. */
+    if (id != 0 && address >> (64 - ID_BITS) == 0)
+        atomic_store_explicit(seen_slot(address), address << ID_BITS | id, memory_order_relaxed);
+    return id;
+}
+
+/* Budget, for a pc that was seen before: one line of the cache and one of the table, no lock, no system call.
+ */
+module_id module_at(const void *pc)
+{
+    uint64_t seen = atomic_load_explicit(seen_slot((uintptr_t)pc), memory_order_relaxed);
+    module_id id = (module_id)seen;
+
+    if (LIKELY(seen >> ID_BITS == (uintptr_t)pc && id != 0 && module_is_current(id, pc)))
+        return id;
+    return module_at_slow(pc);
+}
+
+bool module_is_current(module_id id, const void *pc)
+{
+    const struct module *module = module_get(id);
+    struct loaded now;
+
+    if (UNLIKELY(module == NULL))
+        return false;
+    return LIKELY(!module->can_unload) || (find_loaded(pc, &now) && is_same(&now, module));
+}
+
+module_id module_last_at(const void *pc)
+{
+    uintptr_t address = (uintptr_t)pc;
+
+    for (size_t id = claimed_entries(atomic_load_explicit(&registry.claimed, memory_order_relaxed)); id > 0;
+         id--) {
+        const struct module *module = module_get((module_id)id);
+
+        if (module != NULL && address >= module->start && address < module->end)
+            return (module_id)id;
+    }
+    return 0;
+}
+
+size_t module_own_bytes(void)
+{
+    return sizeof(registry);
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs `make check` in each flavour, then `make lint`, whatever fails on the way.  The last line sums up all of it.
+#
+#     test/check_all.sh FLAVOUR...                               (called by the Makefile)
+set -eu
+
+passed=0 failed=0 skipped=0
+for flavour; do
+    echo "=== $flavour"
+    result=build/$flavour/result
+    rm -f "$result"
+    $MAKE --no-print-directory check FLAVOUR="$flavour" || true
+    # No numbers: it did not even build.
+    read -r p f s 2>/dev/null <"$result" || { p=0 f=1 s=0; }
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    [ "$f" -eq 0 ] || broken="${broken:-} $flavour"
+done
+
+echo "=== lint"
+if $MAKE --no-print-directory lint; then
+    passed=$((passed + 1))
+else
+    failed=$((failed + 1)) broken="${broken:-} lint"
+fi
+
+echo "==="
+[ -z "${broken:-}" ] || echo "failed:$broken"
+[ "$skipped" -eq 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Checks the architecture (docs/design.md): every file at the top includes only what stands below it, and each thing that
+# the library depends on is named in one place.  Comments do not count.
+#
+#     test/layers.sh [FOLDER]
+set -eu
+cd "${1:-.}"
+
+awk '
+BEGIN {
+    # Low to high; files of one line know nothing of each other.
+    rank["config.h"] = rank["leakdetect.h"] = 0
+    rank["platform"] = 1
+    rank["backing_libc"] = rank["elf_file"] = 2
+    rank["backing"] = rank["module"] = 3
+    rank["blockmap"] = rank["stackmap"] = 4
+    rank["thread"] = 5
+    rank["unwind"] = 6
+    rank["symbolize"] = rank["report"] = 7
+    rank["leakdetect.c"] = 8
+
+    # These are built on the public interface and little else.
+    only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
+    only["report"] = " leakdetect.h config.h platform "
+
+    # What only these may name, as a pattern of code.
+    door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
+    door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^unwind"
+    door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^symbolize"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|symbolize)"
+    door["(^|[^a-z_])syscall *[(]"] = "^platform"
+}
+
+function noun(file) {
+    if (file in rank)
+        return file
+    sub(/[.][ch]$/, "", file)
+    return file
+}
+
+function fault(text) {
+    print FILENAME ":" FNR ": " text
+    faults++
+}
+
+FNR == 1 {
+    me = noun(FILENAME)
+    in_comment = 0
+    files++
+    if (!(me in rank))
+        fault("stands nowhere: give it a rank in test/layers.sh")
+}
+
+{
+    code = $0
+    if (in_comment) {
+        if (!sub(/^.*[*][\/]/, "", code))
+            next
+        in_comment = 0
+    }
+    gsub(/[\/][*]([^*]|[*]+[^*\/])*[*]+[\/]/, " ", code)
+    sub(/(^|[^:])[\/][\/].*$/, "", code)
+    if (sub(/[\/][*].*$/, "", code))
+        in_comment = 1
+}
+
+code ~ /^ *# *include *"/ {
+    split(code, quoted, "\"")
+    it = noun(quoted[2])
+    if (it == me)
+        next
+    if (!(it in rank))
+        fault("includes " quoted[2] ", which stands nowhere")
+    else if (rank[it] >= rank[me])
+        fault("includes " quoted[2] ", which does not stand below it")
+    else if (me in only && index(only[me], " " it " ") == 0)
+        fault("includes " quoted[2] ", which it must do without")
+}
+
+{
+    for (pattern in door)
+        if (code ~ pattern && FILENAME !~ door[pattern])
+            fault("names what only " substr(door[pattern], 2) " may: " $0)
+}
+
+END {
+    if (faults > 0)
+        exit 1
+    print "layers: " files " files, no arrow points up"
+}' *.h *.c

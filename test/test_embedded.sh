@@ -1,0 +1,173 @@
+#!/bin/sh
+# Small and unusual builds: sizes that are what config.h says, nonsense that is refused, another store, and the
+# sources straight in another build.
+. test/check.sh
+
+# The flags of the library's own build matter to none of this.
+small='LD_MAX_BLOCKS=256 LD_MAX_FRAMES=6 LD_MAX_STACKS=128 LD_MAX_MODULES=16'
+build() { # NAME SETTING...
+    folder=$work/$1
+    shift
+    run_make -j2 BUILD="$folder" CFLAGS='-O1' "$@"
+}
+
+# Static memory, in bytes, of the build NAME, as make printed it.
+static_bytes() {
+    size "$work/$1/libleakdetect.o" | awk 'NR == 2 { print $2 + $3 }'
+}
+
+# What an item costs, as config.h says.
+documented() { # MACRO
+    awk -v macro="$1" '/Costs [0-9.]+ bytes of [.]bss each/ { cost = $3 } $0 == "#ifndef " macro { print cost }' config.h
+}
+
+builds_and_prints_size() {
+    # shellcheck disable=SC2086
+    build small $small >"$work/first"
+    cat "$work/first"
+    grep -q '^ *text.*bss' "$work/first" && grep -q 'libleakdetect.o$' "$work/first"
+}
+check "make $small prints the size" builds_and_prints_size
+
+rebuilds_only_what_changed() {
+    # shellcheck disable=SC2086
+    build small $small | tee "$work/again" | grep 'Nothing to be done'
+    # shellcheck disable=SC2086
+    build small $small LD_MAX_BLOCKS=512 | tee "$work/again" | grep 'blockmap.o'
+    test "$(static_bytes small)" -gt $((256 * 20 * 2))
+    # shellcheck disable=SC2086
+    build small $small >"$work/again"
+}
+check 'another value rebuilds, the same one does not' rebuilds_only_what_changed
+
+# Twice the build, once with COUNT more items: what each of them costs, to a hundredth.
+costs_what_is_documented() { # MACRO COUNT
+    cost=$(documented "$1")
+    # shellcheck disable=SC2086
+    build "more_$1" $small "$1=$2" >&2
+    less=$(static_bytes small) more=$(static_bytes "more_$1")
+    echo "$1: $cost bytes each, says config.h; $less bytes with few, $more with $2"
+    [ -n "$cost" ] && awk -v less="$less" -v more="$more" -v count="$2" -v cost="$cost" \
+        'BEGIN { each = (more - less) / count; print each; exit !(each < cost * 1.01 && each > cost * 0.97) }'
+}
+check 'a block costs what config.h says' costs_what_is_documented LD_MAX_BLOCKS 100000
+check 'a call-path node costs what config.h says' costs_what_is_documented LD_MAX_STACKS 100000
+check 'a module costs what config.h says' costs_what_is_documented LD_MAX_MODULES 10000
+rm -rf "$work"/more_*
+
+small_is_small() {
+    awk -v all="$(static_bytes small)" -v block="$(documented LD_MAX_BLOCKS)" -v node="$(documented LD_MAX_STACKS)" \
+        -v module="$(documented LD_MAX_MODULES)" 'BEGIN {
+            rest = all - 256 * block - 128 * node - 16 * module
+            print all " bytes, of which " rest " are in no table"
+            exit !(rest >= 0 && rest <= 2560)
+        }'
+}
+check 'a small library takes its tables and at most 2.5 KiB more' small_is_small
+
+small_works() {
+    gcc -O1 -I. test/link/small.c -L"$work/small" -lleakdetect -o "$work/run"
+    "$work/run" | tee "$work/says"
+    read -r own blocks stacks <"$work/says"
+    [ "$blocks $stacks" = '256 128' ]
+    # What it says that it uses is what the linker sees, but for what the heap and the loader need apart.
+    static=$(static_bytes small)
+    echo "$own of $static"
+    [ "$own" -le "$static" ] && [ "$own" -ge $((static - 1024)) ]
+}
+check 'a small library works, and ld_init returns the size of its tables' small_works
+
+smallest_works() {
+    build smallest LD_MAX_BLOCKS=16 LD_MAX_FRAMES=1 LD_MAX_STACKS=64 LD_MAX_MODULES=4 >&2
+    gcc -O1 -I. test/link/small.c -L"$work/smallest" -lleakdetect -o "$work/run"
+    "$work/run"
+}
+check 'the smallest sizes work' smallest_works
+
+largest_links() {
+    build largest LD_MAX_BLOCKS="$1" LD_MAX_FRAMES=1024 LD_MAX_STACKS=16777215 LD_MAX_MODULES=65535 >&2
+    echo '#include <leakdetect.h>
+int main(void) { return ld_init() == 0; }' >"$work/largest.c"
+    gcc -I. "$work/largest.c" -L"$work/largest" -lleakdetect -o "$work/run"
+    "$work/run"
+}
+check 'the largest sizes link and start' largest_links \
+    "$(sed -n 's/^#if LD_MAX_BLOCKS < .* LD_MAX_BLOCKS > \([0-9]*\)$/\1/p' config.h)"
+
+refused() { # MACRO VALUE
+    if gcc -std=c11 -Wundef -fsyntax-only -x c -D"$1=$2" config.h 2>"$work/refusal"; then
+        return 1
+    fi
+    cat "$work/refusal"
+    grep -q "#error \"$1 .*choose [0-9]* to [0-9]*" "$work/refusal"
+}
+for value in 0 15 -1 1073741825 99999999999 many; do
+    check "LD_MAX_BLOCKS=$value is an #error with a sentence" refused LD_MAX_BLOCKS "$value"
+done
+for value in 0 -1 1025 many; do
+    check "LD_MAX_FRAMES=$value is an #error with a sentence" refused LD_MAX_FRAMES "$value"
+done
+for value in 0 63 -1 16777216 many; do
+    check "LD_MAX_STACKS=$value is an #error with a sentence" refused LD_MAX_STACKS "$value"
+done
+for value in 0 3 -1 65536 many; do
+    check "LD_MAX_MODULES=$value is an #error with a sentence" refused LD_MAX_MODULES "$value"
+done
+
+too_few_stacks() {
+    ! gcc -fsyntax-only -x c -DLD_MAX_STACKS=100 -DLD_MAX_FRAMES=101 config.h 2>"$work/refusal" &&
+        grep -q '#error "LD_MAX_STACKS must be' "$work/refusal"
+}
+check 'fewer call-path nodes than frames is an #error with a sentence' too_few_stacks
+
+make_refuses() {
+    ! build nonsense LD_MAX_BLOCKS=1 2>"$work/refusal" && grep -q 'error.*choose' "$work/refusal"
+}
+check 'make LD_MAX_BLOCKS=1 fails and says why' make_refuses
+
+environment_is_ignored() {
+    LD_DEBUG=unused run_make BUILD="$work/environment" -n | grep -- '-c -o' >"$work/commands"
+    ! grep LD_DEBUG "$work/commands"
+}
+check "the dynamic linker's LD_DEBUG is not ours" environment_is_ignored
+
+another_store() {
+    build linear BLOCKMAP=test/linear_blockmap.c LD_MAX_BLOCKS=500 >&2
+    gcc -g -I. test/link/app.c -L"$work/linear" -lleakdetect -o "$work/run" && "$work/run"
+    gcc -g -I. test/link/small.c -L"$work/linear" -lleakdetect -o "$work/run" && "$work/run"
+}
+check 'make BLOCKMAP=test/linear_blockmap.c' another_store
+
+store_from_elsewhere() {
+    cp test/linear_blockmap.c "$work/mine.c"
+    build elsewhere BLOCKMAP="$work/mine.c" LD_MAX_BLOCKS=500 >&2
+    gcc -g -I. test/link/app.c -L"$work/elsewhere" -lleakdetect -o "$work/run" && "$work/run"
+}
+check 'make BLOCKMAP=, in another folder' store_from_elsewhere
+
+# As somebody would who puts our files among his own: no Makefile of ours.
+straight() { # COMPILER FLAGS...
+    compiler=$1
+    shift
+    mkdir -p "$work/straight"
+    cp ./*.c ./*.h test/link/app.c "$work/straight"
+    (
+        cd "$work/straight"
+        "$compiler" -g -std=c11 -Wall -Wextra -Wpedantic -Werror -DLD_MAX_BLOCKS=300 -DLD_MAX_FRAMES=20 -DLD_MAX_STACKS=500 \
+            "$@" -I. ./*.c -o app -lbacktrace -ljemalloc -lgcc_s -lunwind -lm
+        ./app
+    )
+}
+check 'gcc: the sources straight in another build' straight gcc
+check 'gcc -O2: the sources straight in another build' straight gcc -O2
+check 'gcc -O3 -flto: the sources straight in another build' straight gcc -O3 -flto
+check 'gcc -std=gnu17 -fPIC: the sources straight in another build' straight gcc -std=gnu17 -fPIC
+if has clang; then
+    # backtrace.h lies where only gcc looks.
+    check 'clang: the sources straight in another build' straight clang -idirafter "$(dirname "$BACKTRACE")/include"
+    check 'clang -O2: the sources straight in another build' straight clang -O2 -idirafter "$(dirname "$BACKTRACE")/include"
+else
+    skip 'clang: the sources straight in another build' 'no clang'
+fi
+
+exit $failed

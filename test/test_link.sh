@@ -1,0 +1,119 @@
+#!/bin/sh
+# After `make install`, -lleakdetect is all that a program needs: with each compiler, linker and kind of executable,
+# and in the company of what it may clash with.
+. test/check.sh
+
+stage=$work/stage
+lib=$stage/opt/ld/lib
+include=$stage/opt/ld/include
+run_make -s install BUILD="$BUILD" DESTDIR="$stage" PREFIX=/opt/ld >&2
+
+link=$PWD/test/link
+export PKG_CONFIG_PATH="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
+
+# link_and_run COMPILER ARGUMENT... : in a folder that has nothing of ours.
+link_and_run() {
+    rm -rf "$work/run"
+    mkdir "$work/run"
+    cd "$work/run"
+    "$@" -o app && timeout 60 ./app
+}
+
+run_app() { # NAME COMPILER ARGUMENT... : app.c or app.cc, as the compiler's language is
+    name=$1 compiler=$2
+    shift 2
+    if ! has "$compiler"; then
+        skip "$name" "no $compiler"
+        return
+    fi
+    case $compiler in
+    *++*)
+        c_compiler=gcc
+        [ "$compiler" = g++ ] || c_compiler=clang
+        $c_compiler -g -fPIE -I"$include" -c "$link/in_c.c" -o "$work/in_c.o"
+        check "$name" link_and_run "$compiler" -g -Wall -Wextra -Werror -I"$include" "$link/app.cc" "$work/in_c.o" "$@"
+        ;;
+    *) check "$name" link_and_run "$compiler" -g -Wall -Wextra -Werror -I"$include" "$link/app.c" "$@" ;;
+    esac
+    cd "$link/../.."
+}
+
+for compiler in gcc g++ clang clang++; do
+    for linker in bfd gold lld; do
+        if ! has ld.$linker; then
+            skip "$compiler with $linker" "no ld.$linker"
+            continue
+        fi
+        with="-L$lib -fuse-ld=$linker"
+        for mode in '' -no-pie -static -O2 '-O2 -flto' '-O3 -Wl,--gc-sections' -Wl,-z,now -Wl,--as-needed; do
+            # lld does not read gcc's bytecode, whatever is linked.
+            case $compiler:$linker:$mode in g*:lld:*-flto) continue ;; esac
+            # shellcheck disable=SC2086
+            run_app "$compiler ${mode:-plain}, $linker" "$compiler" $mode $with -lleakdetect
+        done
+    done
+done
+
+for compiler in gcc clang; do
+    for mode in '' -static; do
+        with="$mode -L$lib"
+        # shellcheck disable=SC2086
+        {
+            run_app "$compiler $mode, names of its own" $compiler "$link/clash.c" $with -lleakdetect
+            run_app "$compiler $mode, libbacktrace of its own" $compiler "$link/own_backtrace.c" $with -lleakdetect -lbacktrace
+            run_app "$compiler $mode, -ljemalloc before" $compiler $with -ljemalloc -lleakdetect
+            run_app "$compiler $mode, -ljemalloc after" $compiler $with -lleakdetect -ljemalloc
+            run_app "$compiler $mode, -lleakdetect twice" $compiler $with -lleakdetect -lleakdetect
+        }
+    done
+done
+run_app 'g++ -static-libgcc -static-libstdc++' g++ -L"$lib" -lleakdetect -static-libgcc -static-libstdc++
+
+if has pkg-config; then
+    for compiler in gcc g++; do
+        # shellcheck disable=SC2046
+        run_app "$compiler, pkg-config" $compiler $(pkg-config --cflags --libs leakdetect)
+        # shellcheck disable=SC2046
+        run_app "$compiler -static, pkg-config" $compiler -static $(pkg-config --static --cflags --libs leakdetect)
+    done
+else
+    skip 'pkg-config' 'no pkg-config'
+fi
+
+# In a shared library, which brings the heap along for the whole program.
+in_shared_library() {
+    gcc -g -fPIC -shared -I"$include" -Dmain=app_main "$link/app.c" -L"$lib" -lleakdetect -o "$work/libapp.so"
+    echo 'int app_main(void); int main(void) { return app_main(); }' >"$work/main.c"
+    gcc "$work/main.c" -L"$work" -lapp -Wl,-rpath,"$work" -o "$work/main" && "$work/main"
+}
+check 'in a shared library' in_shared_library
+
+only_ld_names() {
+    nm --defined-only --extern-only --format=just-symbols "$lib/libleakdetect_core.a" | sed '/:$/d; /^$/d' >"$work/names"
+    cat "$work/names"
+    grep -q '^ld_init$' "$work/names" && ! grep -v '^ld_' "$work/names"
+}
+check 'libleakdetect_core.a shows nothing but ld_*' only_ld_names
+
+declared_is_defined() {
+    grep -o '\bld_[a-z_]*(' leakdetect.h | tr -d '(' | grep -v '_fn$' | sort -u >"$work/declared"
+    nm --defined-only --extern-only --format=just-symbols "$lib/libleakdetect_core.a" | grep '^ld_' | sort -u >"$work/defined"
+    diff "$work/declared" "$work/defined"
+}
+check 'leakdetect.h declares what the library defines' declared_is_defined
+
+for language in c99 c11 c17 gnu89 c++98 c++11 c++17 c++20; do
+    for compiler in gcc clang; do
+        kind=c
+        case $language in
+        c++*) kind=c++ ;;
+        gnu89) [ $compiler = gcc ] || continue ;; # clang has no _Bool there under -Wpedantic
+        esac
+        has $compiler || continue
+        echo '#include <leakdetect.h>' >"$work/header.c"
+        check "leakdetect.h in $language, $compiler" $compiler -std=$language -x $kind -Wall -Wextra -Wpedantic -Wshadow -Werror \
+            -I"$include" -fsyntax-only "$work/header.c"
+    done
+done
+
+exit $failed

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The report alone, on a world made for it: this file includes report.c and stands in for everything below
+ * it, so that live blocks, names, figures, pages and write errors are what a test wants them to be.  What it
+ * does on the real library is in test_report_live.c.
+ *
+ * UPDATE_GOLDEN=1 writes the golden files anew.
+ */
+#undef LD_MAX_FRAMES
+#define LD_MAX_FRAMES 64 /* as the golden files have it, whatever the library was built with */
+#include "../report.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+/* --- The world ----------------------------------------------------------------------------------------- */
+
+#define WORLD_BLOCKS 128
+#define LONG_FRAMES  12
+
+static struct {
+    struct ld_leak blocks[WORLD_BLOCKS];
+    size_t block_count;
+    size_t many_sites; /* instead of the blocks: so many, each with a stack of its own */
+    struct ld_stats stats;
+
+    char *output;
+    size_t output_size;
+    int write_error; /* what writing fails with, from write number `good_writes` on */
+    size_t good_writes, writes;
+
+    size_t good_maps, maps; /* mapping fails from number `good_maps` on */
+    size_t mapped;          /* bytes mapped now */
+} world;
+
+static int world_init(void **state)
+{
+    (void)state;
+    free(world.output);
+    memset(&world, 0, sizeof(world));
+    world.good_maps = SIZE_MAX;
+    world.stats = (struct ld_stats){.capacity_blocks = 1000, .stack_capacity = 2000, .own_bytes = 34567};
+    return 0;
+}
+
+/* All stacks used here end in the same two frames. */
+static const void *const parse_frames[] = {(void *)0x1001, (void *)0x9001, (void *)0x9002};
+static const void *const load_frames[] = {(void *)0x2001, (void *)0x9001, (void *)0x9002};
+static const void *const named_frames[] = {(void *)0x3001, (void *)0x3002, (void *)0x3003,
+                                           (void *)0x3004, (void *)0x3005, (void *)0x7fff12345678,
+                                           (void *)0x3006};
+static const uint16_t first_modules[] = {1, 1, 2, 2, 2, 2, 2};
+static const uint16_t other_modules[] = {3, 1, 2, 2, 2, 2, 2};
+
+static struct ld_leak *add_block(size_t size, const void *const *frames, size_t frame_count)
+{
+    assert_true(world.block_count < WORLD_BLOCKS);
+    struct ld_leak *leak = &world.blocks[world.block_count++];
+    *leak = (struct ld_leak){.address = (void *)(world.block_count * 64),
+                             .size = size,
+                             .frames = frames,
+                             .frame_count = frame_count,
+                             .modules = first_modules};
+    return leak;
+}
+
+static struct ld_leak *add_parse(size_t size)
+{
+    return add_block(size, parse_frames, 3);
+}
+
+static struct ld_leak *add_load(size_t size)
+{
+    return add_block(size, load_frames, 3);
+}
+
+/* --- What stands below report.c --------------------------------------------------------------------------
+ */
+
+/* Site i has i % 7 + 1 blocks of i % 1000 bytes, which come in another order each time; the frames are
+ * overwritten after each call, as the library may do. */
+static size_t many_each(ld_leak_fn *callback, void *ctx)
+{
+    const void *frames[3];
+    struct ld_leak leak = {.frames = frames, .frame_count = 3, .modules = first_modules};
+    size_t count = 0;
+    for (size_t round = 1; round <= 7; round++) {
+        for (size_t i = 0; i < world.many_sites; i++) {
+            if (i % 7 + 1 < round)
+                continue;
+            frames[0] = (void *)(0x10000 + i % 300);
+            frames[1] = (void *)(0x20000 + i);
+            frames[2] = (void *)0x9002;
+            leak.size = i % 1000;
+            count++;
+            callback(&leak, ctx);
+        }
+    }
+    return count;
+}
+
+size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx)
+{
+    if (world.many_sites > 0)
+        return many_each(callback, ctx);
+    size_t count = 0;
+    for (size_t i = 0; i < world.block_count; i++) {
+        if (world.blocks[i].mark < mark)
+            continue;
+        count++;
+        if (!callback(&world.blocks[i], ctx))
+            break;
+    }
+    return count;
+}
+
+void ld_get_stats(struct ld_stats *out)
+{
+    *out = world.stats;
+}
+
+bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out)
+{
+    static const struct {
+        uintptr_t address;
+        const char *function, *file, *module;
+        unsigned line;
+        uintptr_t offset;
+    } known[] = {
+        {0x1001, "parse_line", "src/parse.c", "/usr/bin/app", 42, 0x1000},
+        {0x2001, "load", "src/load.c", "/usr/bin/app", 1337, 0x2000},
+        {0x9001, "main", "src/main.c", "/usr/bin/app", 9, 0x9000},
+        {0x9002, NULL, NULL, "/lib/libc.so.6", 0, 0x271c9},
+        {0x3001, "exported", NULL, "/lib/libx.so", 0, 0x31},
+        {0x3002, "caf\xc3\xa9", "caf\xc3\xa9.c", "/lib/libx.so", 2, 0x32},
+        {0x3003, "a\nb\x1b[31m\x7f", "c:\\d.c", "/lib/libx.so", 3, 0x33},
+        {0x3004, "bad\xff\xc3", "c1\xc2\x9b.c", "/lib/libx.so", 4, 0x34},
+        {0x3005, NULL, "orphan.c", "/lib/lib y.so", 5, 0x35},
+    };
+    memset(out, 0xee, sizeof(*out));
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if ((uintptr_t)leak->frames[index] != known[i].address)
+            continue;
+        out->function = known[i].function;
+        out->file = known[i].file;
+        out->module = leak->modules[index] == 3 ? "/lib/unloaded.so" : known[i].module;
+        out->line = known[i].line;
+        out->offset = known[i].offset;
+        return true;
+    }
+    out->function = out->file = out->module = NULL;
+    return false;
+}
+
+void *platform_map(size_t size)
+{
+    if (world.maps++ >= world.good_maps)
+        return NULL;
+    world.mapped += size;
+    return calloc(1, size);
+}
+
+void platform_unmap(void *address, size_t size)
+{
+    assert_true(world.mapped >= size);
+    world.mapped -= size;
+    free(address);
+}
+
+int platform_write(int fd, const void *data, size_t size)
+{
+    assert_int_equal(fd, 42);
+    if (world.writes++ >= world.good_writes && world.write_error != 0)
+        return world.write_error;
+    world.output = realloc(world.output, world.output_size + size + 1);
+    assert_non_null(world.output);
+    memcpy(world.output + world.output_size, data, size);
+    world.output_size += size;
+    world.output[world.output_size] = 0;
+    return 0;
+}
+
+/* --- Helpers -------------------------------------------------------------------------------------------- */
+
+/* The report of the world, without its first line, which names the process. */
+static const char *report(const struct ld_report_options *options)
+{
+    world.output_size = 0;
+    assert_int_equal(ld_report(42, options), 0);
+    assert_int_equal(world.mapped, 0);
+    const char *line_end = strchr(world.output, '\n');
+    assert_non_null(line_end);
+    return line_end + 1;
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        fail_msg("no \"%s\" in:\n%s", part, text);
+}
+
+static void golden_path(char *path, size_t size, const char *name)
+{
+    const char *slash = strrchr(__FILE__, '/');
+    int folder = slash == NULL ? 0 : (int)(slash - __FILE__ + 1);
+    snprintf(path, size, "%.*sgolden/%s.txt", folder, __FILE__, name);
+}
+
+static void assert_golden(const char *name, const char *text)
+{
+    char path[512];
+    golden_path(path, sizeof(path), name);
+    if (getenv("UPDATE_GOLDEN") != NULL) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_not_equal(fputs(text, file), EOF);
+        assert_int_equal(fclose(file), 0);
+    }
+    static char expected[65536];
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        fail_msg("cannot read %s", path);
+    size_t size = fread(expected, 1, sizeof(expected) - 1, file);
+    expected[size] = 0;
+    fclose(file);
+    assert_string_equal(text, expected);
+}
+
+/* --- What is printed ------------------------------------------------------------------------------------ */
+
+static void title_names_the_process(void **state)
+{
+    (void)state;
+    report(NULL);
+    char title[64];
+    snprintf(title, sizeof(title), "leakdetect report: process %ld, /", (long)getpid());
+    assert_memory_equal(world.output, title, strlen(title));
+}
+
+static void nothing_alive_is_a_header_and_a_total(void **state)
+{
+    (void)state;
+    assert_golden("report_empty", report(NULL));
+}
+
+static void blocks_with_one_stack_are_one_site(void **state)
+{
+    (void)state;
+    add_load(666);
+    add_parse(1000);
+    add_parse(337);
+    add_load(0);
+    add_parse(1234567);
+    assert_golden("report_sites", report(NULL));
+}
+
+static void one_of_each_is_singular(void **state)
+{
+    (void)state;
+    add_parse(1);
+    world.stats.peak_blocks = world.stats.peak_bytes = 1;
+    assert_contains(report(NULL), "  live:       1 block, 1 byte, at 1 call site\n");
+    assert_contains(report(NULL), "  peak:       1 block, 1 byte\n");
+    assert_contains(report(NULL), "\nsite 1: 1 block, 1 byte\n");
+    assert_contains(report(NULL), "\ntotal: 1 block, 1 byte, at 1 call site\n");
+}
+
+static void largest_number_is_whole(void **state)
+{
+    (void)state;
+    add_parse(SIZE_MAX);
+    assert_contains(report(NULL), "\nsite 1: 1 block, 18,446,744,073,709,551,615 bytes\n");
+}
+
+static void same_addresses_in_another_module_are_another_site(void **state)
+{
+    (void)state;
+    add_parse(20);
+    add_parse(10)->modules = other_modules;
+    const char *text = report(NULL);
+    assert_contains(text, "at 2 call sites");
+    assert_contains(text, "site 2: 1 block, 10 bytes\n    #0  0x1001          parse_line (src/parse.c:42)\n");
+}
+
+static void every_form_of_a_name(void **state)
+{
+    (void)state;
+    add_block(1337, named_frames, 7);
+    assert_golden("report_names", report(NULL));
+}
+
+static void names_cannot_command_a_terminal(void **state)
+{
+    (void)state;
+    add_block(1337, named_frames, 7);
+    for (const char *at = report(NULL); *at != 0; at++)
+        assert_true(*at == '\n' || (unsigned char)*at >= ' ');
+    assert_null(strchr(world.output, 0x7f));
+    assert_null(strstr(world.output, "\xc2\x9b"));
+}
+
+static void trap_14_what_was_not_recorded_is_always_said(void **state)
+{
+    (void)state;
+    world.stats.dropped_blocks = 12345;
+    world.stats.dropped_bytes = 6789012;
+    world.stats.nested_blocks = 3;
+    world.stats.nested_bytes = 128;
+    world.stats.cut_stacks = 7;
+    world.stats.peak_blocks = 1000;
+    world.stats.peak_bytes = 64000;
+    assert_golden("report_unrecorded", report(NULL));
+}
+
+static void cut_stack_says_so(void **state)
+{
+    (void)state;
+    add_block(100, parse_frames + 1, 2);
+    add_block(50, parse_frames + 1, 2)->flags = LD_LEAK_STACK_CUT;
+    add_block(25, NULL, 0)->flags = LD_LEAK_STACK_CUT;
+    assert_golden("report_cut", report(NULL));
+}
+
+static void stack_at_the_depth_limit_says_so(void **state)
+{
+    (void)state;
+    static const void *frames[LD_MAX_FRAMES];
+    static uint16_t modules[LD_MAX_FRAMES];
+    add_block(10, frames, LD_MAX_FRAMES)->modules = modules;
+    char line[64];
+    snprintf(line, sizeof(line), "    ... at most %d frames are kept: LD_MAX_FRAMES\n", LD_MAX_FRAMES);
+    assert_contains(report(NULL), line);
+    add_block(10, frames, LD_MAX_FRAMES)->modules = modules;
+    world.blocks[0].frame_count = world.blocks[1].frame_count = LD_MAX_FRAMES - 1;
+    assert_null(strstr(report(NULL), "LD_MAX_FRAMES"));
+}
+
+static void frame_numbers_are_aligned(void **state)
+{
+    (void)state;
+    static const void *frames[LONG_FRAMES];
+    static uint16_t modules[LONG_FRAMES];
+    add_block(10, frames, LONG_FRAMES)->modules = modules;
+    const char *text = report(NULL);
+    assert_contains(text, "\n    #5  0x0             ??\n");
+    assert_contains(text, "\n   #10  0x0             ??\n");
+}
+
+/* --- Order ---------------------------------------------------------------------------------------------- */
+
+static void most_bytes_come_first_then_most_blocks(void **state)
+{
+    (void)state;
+    add_load(50);
+    add_load(50);
+    add_parse(100);
+    add_block(101, named_frames, 1);
+    const char *text = report(NULL);
+    assert_contains(text, "site 1: 1 block, 101 bytes\n    #0  0x3001");
+    assert_contains(text, "site 2: 2 blocks, 100 bytes\n    #0  0x2001");
+    assert_contains(text, "site 3: 1 block, 100 bytes\n    #0  0x1001");
+}
+
+static void equal_sites_come_in_a_fixed_order(void **state)
+{
+    (void)state;
+    add_load(64);
+    add_parse(64);
+    add_block(64, parse_frames, 2);
+    char *first = strdup(report(NULL));
+    assert_non_null(first);
+    assert_contains(first, "site 1: 1 block, 64 bytes\n    #0  0x1001          parse_line (src/parse.c:42)\n"
+                           "    #1  0x9001          main (src/main.c:9)\n\n");
+    world.block_count = 0;
+    add_block(64, parse_frames, 2);
+    add_parse(64);
+    add_load(64);
+    assert_string_equal(report(NULL), first);
+    free(first);
+}
+
+/* The sizes of the sites of a report, which must fall or stay. */
+static size_t count_sorted_sites(const char *text)
+{
+    size_t count = 0;
+    double last = 1e30;
+    for (const char *at = strstr(text, "\nsite "); at != NULL; at = strstr(at + 1, "\nsite ")) {
+        const char *digit = strchr(strchr(at, ','), ' ') + 1;
+        double bytes = 0;
+        for (; *digit != ' '; digit++)
+            if (*digit != ',')
+                bytes = bytes * 10 + (*digit - '0');
+        assert_true(bytes <= last);
+        last = bytes;
+        count++;
+    }
+    return count;
+}
+
+static void any_number_of_sites_is_sorted(void **state)
+{
+    (void)state;
+    for (world.many_sites = 1; world.many_sites < 2000; world.many_sites += world.many_sites / 3 + 1)
+        assert_int_equal(count_sorted_sites(report(NULL)), world.many_sites);
+}
+
+/* "N blocks, M bytes" as many_each hands them over, by formula. */
+static void many_totals(char *out, size_t size)
+{
+    struct tally tally = {0};
+    for (size_t i = 0; i < world.many_sites; i++)
+        tally_add(&tally, &(struct tally){i % 7 + 1, (i % 7 + 1) * (i % 1000)});
+    struct text text = {.fd = 42};
+    put_tally(&text, &tally);
+    snprintf(out, size, "%.*s", (int)text.used, text.bytes);
+}
+
+static void sort_100000_sites(void **state)
+{
+    (void)state;
+    world.many_sites = 100000;
+    char totals[128];
+    many_totals(totals, sizeof(totals));
+    clock_t start = clock();
+    const struct ld_report_options options = {.max_sites = 3};
+    const char *text = report(&options);
+    assert_true(clock() - start < 5 * CLOCKS_PER_SEC);
+    assert_contains(text, totals);
+    assert_contains(text, ", at 100,000 call sites\n");
+    assert_contains(text, "\nsite 1: 7 blocks, 6,993 bytes\n");
+}
+
+/* --- Options -------------------------------------------------------------------------------------------- */
+
+static void sites_beyond_max_sites_are_summed_up(void **state)
+{
+    (void)state;
+    add_parse(100);
+    add_load(30);
+    add_load(20);
+    add_block(7, named_frames, 1);
+    const struct ld_report_options options = {.max_sites = 1};
+    assert_golden("report_max_sites", report(&options));
+}
+
+static void sites_below_min_bytes_are_summed_up(void **state)
+{
+    (void)state;
+    add_parse(100);
+    add_load(99);
+    const struct ld_report_options options = {.min_bytes = 100};
+    const char *text = report(&options);
+    assert_contains(text, "\nsite 1: 1 block, 100 bytes\n");
+    assert_null(strstr(text, "\nsite 2"));
+    assert_contains(text, "\nnot listed, as asked: 1 block, 99 bytes, at 1 call site\n");
+    assert_contains(text, "\ntotal: 2 blocks, 199 bytes, at 2 call sites\n");
+}
+
+static void options_that_leave_nothing_out_say_nothing(void **state)
+{
+    (void)state;
+    add_parse(100);
+    add_load(99);
+    char *all = strdup(report(NULL));
+    const struct ld_report_options options = {.max_sites = 2, .min_bytes = 99, .max_frames = 3};
+    assert_string_equal(report(&options), all);
+    free(all);
+}
+
+static void frames_beyond_max_frames_are_counted(void **state)
+{
+    (void)state;
+    add_parse(100);
+    struct ld_report_options options = {.max_frames = 1};
+    assert_contains(report(&options), "(src/parse.c:42)\n    ... 2 more frames\n");
+    options.max_frames = 2;
+    assert_contains(report(&options), "(src/main.c:9)\n    ... 1 more frame\n");
+}
+
+static void since_reports_only_newer_blocks(void **state)
+{
+    (void)state;
+    add_parse(100)->mark = 1;
+    add_parse(10)->mark = 1337;
+    const struct ld_report_options options = {.since = 1337};
+    assert_contains(report(&options),
+                    "  live:       1 block, 10 bytes, at 1 call site, made since mark 1337\n");
+}
+
+/* --- When things fail ----------------------------------------------------------------------------------- */
+
+static void first_write_error_ends_the_report(void **state)
+{
+    (void)state;
+    world.many_sites = 10000;
+    static const int errors[] = {EBADF, EPIPE, ENOSPC};
+    for (size_t i = 0; i < 3; i++) {
+        for (world.good_writes = 0; world.good_writes < 4; world.good_writes++) {
+            world.write_error = errors[i];
+            world.writes = world.output_size = 0;
+            assert_int_equal(ld_report(42, NULL), errors[i]);
+            assert_int_equal(world.writes, world.good_writes + 1);
+            assert_int_equal(world.mapped, 0);
+        }
+    }
+}
+
+static void errno_is_kept(void **state)
+{
+    (void)state;
+    world.write_error = EPIPE;
+    errno = 1337;
+    assert_int_equal(ld_report(42, NULL), EPIPE);
+    assert_int_equal(errno, 1337);
+}
+
+static void a_few_sites_need_no_pages(void **state)
+{
+    (void)state;
+    world.many_sites = 60;
+    world.good_maps = 0;
+    assert_int_equal(count_sorted_sites(report(NULL)), 60);
+    assert_int_equal(world.maps, 0);
+}
+
+/* The n-th request for pages and all after it fail, for each n: what there is no room for is summed up, and
+ * the totals stay right. */
+static void trap_25_without_pages_the_rest_is_summed_up(void **state)
+{
+    (void)state;
+    world.many_sites = 20000;
+    char totals[128];
+    many_totals(totals, sizeof(totals));
+    size_t whole = strlen(report(NULL));
+    size_t needed = world.maps;
+    assert_true(needed > 4);
+    size_t last_sites = 0;
+    for (size_t n = 0; n < needed; n++) {
+        world.good_maps = n;
+        world.maps = world.output_size = 0;
+        assert_int_equal(ld_report(42, NULL), ENOMEM);
+        assert_int_equal(world.mapped, 0);
+        assert_true(world.output_size < whole);
+        assert_contains(world.output, "  no memory:  ");
+        assert_contains(world.output, totals);
+        assert_contains(world.output, ", at more than ");
+        size_t sites = count_sorted_sites(world.output);
+        assert_true(sites >= 60 && sites >= last_sites && sites < 20000);
+        last_sites = sites;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(title_names_the_process, world_init),
+        cmocka_unit_test_setup(nothing_alive_is_a_header_and_a_total, world_init),
+        cmocka_unit_test_setup(blocks_with_one_stack_are_one_site, world_init),
+        cmocka_unit_test_setup(one_of_each_is_singular, world_init),
+        cmocka_unit_test_setup(largest_number_is_whole, world_init),
+        cmocka_unit_test_setup(same_addresses_in_another_module_are_another_site, world_init),
+        cmocka_unit_test_setup(every_form_of_a_name, world_init),
+        cmocka_unit_test_setup(names_cannot_command_a_terminal, world_init),
+        cmocka_unit_test_setup(trap_14_what_was_not_recorded_is_always_said, world_init),
+        cmocka_unit_test_setup(cut_stack_says_so, world_init),
+        cmocka_unit_test_setup(stack_at_the_depth_limit_says_so, world_init),
+        cmocka_unit_test_setup(frame_numbers_are_aligned, world_init),
+        cmocka_unit_test_setup(most_bytes_come_first_then_most_blocks, world_init),
+        cmocka_unit_test_setup(equal_sites_come_in_a_fixed_order, world_init),
+        cmocka_unit_test_setup(any_number_of_sites_is_sorted, world_init),
+        cmocka_unit_test_setup(sort_100000_sites, world_init),
+        cmocka_unit_test_setup(sites_beyond_max_sites_are_summed_up, world_init),
+        cmocka_unit_test_setup(sites_below_min_bytes_are_summed_up, world_init),
+        cmocka_unit_test_setup(options_that_leave_nothing_out_say_nothing, world_init),
+        cmocka_unit_test_setup(frames_beyond_max_frames_are_counted, world_init),
+        cmocka_unit_test_setup(since_reports_only_newer_blocks, world_init),
+        cmocka_unit_test_setup(first_write_error_ends_the_report, world_init),
+        cmocka_unit_test_setup(errno_is_kept, world_init),
+        cmocka_unit_test_setup(a_few_sites_need_no_pages, world_init),
+        cmocka_unit_test_setup(trap_25_without_pages_the_rest_is_summed_up, world_init),
+    };
+    return cmocka_run_group_tests_name("report", tests, NULL, NULL);
+}
