@@ -23,8 +23,8 @@ FLAVOUR  = default
 FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
-SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c unwind.c thread.c module.c symbolize.c elf_file.c report.c platform.c
-LICENSE  = LICENSE
+SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c thread.c \
+           module.c symbolize.c elf_file.c report.c platform.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)
@@ -48,6 +48,7 @@ flags.O0       = -O0
 flags.O3-lto   = -O3 -flto=auto
 flags.clang-O0 = -O0
 flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD_BACKING_LIBC=1 -DLD_DEBUG=1
+# gcc's run-time library for threads crashes when a thread ends that has used libunwind; clang's does not.
 flags.tsan     = -O1 -fsanitize=thread -DLD_BACKING_LIBC=1
 scale.debug    = 20
 scale.O0       = 50
@@ -55,25 +56,28 @@ scale.clang-O0 = 50
 scale.asan     = 10
 scale.tsan     = 5
 
-ifneq ($(filter clang%,$(FLAVOUR)),)
+ifneq ($(filter clang% tsan,$(FLAVOUR)),)
 override CC  = clang
 override CXX = clang++
 endif
 
 # What config.h asks for, if it was given to make.  The environment does not count: LD_DEBUG there is the dynamic linker's.
-CONFIG = LD_MAX_BLOCKS LD_MAX_FRAMES LD_MAX_STACKS LD_MAX_MODULES LD_DEBUG LD_BACKING_LIBC
+CONFIG = LD_MAX_BLOCKS LD_MAX_FRAMES LD_MAX_STACKS LD_MAX_MODULES LD_UNWIND_RULES LD_CHECK_UNWIND LD_DEBUG \
+         LD_BACKING_LIBC
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
-# libbacktrace and its header come with gcc, in a folder of its own where clang finds the one and not the other.
+# libbacktrace and its header come with gcc, in folders of its own; clang finds the library, and must not see gcc's other
+# headers.
 BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
+BACKTRACE_H = $(addprefix $(BUILD)/include/,backtrace.h backtrace-supported.h)
 
 FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
-ALL_CFLAGS = -std=c11 -fPIC -fvisibility=hidden -fasynchronous-unwind-tables -ffunction-sections $(WARNINGS) \
-             -I. -idirafter $(dir $(BACKTRACE))include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
+C_FLAGS    = -std=c11 -fasynchronous-unwind-tables $(WARNINGS) -I. -I$(BUILD)/include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
+ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections $(C_FLAGS)
 OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
 LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 
-all: $(LIBRARY) $(BUILD)/leakdetect.pc
+all: $(LIBRARY)
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -83,10 +87,14 @@ help:
 # libleakdetect_core.a is one object, with libbacktrace inside, in which only ld_* is visible.  libleakdetect.a
 # is a linker script that brings along what it stands on, so that -lleakdetect is all a program needs.
 
-$(BUILD)/%.o: %.c $(BUILD)/flags
+$(BUILD)/include/%.h: $(dir $(BACKTRACE))include/%.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/$(notdir $(BLOCKMAP:.c=.o)): $(BLOCKMAP) $(BUILD)/flags
+$(BUILD)/$(notdir $(BLOCKMAP:.c=.o)): $(BLOCKMAP) $(BUILD)/flags | $(BACKTRACE_H)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 ifeq ($(findstring -flto,$(CFLAGS) $(FLAGS)),)
@@ -116,11 +124,8 @@ HEAP = $(if $(findstring LD_BACKING_LIBC=1,$(CPPFLAGS) $(CFLAGS) $(FLAGS)),,-lje
 $(BUILD)/libleakdetect.a: $(BUILD)/flags
 	echo '/* GNU ld script */ INPUT(-lleakdetect_core $(HEAP) -lleakdetect_unwind -lm)' >$@
 
-$(BUILD)/leakdetect.pc: leakdetect.pc.in $(BUILD)/flags
-	sed 's|@prefix@|$(prefix)|; s|@libdir@|$(libdir)|; s|@includedir@|$(includedir)|; s|@version@|$(VERSION)|' $< >$@
-
 # Changes whenever anything that went into the objects does.
-STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP) $(prefix) $(libdir) $(includedir)
+STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(subst ','\'',$(STAMP))' | cmp -s - $@ || echo '$(subst ','\'',$(STAMP))' >$@
@@ -130,7 +135,9 @@ $(BUILD)/flags: FORCE
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)'
 	$(INSTALL) -m 644 $(LIBRARY) '$(DESTDIR)$(libdir)'
-	$(INSTALL) -m 644 $(BUILD)/leakdetect.pc '$(DESTDIR)$(libdir)/pkgconfig'
+	sed 's|@prefix@|$(prefix)|; s|@libdir@|$(libdir)|; s|@includedir@|$(includedir)|; s|@version@|$(VERSION)|' \
+	    leakdetect.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
+	chmod 644 '$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
 	$(INSTALL) -m 644 leakdetect.h '$(DESTDIR)$(includedir)'
 
 uninstall:
@@ -146,9 +153,10 @@ EXAMPLES = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
 examples: $(EXAMPLES)
 
 $(BUILD)/examples/sqlite: LIBS = -lsqlite3
+# -Og: a report that names every function as it stands in the source, with nothing inlined into main.
 $(BUILD)/examples/%: examples/%.c leakdetect.h $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS) -o $@ $< $(LDFLAGS) -L$(BUILD) -lleakdetect $(LIBS)
+	$(CC) -std=gnu11 $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS) -Og -o $@ $< $(LDFLAGS) -L$(BUILD) -lleakdetect $(LIBS)
 
 demo:
 	@sh test/deps.sh $(DEPS_BUILD)
@@ -162,17 +170,18 @@ bench: all
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config
-DEPS_LINT  = cppcheck clang-format clang-tidy shellcheck
+DEPS_ALL   = $(DEPS_TEST) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:
-	@sh test/deps.sh $(DEPS_TEST) $(DEPS_LINT)
+	@sh test/deps.sh $(DEPS_ALL)
 
-# Programs are tests/test_*.c and .cc, and checks of the library from outside, in sh; those that build the library
+# Programs are test/test_*.c and .cc, and checks of the library from outside, in sh; those that build the library
 # themselves, with flags of their own, run once, in the default flavour.
 PROGRAMS = $(patsubst test/%,$(BUILD)/test/%,$(basename $(wildcard test/test_*.c test/test_*.cc)))
 CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh))
 
-export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE MAKE
+CXX_WARNINGS = $(filter-out -Wconversion,$(WARNINGS))
+export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS C_FLAGS CXX_WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE HEAP MAKE
 TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.$(FLAVOUR)),100)} \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1 \
     UBSAN_OPTIONS=print_stacktrace=1
@@ -203,11 +212,11 @@ ALL_C   = $(wildcard *.c *.h bench/*.c bench/*.h examples/*.c test/*.c test/*.h 
 ALL_CC  = $(wildcard bench/*.cc test/*.cc test/*/*.cc)
 ALL_SH  = $(wildcard test/*.sh bench/*.sh) .ci/run
 
-lint: layers
+lint: layers $(BACKTRACE_H)
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
-	clang-tidy --quiet $(SOURCES) -- -std=c11 -I. -idirafter $(dir $(BACKTRACE))include
+	clang-tidy --quiet $(SOURCES) -- -std=c11 -I. -I$(BUILD)/include
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
-	shellcheck $(ALL_SH)
+	shellcheck --severity=warning $(ALL_SH)
 
 layers:
 	@sh test/layers.sh

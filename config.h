@@ -15,14 +15,16 @@
 #endif
 
 /* Frames kept of each call stack; deeper stacks lose their outermost frames.  Range: 1 to 1024.
- * Costs about 12 bytes of memory for each thread that allocates, and 8 bytes of stack during a call. */
+ * Costs some 600 bytes of memory for each thread that allocates, none of it touched before a stack is that
+ * deep, and 8 bytes of stack during a call. */
 #ifndef LD_MAX_FRAMES
 #define LD_MAX_FRAMES 64
 #endif
 
 /* Call-path nodes: one for each distinct beginning of a stack, counted from its outermost frame.  Only live
  * blocks keep them.  Range: 64 to 2^24 - 1.
- * Costs 28 bytes of .bss each: a 20-byte node and its place in the index. */
+ * Costs 24.25 bytes of .bss each: a 16-byte node, its two places in the index, and a share of the cache of
+ * rules by which stacks are walked. */
 #ifndef LD_MAX_STACKS
 #define LD_MAX_STACKS 1048576
 #endif
@@ -33,6 +35,22 @@
  */
 #ifndef LD_MAX_MODULES
 #define LD_MAX_MODULES 512
+#endif
+
+/* 1 walks stacks by rules that libunwind was asked for once for each return address (unwind.c); 0 has
+ * unw_backtrace do it each time (unwind_generic.c), on any processor. */
+#ifndef LD_UNWIND_RULES
+#if defined(__x86_64__) && defined(__LP64__)
+#define LD_UNWIND_RULES 1
+#else
+#define LD_UNWIND_RULES 0
+#endif
+#endif
+
+/* 1 compares every stack that is captured with what unw_backtrace says at that moment, and aborts at the
+ * first difference.  Very slow. */
+#ifndef LD_CHECK_UNWIND
+#define LD_CHECK_UNWIND 0
 #endif
 
 /* 1 checks the invariants of the tables as they are used and aborts when one is broken; slow.  0: only

@@ -65,9 +65,9 @@ static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, s
     atomic_fetch_add_explicit(bytes, size, memory_order_relaxed);
 }
 
-/* What is to go on record for a block that was allocated by the entry point that returns to `caller`. */
+/* What is to go on record for a block that was allocated by the entry point that was called from there. */
 static struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
-                             const void *caller)
+                             struct unwind_caller caller)
 {
     struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
 
@@ -84,7 +84,7 @@ static struct block describe(struct thread *thread, unsigned level, const void *
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
  */
-static NOINLINE void record(const void *address, size_t size, const void *caller)
+static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct unwind_caller caller)
 {
     int saved = errno;
     unsigned level;
@@ -128,7 +128,7 @@ static void forget(const void *address)
 }
 
 /* A block was reallocated without moving. */
-static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size, const void *caller)
+static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size, struct unwind_caller caller)
 {
     int saved = errno;
     unsigned level = 0;
@@ -154,8 +154,8 @@ static COLD void *out_of_memory(void)
     return NULL;
 }
 
-/* What all entry points that make a block do: `caller` is where they return to. */
-static inline void *allocate(size_t size, size_t alignment, bool zeroed, const void *caller)
+/* What all entry points that make a block do: `caller` is where they were called from. */
+static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     void *block = NULL;
 
@@ -180,7 +180,7 @@ static bool is_power_of_two(size_t n)
 
 ENTRY_POINT void *ld_malloc(size_t size)
 {
-    return allocate(size, 0, false, RETURN_ADDRESS());
+    return allocate(size, 0, false, UNWIND_CALLER());
 }
 
 ENTRY_POINT void *ld_calloc(size_t count, size_t size)
@@ -189,7 +189,7 @@ ENTRY_POINT void *ld_calloc(size_t count, size_t size)
 
     if (!multiply(count, size, &product))
         return out_of_memory();
-    return allocate(product, 0, true, RETURN_ADDRESS());
+    return allocate(product, 0, true, UNWIND_CALLER());
 }
 
 ENTRY_POINT void *ld_aligned_alloc(size_t alignment, size_t size)
@@ -198,7 +198,7 @@ ENTRY_POINT void *ld_aligned_alloc(size_t alignment, size_t size)
         errno = EINVAL;
         return NULL;
     }
-    return allocate(size, alignment, false, RETURN_ADDRESS());
+    return allocate(size, alignment, false, UNWIND_CALLER());
 }
 
 ENTRY_POINT void *ld_memalign(size_t alignment, size_t size)
@@ -211,7 +211,7 @@ ENTRY_POINT void *ld_memalign(size_t alignment, size_t size)
     }
     while (power < alignment)
         power *= 2;
-    return allocate(size, power, false, RETURN_ADDRESS());
+    return allocate(size, power, false, UNWIND_CALLER());
 }
 
 ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
@@ -221,7 +221,7 @@ ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
 
     if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
         return EINVAL;
-    block = allocate(size, alignment, false, RETURN_ADDRESS());
+    block = allocate(size, alignment, false, UNWIND_CALLER());
     errno = saved;
     if (block == NULL)
         return ENOMEM;
@@ -232,7 +232,7 @@ ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
 ENTRY_POINT char *ld_strndup(const char *text, size_t size)
 {
     size_t length = strnlen(text, size);
-    char *copy = allocate(length + 1, 0, false, RETURN_ADDRESS());
+    char *copy = allocate(length + 1, 0, false, UNWIND_CALLER());
 
     if (copy != NULL) {
         memcpy(copy, text, length);
@@ -244,7 +244,7 @@ ENTRY_POINT char *ld_strndup(const char *text, size_t size)
 ENTRY_POINT char *ld_strdup(const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *copy = allocate(size, 0, false, RETURN_ADDRESS());
+    char *copy = allocate(size, 0, false, UNWIND_CALLER());
 
     return copy == NULL ? NULL : memcpy(copy, text, size);
 }
@@ -286,7 +286,7 @@ ENTRY_POINT size_t ld_usable_size(const void *block)
     return block == NULL ? 0 : backing_usable_size(block);
 }
 
-static void *reallocate(void *block, size_t size, const void *caller)
+static void *reallocate(void *block, size_t size, struct unwind_caller caller)
 {
     struct blockmap_hold hold;
     bool is_held;
@@ -323,7 +323,7 @@ static void *reallocate(void *block, size_t size, const void *caller)
 
 ENTRY_POINT void *ld_realloc(void *block, size_t size)
 {
-    return reallocate(block, size, RETURN_ADDRESS());
+    return reallocate(block, size, UNWIND_CALLER());
 }
 
 ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
@@ -332,7 +332,7 @@ ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
 
     if (!multiply(count, size, &product))
         return out_of_memory();
-    return reallocate(block, product, RETURN_ADDRESS());
+    return reallocate(block, product, UNWIND_CALLER());
 }
 
 /* --- Looking ------------------------------------------------------------------------------------------ */
@@ -430,7 +430,8 @@ ENTRY_POINT uint32_t ld_mark(void)
 
 static size_t static_bytes(void)
 {
-    return sizeof(library) + blockmap_own_bytes() + stackmap_own_bytes() + module_own_bytes();
+    return sizeof(library) + blockmap_own_bytes() + stackmap_own_bytes() + module_own_bytes() +
+           unwind_own_bytes();
 }
 
 static enum blockmap_step add_up(const struct block *block, void *totals)

@@ -249,8 +249,8 @@ static bool has_build_id_of(const struct loaded *now, const struct module *modul
     if (module->build_id_offset != 0)
         return memcmp((const void *)(now->start + module->build_id_offset), module->build_id.bytes,
                       module->build_id.size) == 0;
-    return elf_memory_build_id(now->start, now->end, now->base, &build_id, &at) &&
-           elf_build_ids_are_equal(&build_id, &module->build_id);
+    elf_memory_build_id(now->start, now->end, now->base, &build_id, &at);
+    return elf_build_ids_are_equal(&build_id, &module->build_id);
 }
 
 /* The table has the path with the directory that the loader's may lack, or without the front that was cut
@@ -275,7 +275,7 @@ static bool is_same(const struct loaded *now, const struct module *module)
         return false;
     if (!module->can_unload)
         return true;
-    return module->build_id.size != 0 ? has_build_id_of(now, module) : has_name_of(now, module);
+    return has_build_id_of(now, module) && (module->build_id.size != 0 || has_name_of(now, module));
 }
 
 /* --- Registering -------------------------------------------------------------------------------------- */
@@ -479,4 +479,11 @@ module_id module_last_at(const void *pc)
 size_t module_own_bytes(void)
 {
     return sizeof(registry);
+}
+
+bool module_can_unload(module_id id)
+{
+    const struct module *module = module_get(id);
+
+    return module != NULL && module->can_unload;
 }

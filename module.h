@@ -54,6 +54,9 @@ module_id module_at(const void *pc);
  * that cannot be unloaded.  For pc the same holds as above. */
 bool module_is_current(module_id id, const void *pc);
 
+/* Whether the module may be unloaded before the process ends; false for 0. */
+bool module_can_unload(module_id id);
+
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -70,6 +71,14 @@ void platform_unmap(void *address, size_t size)
     errno = saved;
 }
 
+/* Until a descriptor that does not block takes more, or fails. */
+static void wait_to_write(int fd)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+
+    poll(&wanted, 1, -1);
+}
+
 int platform_write(int fd, const void *data, size_t size)
 {
     const char *rest = data;
@@ -78,9 +87,14 @@ int platform_write(int fd, const void *data, size_t size)
     while (size != 0) {
         ssize_t written = write(fd, rest, size);
 
-        if (written >= 0) {
+        if (written > 0) {
             rest += written;
             size -= (size_t)written;
+        } else if (written == 0) {
+            error = EIO;
+            break;
+        } else if (errno == EAGAIN) {
+            wait_to_write(fd);
         } else if (errno != EINTR) {
             error = errno;
             break;

@@ -19,6 +19,13 @@
 #define COLD                       __attribute__((noinline, cold))
 #define ALIGNED(n)                 __attribute__((aligned(n)))
 #define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+/* A pointer argument whose memory the function does not look at: gcc would warn that it is not initialised.
+ */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+#define NOT_READ(argument) __attribute__((access(none, argument)))
+#else
+#define NOT_READ(argument)
+#endif
 /* A public entry point: visible, and never inlined or cloned, so that it always has a return address. */
 #define ENTRY_POINT __attribute__((visibility("default"), noinline))
 /* Thread-local storage that is reached without a call, so that a signal handler may touch it. */

@@ -86,10 +86,11 @@ static void balance(struct thread *share);
 static void give_back(struct thread *share)
 {
     balance(share);
-    for (unsigned i = 0; i < THREAD_NESTING; i++)
+    for (unsigned i = 0; i < THREAD_NESTING; i++) {
         atomic_store_explicit(&share->in_flight[i], 0, memory_order_relaxed);
+        path_forget(&share->last[i]);
+    }
     atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
-    share->memory.count = 0;
     /* Release: partner of try_take. */
     atomic_store_explicit(&share->taken, false, memory_order_release);
 }

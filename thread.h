@@ -19,22 +19,14 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "path.h"
 #include "platform.h"
 #include "stackmap.h"
+#include "trail.h"
 
 /* Signal handlers that may interrupt each other, each in the midst of an entry point, and still be recorded.
  */
 #define THREAD_NESTING 4
-
-/* The thread's last stack, outermost frame first, so that what the next one shares with it is its beginning.
- */
-struct thread_memory {
-    uint32_t epoch; /* in which the ids are good */
-    uint32_t count;
-    const void *frames[LD_MAX_FRAMES];
-    stack_id ids[LD_MAX_FRAMES];
-    uint16_t modules[LD_MAX_FRAMES];
-};
 
 struct thread {
     /* Written by the owner only, read by others too. */
@@ -44,7 +36,8 @@ struct thread {
     _Atomic int64_t peak_blocks, peak_bytes;    /* the most that blocks and bytes have been meanwhile */
 
     struct stackmap_supply supply;
-    struct thread_memory memory;
+    struct path last[THREAD_NESTING]; /* this thread's last stack on each level */
+    struct trail trail;               /* where the one on level 0 lies in memory */
 
     struct thread *next; /* never changes once it is on the list */
     atomic_bool taken;   /* by a thread, until it has exited */

@@ -1,184 +1,245 @@
 /* SPDX-License-Identifier: MIT
  *
- * Capture by unw_backtrace, which caches per thread how each frame is laid out and costs 6 to 7 ns a frame.
- * What it returns is compared, from the outermost frame inwards, with this thread's last stack, and only the
- * frames beyond what they share are looked up in the tree.
+ * Capture by cached rules, x86-64.  A walk goes from the entry point's caller outwards, one rule and one or
+ * two loads for each frame, until it meets this thread's last stack: a frame with the same pc and stack
+ * pointer, from which every word that the walk would go on to read is unchanged (trail.h).  What lies beyond
+ * is known, and so is its place in the tree; only the inner frames are new.  When nothing has changed nothing
+ * is walked at all.
+ *
+ * What rules cannot express (signal frames, realigned stacks, code without unwind information) is left to
+ * libunwind, for that capture.
  */
-#define UNW_LOCAL_ONLY
 #include "unwind.h"
 
-#include <libunwind.h>
+#if LD_UNWIND_RULES
 
-#include "module.h"
 #include "platform.h"
+#include "rules.h"
 
 enum {
-    OWN_FRAMES_MAX = 10,  /* from unw_backtrace's caller to the entry point */
-    NESTED_MAX = 4,       /* deeper recursion through the unwinder is its own, not a signal handler's */
-    TRIES_MAX = 16,       /* captures that a collection may overtake before the stack is given up */
-    WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
+    /* A frame larger than this is not believed. */
+    FRAME_SIZE_MAX = 1 << 26,
+    /* Below this there is no code: as libunwind has it. */
+    LOWEST_PC = 0x4000,
 };
 
-#define BUFFER_FRAMES (LD_MAX_FRAMES + OWN_FRAMES_MAX)
+/* Frames walked before the stack counts as deeper than is worth knowing: some more than are shown, so that
+ * a recursion may come back a while before it has to be walked again. */
+#define WALK_FRAMES_MAX (LD_MAX_FRAMES + (PATH_MAX_FRAMES - LD_MAX_FRAMES) / 2)
 
-/* --- Frames ------------------------------------------------------------------------------------------- */
+struct registers {
+    uintptr_t pc, sp, bp;
+};
 
-/* unw_backtrace's cache must not be used by a signal handler that interrupted it (libunwind issue 425): such
- * a handler's stack is stepped through, which is slow, but keeps signals out while it uses what is shared. */
-static COLD size_t step_through(const void **frames, size_t capacity)
+enum outcome {
+    MET,      /* the last stack: what is new are the steps */
+    ROOTED,   /* the beginning of the stack */
+    FLOATING, /* neither, for WALK_FRAMES_MAX frames */
+    UNKNOWN,  /* what no rule can express */
+};
+
+struct walk {
+    uint32_t met; /* frames of the last stack that are still there */
+    uint32_t steps;
+};
+
+static inline uintptr_t word_at(uintptr_t address)
 {
-    unw_context_t context;
-    unw_cursor_t cursor;
-    size_t count = 0;
-
-    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
-        return 0;
-    do {
-        unw_word_t pc = 0;
-
-        if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
-            break;
-        frames[count++] = (const void *)(uintptr_t)pc;
-    } while (count < capacity && unw_step(&cursor) > 0);
-    return count;
+    return *(const uintptr_t *)address;
 }
 
-static size_t backtrace_here(struct thread *thread, const void **frames)
-{
-    uint32_t nested = atomic_load_explicit(&thread->unwinding, memory_order_relaxed);
-    size_t count;
-
-    if (UNLIKELY(nested >= NESTED_MAX))
-        return 0;
-    thread_unwind_enter(thread);
-    if (LIKELY(nested == 0)) {
-        int returned = unw_backtrace((void **)(uintptr_t)frames, BUFFER_FRAMES);
-
-        count = returned > 0 ? (size_t)returned : 0;
-    } else {
-        count = step_through(frames, BUFFER_FRAMES);
-    }
-    thread_unwind_leave(thread);
-    return count;
-}
-
-/* Makes `frames` begin with the caller of the entry point, whatever the compiler did to the functions in
- * between. */
-static const void **skip_own(const void **frames, size_t *count, const void *caller)
-{
-    for (size_t i = 0; i < *count && i < OWN_FRAMES_MAX; i++)
-        if (frames[i] == caller) {
-            *count -= i;
-            return frames + i;
-        }
-    /* The unwinder failed: the return address at least is known. */
-    frames[0] = caller;
-    *count = 1;
-    return frames;
-}
-
-/* --- Stack id ----------------------------------------------------------------------------------------- */
-
-/* How many outer frames are those of the last stack, in the same modules. */
-static uint32_t shared_with_last(const struct thread_memory *last, const void *const *frames, size_t count)
-{
-    module_id checked = 0;
-    uint32_t shared = 0;
-
-    for (; shared < last->count && shared < count; shared++) {
-        const void *pc = frames[count - 1 - shared];
-        module_id module = last->modules[shared];
-
-        if (pc != last->frames[shared])
-            break;
-        if (module != checked && module != 0 && !module_is_current(module, pc))
-            break;
-        checked = module;
-    }
-    return shared;
-}
-
-/* The id of the stack, or of as much of its outer part as there is room for. */
-static struct unwind_stack intern(struct thread *thread, struct thread_memory *last, uint32_t epoch,
-                                  const void *const *frames, size_t count)
-{
-    uint32_t known = last->epoch == epoch ? shared_with_last(last, frames, count) : 0;
-    stack_id id = known != 0 ? last->ids[known - 1] : 0;
-
-    /* A signal handler may leave for good at any point here: what counts as known is always complete. */
-    last->count = known;
-    last->epoch = epoch;
-    for (; known < count; known++) {
-        const void *pc = frames[count - 1 - known];
-        stack_id child = stackmap_child(&thread->supply, epoch, id, pc);
-
-        if (UNLIKELY(child == 0))
-            return (struct unwind_stack){.id = id, .is_cut = true};
-        id = child;
-        last->frames[known] = pc;
-        last->ids[known] = id;
-        last->modules[known] = stackmap_module(id);
-        atomic_signal_fence(memory_order_release);
-        last->count = known + 1;
-    }
-    return (struct unwind_stack){.id = id, .is_cut = false};
-}
-
-/* A signal handler must leave the last stack of what it interrupted alone, and builds its own from the start.
+/* --- Meeting the last stack ------------------------------------------------------------------------------
  */
-static NOINLINE struct unwind_stack intern_nested(struct thread *thread, uint32_t epoch,
-                                                  const void *const *frames, size_t count)
-{
-    struct thread_memory memory;
 
-    memory.epoch = epoch;
-    memory.count = 0;
-    return intern(thread, &memory, epoch, frames, count);
+/* The first `count` frames of the last stack are unchanged in memory: all of them, or those outside of the
+ * first that is not. From the inside outwards, so that nothing is read that a walk would not read. */
+static inline uint32_t unchanged(const struct trail *trail, uint32_t count)
+{
+    uint32_t i = count == 0 ? 0 : trail->check_end[count - 1];
+
+    while (i > 0) {
+        const struct check *check = &trail->checks[i - 1];
+
+        if (UNLIKELY(word_at(check->at) != check->value))
+            break;
+        i--;
+    }
+    if (LIKELY(i == 0))
+        return count;
+    while (count > 0 && trail->check_end[count - 1] >= i)
+        count--;
+    return count;
 }
 
-/* True if it is worth trying again to get nodes. */
-static COLD bool make_room(unsigned level, stackmap_roots_fn *each_root)
+/* If the walk is at a frame of the last stack, and all is unchanged from there on, the number of frames up to
+ * that one; otherwise 0.  *limit is the number of frames that may still be met. */
+static inline uint32_t meet(const struct path *last, const struct trail *trail, const struct registers *at,
+                            uint32_t *limit)
 {
-    if (stackmap_collect(each_root))
-        return true;
-    /* A signal handler may have interrupted the very collection that it would wait for. */
-    if (level != 0 || !stackmap_is_collecting())
+    uint32_t i = *limit, same;
+
+    while (i > 0 && trail->sp[i - 1] < at->sp)
+        i--;
+    *limit = i;
+    if (i == 0 || trail->sp[i - 1] != at->sp || (uintptr_t)last->frames[i - 1] != at->pc ||
+        (trail->needs_bp[i - 1] && trail->bp[i - 1] != at->bp))
+        return 0;
+    same = unchanged(trail, i - 1);
+    if (LIKELY(same == i - 1))
+        return i;
+    *limit = same;
+    return 0;
+}
+
+/* --- Walking -------------------------------------------------------------------------------------------- */
+
+static COLD rule learn(struct thread *thread, const struct registers *at)
+{
+    rule r;
+
+    thread_unwind_enter(thread);
+    r = rules_learn(at->pc, at->sp, at->bp);
+    thread_unwind_leave(thread);
+    return r;
+}
+
+static enum outcome walk_stack(struct thread *thread, struct registers at, struct walk *walk)
+{
+    const struct path *last = &thread->last[0];
+    struct trail *trail = &thread->trail;
+    uint32_t limit = trail->is_void ? 0 : last->count;
+    uintptr_t bp_at = 0;
+
+    for (walk->steps = 0; walk->steps < WALK_FRAMES_MAX; walk->steps++) {
+        uintptr_t cfa;
+        rule r;
+
+        walk->met = meet(last, trail, &at, &limit);
+        if (walk->met != 0)
+            return MET;
+        r = rules_find(at.pc);
+        if (UNLIKELY(r == 0))
+            r = learn(thread, &at);
+        if (UNLIKELY((r & RULE_ASK) != 0))
+            return UNKNOWN;
+        trail->steps[walk->steps] = (struct step){at.pc, at.sp, at.bp, bp_at, r};
+        if (UNLIKELY((r & RULE_ENDS) != 0)) {
+            walk->steps++;
+            return ROOTED;
+        }
+        cfa = ((r & RULE_FROM_BP) != 0 ? at.bp : at.sp) + (uintptr_t)rule_cfa(r);
+        if (UNLIKELY(cfa <= at.sp || cfa - at.sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
+            return UNKNOWN;
+        at.pc = word_at(cfa - sizeof(uintptr_t));
+        bp_at = 0;
+        if ((r & RULE_RESTORES_BP) != 0) {
+            bp_at = cfa + (uintptr_t)rule_bp(r);
+            at.bp = word_at(bp_at);
+        }
+        at.sp = cfa;
+        if (UNLIKELY(at.pc < LOWEST_PC))
+            return UNKNOWN;
+    }
+    return FLOATING;
+}
+
+/* Adds the frame that a step was at, further in than all others. */
+static void push(struct path *path, struct trail *trail, const struct step *step)
+{
+    uint32_t i = path->count, end = i == 0 ? 0 : trail->check_end[i - 1];
+
+    trail->sp[i] = step->sp;
+    trail->bp[i] = step->bp;
+    trail->needs_bp[i] = i > 0 && ((step->rule & RULE_FROM_BP) != 0 ||
+                                   ((step->rule & RULE_RESTORES_BP) == 0 && trail->needs_bp[i - 1]));
+    if (step->bp_at != 0 && trail->needs_bp[i])
+        trail->checks[end++] = (struct check){step->bp_at, step->bp};
+    trail->checks[end++] = (struct check){step->sp - sizeof(uintptr_t), step->pc};
+    trail->check_end[i] = end;
+    path_push(path, (const void *)step->pc);
+}
+
+/* Brings the last stack up to date.  False: libunwind has to be asked. */
+static bool follow(struct thread *thread, const struct registers *start)
+{
+    struct path *path = &thread->last[0];
+    struct trail *trail = &thread->trail;
+    struct walk walk;
+    enum outcome outcome = walk_stack(thread, *start, &walk);
+
+    if (outcome == MET) {
+        uint32_t total = walk.met + walk.steps;
+
+        if (UNLIKELY(path_current(path, walk.met) != walk.met || total > PATH_MAX_FRAMES ||
+                     (trail->is_floating && total < LD_MAX_FRAMES))) {
+            path_forget(path);
+            outcome = walk_stack(thread, *start, &walk);
+        }
+    }
+    if (UNLIKELY(outcome == UNKNOWN))
         return false;
-    for (int i = 0; i < WAIT_YIELDS && stackmap_is_collecting(); i++)
-        platform_yield();
+    if (outcome != MET) {
+        walk.met = 0;
+        path_forget(path);
+        trail->is_void = false;
+        trail->is_floating = outcome == FLOATING;
+    }
+    if (walk.met != path->count)
+        path_truncate(path, walk.met);
+    while (walk.steps > 0)
+        push(path, trail, &trail->steps[--walk.steps]);
     return true;
 }
 
-struct unwind_stack unwind_capture(struct thread *thread, unsigned level, const void *caller,
+/* --- Capture -------------------------------------------------------------------------------------------- */
+
+#if LD_CHECK_UNWIND
+static void check(struct thread *thread, const void *caller)
+{
+    const struct path *path = &thread->last[0];
+    const void *buffer[UNWIND_BUFFER_FRAMES];
+    size_t count;
+    const void **frames = unwind_backtrace(thread, caller, buffer, &count);
+
+    CHECK(path->count >= count && (path->count == count || count == LD_MAX_FRAMES));
+    for (size_t i = 0; i < count; i++)
+        CHECK(path->frames[path->count - 1 - i] == frames[i]);
+}
+#else
+static inline void check(struct thread *thread, const void *caller)
+{
+    (void)thread;
+    (void)caller;
+}
+#endif
+
+/* Budget, when the path repeats: no lock, no write but the id in flight; two loads of this thread's and one
+ * of its stack for each frame, one more where a frame pointer matters. */
+struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root)
 {
-    const void *buffer[BUFFER_FRAMES];
-    size_t count = backtrace_here(thread, buffer);
-    const void **frames = skip_own(buffer, &count, caller);
+    /* The entry point has a frame pointer, because it asked for its frame address: the caller's BP lies
+     * there, the return address above it, and then comes the caller's frame. */
+    uintptr_t frame = (uintptr_t)caller.frame;
+    struct registers start = {
+        .pc = (uintptr_t)caller.pc,
+        .sp = frame + 2 * sizeof(uintptr_t),
+        .bp = word_at(frame),
+    };
 
-    if (count > LD_MAX_FRAMES)
-        count = LD_MAX_FRAMES;
-    for (int tries = 0; tries < TRIES_MAX; tries++) {
-        uint32_t epoch = stackmap_epoch();
-        struct unwind_stack stack = LIKELY(level == 0) ? intern(thread, &thread->memory, epoch, frames, count)
-                                                       : intern_nested(thread, epoch, frames, count);
-
-        if (UNLIKELY(stack.is_cut) && make_room(level, each_root))
-            continue;
-        /* Release: partner of thread_each_in_flight. */
-        atomic_store_explicit(&thread->in_flight[level], stack.id, memory_order_release);
-        platform_light_fence();
-        /* A collection that has begun since may have missed the id; one that begins now will not. */
-        if (LIKELY(stackmap_epoch() == epoch))
-            return stack;
+    if (UNLIKELY(level != 0))
+        return unwind_ask(thread, level, caller.pc, each_root);
+    if (UNLIKELY(!follow(thread, &start))) {
+        thread->trail.is_void = true;
+        return unwind_ask(thread, level, caller.pc, each_root);
     }
-    return (struct unwind_stack){.id = 0, .is_cut = true};
+    check(thread, caller.pc);
+    return unwind_publish(thread, level, each_root);
 }
 
-void unwind_init(void)
+size_t unwind_own_bytes(void)
 {
-    void *frames[OWN_FRAMES_MAX];
-
-    unw_backtrace(frames, OWN_FRAMES_MAX);
-    step_through((const void **)(uintptr_t)frames, OWN_FRAMES_MAX);
+    return rules_own_bytes();
 }
+
+#endif

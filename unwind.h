@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Capturing the calling thread's exact call stack, as one stack id.  unwind.c does it with libunwind's
- * unw_backtrace; it is the only file that names libunwind.
+ * Capturing the calling thread's exact call stack, as one stack id.  Two files do it, one of which config.h
+ * chooses: unwind.c walks by cached rules, unwind_generic.c calls unw_backtrace each time.  What they share
+ * is in unwind_common.c.  These three are the only ones that name libunwind.
  */
 #ifndef UNWIND_H
 #define UNWIND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
+#include "config.h"
+#include "platform.h"
 #include "stackmap.h"
 #include "thread.h"
 
@@ -19,10 +23,37 @@ struct unwind_stack {
 /* Lets the unwinder set itself up while nobody waits for it. */
 void unwind_init(void);
 
-/* The stack that begins with the return address `caller`, LD_MAX_FRAMES deep at most, outer frames being lost
- * first. The id is in flight (thread.h) until this thread's next capture on the same level.  `each_root` is
- * for a collection of stacks, should one be due. */
-struct unwind_stack unwind_capture(struct thread *thread, unsigned level, const void *caller,
+/* Where an entry point was called from. */
+struct unwind_caller {
+    const void *pc;    /* its return address */
+    const void *frame; /* its frame address */
+};
+#define UNWIND_CALLER() ((struct unwind_caller){RETURN_ADDRESS(), FRAME_ADDRESS()})
+
+/* The stack that begins with caller.pc.  At least the innermost LD_MAX_FRAMES frames are exact.  The id is in
+ * flight (thread.h) until this thread's next capture on the same level.  `each_root` is for a collection of
+ * stacks, should one be due. */
+struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root);
+
+/* Bytes of static tables. */
+size_t unwind_own_bytes(void);
+
+/* --- Shared by the two ways --------------------------------------------------------------------------- */
+
+#define UNWIND_OWN_FRAMES    10 /* at most, from unw_backtrace's caller to the entry point */
+#define UNWIND_BUFFER_FRAMES (LD_MAX_FRAMES + UNWIND_OWN_FRAMES)
+
+/* The stack as libunwind sees it, from the return address `caller` on, innermost frame first, at most
+ * LD_MAX_FRAMES of them and at least that one, somewhere in `buffer`, which has room for
+ * UNWIND_BUFFER_FRAMES. */
+const void **unwind_backtrace(struct thread *thread, const void *caller, const void **buffer, size_t *count);
+
+/* Has libunwind find this thread's stack, and puts that in the tree. */
+struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
+                               stackmap_roots_fn *each_root);
+
+/* Puts this thread's last stack on this level in the tree, and its id in flight. */
+struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root);
 
 #endif

@@ -123,8 +123,9 @@ static NOINLINE size_t run_pairs(struct work *work);
 
 STEP(0)
 STEP(1)
-STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14)
-    STEP(15)
+STEP(2)
+STEP(3)
+STEP(4) STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
 
     /* Chooses other functions than the last time for all of the inner frames. */
     static void choose_inner(struct work *work)
@@ -181,7 +182,7 @@ struct worker {
     _Alignas(128) struct work work;
     pthread_barrier_t *barrier;
     pthread_t thread;
-    uint64_t cpu_ns;
+    uint64_t cpu_ns, started_ns, ended_ns;
 };
 
 static void *worker_main(void *argument)
@@ -194,10 +195,11 @@ static void *worker_main(void *argument)
     size_t sum = descend(&worker->work);
     worker->work.pairs = pairs;
     pthread_barrier_wait(worker->barrier);
-    uint64_t started = measure_cpu_ns();
+    worker->started_ns = measure_wall_ns();
+    uint64_t cpu_ns = measure_cpu_ns();
     sum += descend(&worker->work);
-    worker->cpu_ns = measure_cpu_ns() - started;
-    pthread_barrier_wait(worker->barrier);
+    worker->cpu_ns = measure_cpu_ns() - cpu_ns;
+    worker->ended_ns = measure_wall_ns();
     return sum > 0 ? worker : NULL;
 }
 
@@ -211,27 +213,29 @@ static struct timing run_threads(const struct heap *heap, enum path path, size_t
 {
     static struct worker workers[THREADS_MAX];
     pthread_barrier_t barrier;
+    uint64_t started_ns = UINT64_MAX, ended_ns = 0;
     double cpu_ns = 0;
 
-    pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
+    pthread_barrier_init(&barrier, NULL, (unsigned)threads);
     for (size_t i = 0; i < threads; i++) {
         work_init(&workers[i].work, heap, path, descent, pairs);
         workers[i].barrier = &barrier;
         if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
             measure_fail("pthread_create");
     }
-    pthread_barrier_wait(&barrier);
-    uint64_t started = measure_wall_ns();
-    pthread_barrier_wait(&barrier);
-    uint64_t wall_ns = measure_wall_ns() - started;
     for (size_t i = 0; i < threads; i++) {
         pthread_join(workers[i].thread, NULL);
         work_done(&workers[i].work);
         cpu_ns += (double)workers[i].cpu_ns;
+        if (workers[i].started_ns < started_ns)
+            started_ns = workers[i].started_ns;
+        if (workers[i].ended_ns > ended_ns)
+            ended_ns = workers[i].ended_ns;
     }
     pthread_barrier_destroy(&barrier);
     double all_pairs = (double)(pairs * threads);
-    return (struct timing){.cpu_ns = cpu_ns / all_pairs, .wall_ns = (double)wall_ns / all_pairs};
+    return (struct timing){.cpu_ns = cpu_ns / all_pairs,
+                           .wall_ns = (double)(ended_ns - started_ns) / all_pairs};
 }
 
 /* --- Depth -------------------------------------------------------------------------------------------- */
@@ -316,8 +320,7 @@ static void add_rows(enum path path, size_t depth)
 static void run_row(struct row *row, size_t pairs)
 {
     for (size_t i = 0; i < HEAPS; i++) {
-        struct timing timing =
-            run_threads(&heaps[i], row->path, row->descent, row->threads, pairs / row->threads);
+        struct timing timing = run_threads(&heaps[i], row->path, row->descent, row->threads, pairs);
 
         measure_add(&row->cpu_ns[i], timing.cpu_ns);
         measure_add(&row->wall_ns[i], timing.wall_ns);

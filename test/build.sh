@@ -35,7 +35,7 @@ compile() { # FILE OBJECT FLAGS...
     shift 2
     case $in in
     *.cc) $CXX -std=c++17 $CXX_WARNINGS -I. $CPPFLAGS $CXXFLAGS $FLAGS $flags "$@" -c -o "$out" "$in" ;;
-    *) $CC $C_FLAGS $flags "$@" -c -o "$out" "$in" ;;
+    *) $CC $C_FLAGS -std=gnu11 $flags "$@" -c -o "$out" "$in" ;;
     esac
 }
 

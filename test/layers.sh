@@ -14,10 +14,12 @@ BEGIN {
     rank["backing_libc"] = rank["elf_file"] = 2
     rank["backing"] = rank["module"] = 3
     rank["blockmap"] = rank["stackmap"] = 4
-    rank["thread"] = 5
-    rank["unwind"] = 6
-    rank["symbolize"] = rank["report"] = 7
-    rank["leakdetect.c"] = 8
+    rank["path"] = rank["rules"] = 5
+    rank["trail"] = 6
+    rank["thread"] = 7
+    rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = 8
+    rank["symbolize"] = rank["report"] = 9
+    rank["leakdetect.c"] = 10
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
@@ -25,7 +27,7 @@ BEGIN {
 
     # What only these may name, as a pattern of code.
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
-    door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^unwind"
+    door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules)"
     door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^symbolize"
     door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|symbolize)"
     door["(^|[^a-z_])syscall *[(]"] = "^platform"
@@ -35,6 +37,7 @@ function noun(file) {
     if (file in rank)
         return file
     sub(/[.][ch]$/, "", file)
+    sub(/^unwind_.*/, "unwind", file)
     return file
 }
 

@@ -6,7 +6,7 @@
 stage=$work/stage
 lib=$stage/opt/ld/lib
 include=$stage/opt/ld/include
-run_make -s install BUILD="$BUILD" DESTDIR="$stage" PREFIX=/opt/ld >&2
+same_make -s install DESTDIR="$stage" PREFIX=/opt/ld >&2
 
 link=$PWD/test/link
 export PKG_CONFIG_PATH="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$stage"
@@ -16,7 +16,8 @@ link_and_run() {
     rm -rf "$work/run"
     mkdir "$work/run"
     cd "$work/run"
-    "$@" -o app && timeout 60 ./app
+    "$@" -o app
+    timeout 60 ./app
 }
 
 run_app() { # NAME COMPILER ARGUMENT... : app.c or app.cc, as the compiler's language is
@@ -35,7 +36,6 @@ run_app() { # NAME COMPILER ARGUMENT... : app.c or app.cc, as the compiler's lan
         ;;
     *) check "$name" link_and_run "$compiler" -g -Wall -Wextra -Werror -I"$include" "$link/app.c" "$@" ;;
     esac
-    cd "$link/../.."
 }
 
 for compiler in gcc g++ clang clang++; do
@@ -84,14 +84,16 @@ fi
 in_shared_library() {
     gcc -g -fPIC -shared -I"$include" -Dmain=app_main "$link/app.c" -L"$lib" -lleakdetect -o "$work/libapp.so"
     echo 'int app_main(void); int main(void) { return app_main(); }' >"$work/main.c"
-    gcc "$work/main.c" -L"$work" -lapp -Wl,-rpath,"$work" -o "$work/main" && "$work/main"
+    gcc "$work/main.c" -L"$work" -lapp -Wl,-rpath,"$work" -o "$work/main"
+    "$work/main"
 }
 check 'in a shared library' in_shared_library
 
 only_ld_names() {
     nm --defined-only --extern-only --format=just-symbols "$lib/libleakdetect_core.a" | sed '/:$/d; /^$/d' >"$work/names"
     cat "$work/names"
-    grep -q '^ld_init$' "$work/names" && ! grep -v '^ld_' "$work/names"
+    grep -q '^ld_init$' "$work/names"
+    ! grep -v '^ld_' "$work/names" || exit 1
 }
 check 'libleakdetect_core.a shows nothing but ld_*' only_ld_names
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rules: the cache, and libunwind as the oracle.
+ *
+ * A rule is what unw_step does to a frame, in a few numbers.  One step on the real stack shows where the
+ * caller's frame, its return address and its saved BP are; to tell whether the CFA was counted from SP or
+ * from BP, the step is taken again with a copy of the frame in another place and SP, then BP, pointing there.
+ * What moves with neither, as in a frame whose CFA is itself loaded from memory, has no rule.
+ */
+#define _GNU_SOURCE /* REG_RIP */
+#define UNW_LOCAL_ONLY
+#include "rules.h"
+
+#include "config.h"
+
+#if LD_UNWIND_RULES
+
+#include <libunwind.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "module.h"
+#include "platform.h"
+
+enum {
+    WAYS = 4,
+    PC_BITS = 48,
+    FRAME_COPY_MAX = 4096, /* bytes; compilers count the CFA of larger frames from SP or BP without fail */
+};
+
+/* One for each 64 nodes of the tree: a program has 50 to 500 paths for each place that it calls from. */
+#define SETS                                   \
+    (LD_MAX_STACKS / 64 / WAYS < 16     ? 16   \
+     : LD_MAX_STACKS / 64 / WAYS > 4096 ? 4096 \
+                                        : LD_MAX_STACKS / 64 / WAYS)
+
+#define BUSY    UINT64_MAX /* as a key: the slot is being written */
+#define PC_MASK ((UINT64_C(1) << PC_BITS) - 1)
+
+struct rule_slot {
+    _Atomic uint64_t key; /* check of the rule << PC_BITS | pc; 0: free */
+    _Atomic uint64_t rule;
+};
+
+static struct {
+    ALIGNED(CACHE_LINE) struct rule_slot sets[SETS][WAYS];
+} cache;
+
+_Static_assert(sizeof(cache.sets[0]) == CACHE_LINE, "a set is one cache line");
+
+/* --- Cache --------------------------------------------------------------------------------------------- */
+
+static inline struct rule_slot *set_of(uintptr_t pc)
+{
+    return cache.sets[(pc * UINT64_C(0x9e3779b97f4a7c15) >> 32) % SETS];
+}
+
+/* Binds key and rule together, should a reader be so late that the slot was written twice meanwhile. */
+static inline uint64_t key_of(uintptr_t pc, rule r)
+{
+    return (r * UINT64_C(0xd6e8feb86659fd93)) >> PC_BITS << PC_BITS | ((uint64_t)pc & PC_MASK);
+}
+
+static COLD bool is_stale(rule r, uintptr_t pc)
+{
+    return !module_is_current((module_id)(r >> 8), (const void *)pc);
+}
+
+rule rules_find(uintptr_t pc)
+{
+    struct rule_slot *set = set_of(pc);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        /* Acquire: partner of the releases in keep. */
+        uint64_t key = atomic_load_explicit(&set[i].key, memory_order_acquire);
+        rule r;
+
+        if ((key & PC_MASK) != pc)
+            continue;
+        r = atomic_load_explicit(&set[i].rule, memory_order_acquire);
+        if (key != key_of(pc, r) || atomic_load_explicit(&set[i].key, memory_order_relaxed) != key)
+            return 0;
+        return UNLIKELY((r & RULE_CAN_UNLOAD) != 0) && is_stale(r, pc) ? 0 : r;
+    }
+    return 0;
+}
+
+/* The slot that has this pc, or a free one, or one that another pc can do without. */
+static struct rule_slot *victim(struct rule_slot *set, uintptr_t pc)
+{
+    static _Atomic unsigned turn;
+    struct rule_slot *free_slot = NULL;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint64_t key = atomic_load_explicit(&set[i].key, memory_order_relaxed);
+
+        if ((key & PC_MASK) == pc)
+            return &set[i];
+        if (key == 0)
+            free_slot = &set[i];
+    }
+    return free_slot != NULL ? free_slot
+                             : &set[atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % WAYS];
+}
+
+static void keep(uintptr_t pc, rule r)
+{
+    struct rule_slot *slot = victim(set_of(pc), pc);
+    uint64_t key = atomic_load_explicit(&slot->key, memory_order_relaxed);
+
+    if (key == BUSY || !atomic_compare_exchange_strong_explicit(&slot->key, &key, BUSY, memory_order_acquire,
+                                                                memory_order_relaxed))
+        return;
+    /* Release: who sees the rule sees that the slot is busy; who sees the key sees the rule. */
+    atomic_store_explicit(&slot->rule, r, memory_order_release);
+    atomic_store_explicit(&slot->key, key_of(pc, r), memory_order_release);
+}
+
+/* --- Oracle -------------------------------------------------------------------------------------------- */
+
+struct observation {
+    int result;      /* of unw_step: > 0 stepped, 0 there is no caller */
+    bool has_return; /* the return address was read from memory */
+    uintptr_t cfa;   /* SP in the caller */
+    uintptr_t return_at;
+    uintptr_t bp_at; /* where the caller's BP was read from; 0: BP was left alone */
+};
+
+static bool get_location(unw_cursor_t *cursor, unw_regnum_t reg, uintptr_t *at)
+{
+    unw_save_loc_t location;
+
+    if (unw_get_save_loc(cursor, reg, &location) != 0 || location.type != UNW_SLT_MEMORY)
+        return false;
+    *at = (uintptr_t)location.u.addr;
+    return true;
+}
+
+/* One step from a frame with these registers.  False: libunwind has no information on this code, and would
+ * guess; it then says that the procedure is one byte long. */
+static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation *out)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    unw_proc_info_t info;
+    unw_word_t cfa = 0;
+
+    memset(&context, 0, sizeof(context));
+    context.uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
+    context.uc_mcontext.gregs[REG_RSP] = (greg_t)sp;
+    context.uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
+    if (unw_init_local(&cursor, &context) != 0 || unw_is_signal_frame(&cursor) > 0 ||
+        unw_get_proc_info(&cursor, &info) != 0 || info.end_ip - info.start_ip <= 1)
+        return false;
+    *out = (struct observation){.result = unw_step(&cursor)};
+    out->has_return = get_location(&cursor, UNW_REG_IP, &out->return_at);
+    if (out->result <= 0)
+        return out->result == 0;
+    if (unw_get_reg(&cursor, UNW_REG_SP, &cfa) != 0)
+        return false;
+    out->cfa = (uintptr_t)cfa;
+    if (get_location(&cursor, UNW_X86_64_RBP, &out->bp_at) && out->bp_at >= (uintptr_t)&context &&
+        out->bp_at < (uintptr_t)(&context + 1))
+        out->bp_at = 0;
+    return true;
+}
+
+/* Whether a step from a copy of the frame, with SP or BP pointing there, ends as far from that register as
+ * the step from the real one, which `seen` describes. */
+static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp)
+{
+    uintptr_t from = with_bp && bp - sp > FRAME_COPY_MAX / 2 ? bp - FRAME_COPY_MAX / 2 : sp;
+    ALIGNED(16) unsigned char copy[FRAME_COPY_MAX];
+    uintptr_t shift;
+    struct observation moved;
+
+    if (seen->cfa - from > sizeof(copy))
+        return false;
+    memcpy(copy, (const void *)from, seen->cfa - from);
+    shift = (uintptr_t)copy - from;
+    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) && moved.result > 0 &&
+           moved.cfa == seen->cfa + shift && moved.return_at == seen->return_at + shift &&
+           (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
+}
+
+static rule encode(const struct observation *seen, uintptr_t base, unsigned flags)
+{
+    int64_t cfa = (int64_t)(seen->cfa - base), bp = 0;
+
+    if (seen->bp_at != 0) {
+        flags |= RULE_RESTORES_BP;
+        bp = (int64_t)(seen->bp_at - seen->cfa);
+    }
+    if (cfa % 8 != 0 || bp % 8 != 0 || cfa / 8 >= 1 << 23 || cfa / 8 < -(1 << 23) || bp / 8 >= 1 << 15 ||
+        bp / 8 < -(1 << 15))
+        return RULE_ASK;
+    return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
+}
+
+static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+{
+    struct observation seen;
+    bool is_large;
+
+    if (!observe(pc, sp, bp, &seen))
+        return RULE_ASK;
+    if (seen.result == 0)
+        return seen.has_return ? RULE_ASK : RULE_ENDS;
+    if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
+        return RULE_ASK;
+    is_large = seen.cfa - sp > FRAME_COPY_MAX;
+    if (!is_large && moves_with(&seen, pc, sp, bp, false))
+        return encode(&seen, sp, 0);
+    if (bp >= sp && bp < seen.cfa && moves_with(&seen, pc, sp, bp, true))
+        return encode(&seen, bp, RULE_FROM_BP);
+    return is_large && !(bp >= sp && bp < seen.cfa) ? encode(&seen, sp, 0) : RULE_ASK;
+}
+
+rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+{
+    module_id module = module_at((const void *)pc);
+    rule r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp);
+
+    r |= (uint64_t)module << 8;
+    if (module_can_unload(module))
+        r |= RULE_CAN_UNLOAD;
+    keep(pc, r);
+    return r;
+}
+
+size_t rules_own_bytes(void)
+{
+    return sizeof(cache);
+}
+
+#endif

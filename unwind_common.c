@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the two ways of capturing have in common: asking libunwind for a whole stack, and putting a stack in
+ * the tree.
+ */
+#define UNW_LOCAL_ONLY
+#include "unwind.h"
+
+#include <libunwind.h>
+
+#include "platform.h"
+
+enum {
+    NESTED_MAX = 4,       /* deeper recursion through the unwinder is its own, not a signal handler's */
+    TRIES_MAX = 16,       /* collections that may overtake a capture before it is given up */
+    WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
+};
+
+/* unw_backtrace's cache must not be used by a signal handler that interrupted it (libunwind issue 425): such
+ * a handler's stack is stepped through, which is slow, but keeps signals out while it uses what is shared. */
+static COLD size_t step_through(const void **frames, size_t capacity)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    size_t count = 0;
+
+    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
+        return 0;
+    do {
+        unw_word_t pc = 0;
+
+        if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+            break;
+        frames[count++] = (const void *)(uintptr_t)pc;
+    } while (count < capacity && unw_step(&cursor) > 0);
+    return count;
+}
+
+static size_t backtrace_here(struct thread *thread, const void **frames)
+{
+    uint32_t nested = atomic_load_explicit(&thread->unwinding, memory_order_relaxed);
+    size_t count;
+
+    if (UNLIKELY(nested >= NESTED_MAX))
+        return 0;
+    thread_unwind_enter(thread);
+    if (LIKELY(nested == 0)) {
+        int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
+
+        count = returned > 0 ? (size_t)returned : 0;
+    } else {
+        count = step_through(frames, UNWIND_BUFFER_FRAMES);
+    }
+    thread_unwind_leave(thread);
+    return count;
+}
+
+const void **unwind_backtrace(struct thread *thread, const void *caller, const void **buffer, size_t *count)
+{
+    size_t all = backtrace_here(thread, buffer);
+
+    /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in between.
+     */
+    for (size_t i = 0; i < all && i < UNWIND_OWN_FRAMES; i++)
+        if (buffer[i] == caller) {
+            *count = all - i < LD_MAX_FRAMES ? all - i : LD_MAX_FRAMES;
+            return buffer + i;
+        }
+    /* The unwinder failed: the return address at least is known. */
+    buffer[0] = caller;
+    *count = 1;
+    return buffer;
+}
+
+/* True if it is worth trying again to get nodes. */
+static COLD bool make_room(unsigned level, stackmap_roots_fn *each_root)
+{
+    if (stackmap_collect(each_root))
+        return true;
+    /* A signal handler may have interrupted the very collection that it would wait for. */
+    if (level != 0 || !stackmap_is_collecting())
+        return false;
+    for (int i = 0; i < WAIT_YIELDS && stackmap_is_collecting(); i++)
+        platform_yield();
+    return true;
+}
+
+struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root)
+{
+    struct path *path = &thread->last[level];
+
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
+        uint32_t epoch = stackmap_epoch();
+        bool is_cut = !path_intern(path, &thread->supply, epoch);
+        stack_id id = path->known == 0 ? 0 : path->ids[path->known - 1];
+
+        if (UNLIKELY(is_cut) && make_room(level, each_root))
+            continue;
+        /* Release: partner of thread_each_in_flight. */
+        atomic_store_explicit(&thread->in_flight[level], id, memory_order_release);
+        platform_light_fence();
+        /* A collection that has begun since may have missed the id; one that begins now will not. */
+        if (LIKELY(stackmap_epoch() == epoch))
+            return (struct unwind_stack){.id = id, .is_cut = is_cut};
+    }
+    return (struct unwind_stack){.id = 0, .is_cut = true};
+}
+
+struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
+                               stackmap_roots_fn *each_root)
+{
+    const void *buffer[UNWIND_BUFFER_FRAMES];
+    size_t count;
+    const void **frames = unwind_backtrace(thread, caller, buffer, &count);
+    struct path *path = &thread->last[level];
+    uint32_t shared = 0;
+
+    while (shared < path->count && shared < count && path->frames[shared] == frames[count - 1 - shared])
+        shared++;
+    path_truncate(path, path_current(path, shared));
+    while (path->count < count)
+        path_push(path, frames[count - 1 - path->count]);
+    return unwind_publish(thread, level, each_root);
+}
+
+void unwind_init(void)
+{
+    const void *frames[UNWIND_BUFFER_FRAMES];
+
+    unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
+    step_through(frames, UNWIND_BUFFER_FRAMES);
+}
