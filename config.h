@@ -31,8 +31,7 @@
 
 /* Executables and shared libraries that can be told apart, counted over the life of the process.  A frame
  * in a module beyond that has an address and no name.  Range: 4 to 65535.
- * Costs 128 bytes of .bss each, of which the name may take half, the rest of a long name is cut at its front.
- */
+ * Costs 162 bytes of .bss each, most of it the end of the path. */
 #ifndef LD_MAX_MODULES
 #define LD_MAX_MODULES 512
 #endif

@@ -357,7 +357,7 @@ static void describe(struct module *module, const struct loaded *now)
 const struct module *module_get(module_id id)
 {
     /* Acquire: the entry, written before by publish. */
-    if (id == 0 || id > LD_MAX_MODULES ||
+    if (id - 1u >= LD_MAX_MODULES ||
         !atomic_load_explicit(&registry.is_published[id - 1], memory_order_acquire))
         return NULL;
     return &registry.modules[id - 1];

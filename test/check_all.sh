@@ -4,6 +4,7 @@
 #     test/check_all.sh FLAVOUR...                               (called by the Makefile)
 set -eu
 
+: "${MAKE:=make}"
 passed=0 failed=0 skipped=0
 for flavour; do
     echo "=== $flavour"

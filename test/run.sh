@@ -41,7 +41,7 @@ for test in "$@"; do
 
     if [ "$2" -gt 0 ]; then
         echo "FAILED  $name: $1 passed, $2 failed, exit status $status ($seconds s); its log, $log:"
-        tail -n 200 "$log" | sed 's/^/    | /'
+        grep -v '^ok ' "$log" | tail -n 200 | sed 's/^/    | /'
     else
         echo "ok      $name: $1 passed ($seconds s)"
     fi

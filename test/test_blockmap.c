@@ -333,11 +333,11 @@ static void model_of_random_operations(void **state)
     (void)state;
     static struct reference reference;
     uint64_t seed = test_seed();
-    size_t steps = scaled(100000);
+    size_t steps = scaled(30000);
 
     for (size_t i = 0; i < steps; i++) {
         /* A window of places that moves: sometimes half of it fits, sometimes all. */
-        size_t window = (i / 5000) % 2 == 0 ? PLACES : 1200;
+        size_t window = (i / 3000) % 2 == 0 ? PLACES : 1200;
 
         reference_step(&reference, random_below(&seed, window), (unsigned)random_below(&seed, 8));
         assert_true(blockmap_is_valid());

@@ -12,7 +12,7 @@ sources=$(realpath examples)
 golden=$(realpath test/golden)
 readme=$(realpath README.md)
 running=
-trap '[ -z "$running" ] || kill "$running"; rm -rf "$work"' EXIT
+trap '[ -z "$running" ] || kill "$running" 2>/dev/null || :; rm -rf "$work"' EXIT
 cd "$work"
 
 # The line of an example that has the text.
@@ -221,15 +221,19 @@ is_running() {
 
 ends_on_sigterm() {
     kill -TERM "$running"
-    wait "$running"
-    status=$?
-    running=
-    [ "$status" -eq 0 ]
+    until_true test -s ctrl_c.status
+    [ "$(cat ctrl_c.status)" -eq 0 ]
 }
 
-"$examples/ctrl_c" 100 2>ctrl_c.log &
-running=$!
+{
+    "$examples/ctrl_c" 100 2>ctrl_c.log &
+    echo $! >ctrl_c.pid
+    status=0
+    wait $! || status=$?
+    echo "$status" >ctrl_c.status
+} &
 until_true grep -q 'Ctrl-C writes' ctrl_c.log
+running=$(cat ctrl_c.pid)
 sleep 0.5 # for the first hundred jobs
 check 'ctrl_c: Ctrl-C lists the live blocks' interrupt
 check 'ctrl_c: the list adds up' listing_adds_up

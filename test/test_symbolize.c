@@ -566,6 +566,8 @@ TEST(trap_9_interrupted_instructions_are_not_calls)
     struct ld_symbol symbol;
     size_t trap = 0;
 
+    if (HAS_SANITIZER)
+        return; /* ThreadSanitizer wants no allocation in signal handlers */
     REQUIRE(sigaction(SIGILL, &action, NULL) == 0);
     fixture_trap();
     REQUIRE(find_block(signal_block, &record));
@@ -835,6 +837,8 @@ TEST(trap_20_children_of_a_symbolizing_process_symbolize)
 /* A thread that is cancelled while it symbolizes leaves no lock behind. */
 TEST(cancelled_threads_leave_no_lock)
 {
+    if (HAS_SANITIZER)
+        return; /* AddressSanitizer takes the stack that such a thread leaves for damaged */
     for (size_t i = 0; i < scaled(50); i++) {
         struct ld_symbol symbol;
         pthread_t thread;
@@ -869,6 +873,8 @@ static void open_and_close(unsigned index, void *ctx)
 /* Libraries come and go in several threads, while others look at what these have left. */
 TEST(trap_5_libraries_come_and_go_meanwhile)
 {
+    if (HAS_SANITIZER)
+        return; /* ThreadSanitizer does not see the loader's locks */
     for (int i = 0; i < 4; i++) {
         char name[32];
 
