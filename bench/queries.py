@@ -12,13 +12,13 @@ PURCHASES = 20000
 
 
 def tables(chance, empty_tables):
+    yield "BEGIN;"
     yield "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT, city TEXT, born INTEGER);"
     yield "CREATE TABLE purchase(id INTEGER PRIMARY KEY, person INTEGER, what TEXT, price REAL);"
     yield "CREATE INDEX purchase_person ON purchase(person);"
     for table in range(empty_tables):
         yield f"CREATE TABLE note_{table}(id INTEGER PRIMARY KEY, person INTEGER, text TEXT DEFAULT 'none');"
         yield f"CREATE INDEX note_{table}_person ON note_{table}(person);"
-    yield "BEGIN;"
     for person in range(PEOPLE):
         name, city, born = chance.random(), chance.choice(CITIES), chance.randint(1920, 2020)
         yield f"INSERT INTO person VALUES({person}, 'name {name:.9f}', '{city}', {born});"

@@ -46,7 +46,7 @@ record perl /dev/null perl "$here/graph.pl" 5
 
 if command -v "${CXX:-g++}" >/dev/null; then
     "${CXX:-g++}" -std=c++17 -O2 -o "$tools/map_string" "$here/map_string.cc"
-    record map_string /dev/null "$tools/map_string" $((8 / part + 1))
+    record map_string /dev/null "$tools/map_string" $(((8 + part - 1) / part))
 fi
 if command -v $python >/dev/null; then
     $python "$here/queries.py" $((20000 / part)) >"$tools/queries.sql"

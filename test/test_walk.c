@@ -95,7 +95,7 @@ static void walk_often(void)
 {
     static struct sighting sighting;
 
-    for (size_t i = 0; i < scaled(1000); i++) {
+    for (size_t i = 0; i < scaled(400); i++) {
         memset(&sighting, 0, sizeof(sighting));
         size_t count = ld_now_leaks(see, &sighting);
 
