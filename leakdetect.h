@@ -145,21 +145,25 @@ struct ld_symbol {
     const char *file;     /* source file */
     const char *module;   /* path of the executable or library */
     unsigned line;        /* in file, from 1; 0: unknown */
-    uintptr_t offset;     /* of the frame in the module, for `addr2line -e module 0xoffset` */
+    uintptr_t offset;     /* of the call in the module, for `addr2line -e module 0xoffset` */
     char text[LD_SYMBOL_TEXT];
 };
 
 /* Names a return address, as found in ld_leak.frames: the call before it is what is looked up.  Any value
  * may be given: true if at least the module is known, otherwise false with all fields NULL or 0.  A module
- * that has been unloaded still has its name and, if its file is still the same, its functions; when
- * another one took its place, use ld_symbolize_frame, which knows which of them was there.
+ * that has been unloaded still has its name and, if its file is still the same (which its build id tells),
+ * its functions and lines; when another one took its place, use ld_symbolize_frame, which knows which of them
+ * was there.
  *
- * Reads symbol tables and debug information from files on first use, into memory of its own, never through
- * the heap that is watched.  Not from a signal handler.  Inlined calls show as the function that has the
- * code. */
+ * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
+ * since, into memory of its own, never through the heap that is watched.  What cannot be read, for want of
+ * descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
+ * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code. */
 bool ld_symbolize(const void *frame, struct ld_symbol *out);
 
-/* The same for leak->frames[index], with all that the record knows.  An index out of range is false. */
+/* The same for leak->frames[index], with all that the record knows: the module, and whether the frame is what
+ * a signal interrupted, which is no call.  The frame in between shows as "<signal handler called>".  False
+ * for an index out of range, and for a frame that was in no module when it was recorded. */
 bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out);
 
 /* Writes "function (file:line)", or as much of it as is known, down to "module+0xoffset" and "0xaddress",

@@ -295,13 +295,14 @@ static const char *absolute_path(const char *name, char *buffer, size_t size)
         return name != NULL ? name : "";
     }
     if (name[0] != '/' && strchr(name, '/') != NULL && getcwd(buffer, size) != NULL) {
-        size_t length = strlen(buffer);
+        size_t length = strlen(buffer), more;
 
         if (strncmp(name, "./", 2) == 0)
             name += 2;
-        if (length + strlen(name) + 2 <= size) {
+        more = strlen(name) + 1;
+        if (length + 1 + more <= size) {
             buffer[length] = '/';
-            strcpy(buffer + length + 1, name);
+            memcpy(buffer + length + 1, name, more);
             return buffer;
         }
     }

@@ -26,6 +26,8 @@
 #else
 #define NOT_READ(argument)
 #endif
+/* Reads frames that are not its own, of which a sanitizer thinks that nobody should. */
+#define READS_FRAMES __attribute__((noinline, no_sanitize("address", "thread")))
 /* A public entry point: visible, and never inlined or cloned, so that it always has a return address. */
 #define ENTRY_POINT __attribute__((visibility("default"), noinline))
 /* Thread-local storage that is reached without a call, so that a signal handler may touch it. */

@@ -166,18 +166,27 @@ static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation
     return true;
 }
 
+/* Volatile, lest the compiler makes it a call of memcpy, which a sanitizer watches. */
+static READS_FRAMES void copy_words(uintptr_t *to, uintptr_t from, size_t count)
+{
+    const volatile uintptr_t *word = (const volatile uintptr_t *)from;
+
+    for (size_t i = 0; i < count; i++)
+        to[i] = word[i];
+}
+
 /* Whether a step from a copy of the frame, with SP or BP pointing there, ends as far from that register as
  * the step from the real one, which `seen` describes. */
 static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp)
 {
     uintptr_t from = with_bp && bp - sp > FRAME_COPY_MAX / 2 ? bp - FRAME_COPY_MAX / 2 : sp;
-    ALIGNED(16) unsigned char copy[FRAME_COPY_MAX];
+    ALIGNED(16) uintptr_t copy[FRAME_COPY_MAX / sizeof(uintptr_t)];
     uintptr_t shift;
     struct observation moved;
 
     if (seen->cfa - from > sizeof(copy))
         return false;
-    memcpy(copy, (const void *)from, seen->cfa - from);
+    copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
     shift = (uintptr_t)copy - from;
     return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) && moved.result > 0 &&
            moved.cfa == seen->cfa + shift && moved.return_at == seen->return_at + shift &&
@@ -212,7 +221,7 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp)
     is_large = seen.cfa - sp > FRAME_COPY_MAX;
     if (!is_large && moves_with(&seen, pc, sp, bp, false))
         return encode(&seen, sp, 0);
-    if (bp >= sp && bp < seen.cfa && moves_with(&seen, pc, sp, bp, true))
+    if (bp >= sp && bp < seen.cfa && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true))
         return encode(&seen, bp, RULE_FROM_BP);
     return is_large && !(bp >= sp && bp < seen.cfa) ? encode(&seen, sp, 0) : RULE_ASK;
 }

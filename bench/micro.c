@@ -3,7 +3,7 @@
  * What one ld_malloc and ld_free pair costs over jemalloc's own, at a given depth of the call stack and with
  * a given number of threads.
  *
- *     micro rounds                            everything, as a table
+ *     micro rounds pairs                      everything, as a table; so many pairs in each thread at a time
  *     micro count heap path depth pairs       runs so many pairs and prints nothing, for valgrind to count
  * instructions
  *
@@ -126,7 +126,11 @@ STEP(1)
 STEP(2)
 STEP(3)
 STEP(4)
-STEP(5) STEP(6) STEP(7) STEP(8) STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
+STEP(5)
+STEP(6)
+STEP(7)
+STEP(8)
+STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
 
     /* Chooses other functions than the last time for all of the inner frames. */
     static void choose_inner(struct work *work)
@@ -293,38 +297,53 @@ static bool descent_for(enum path path, size_t depth, size_t *descent)
 
 /* --- The table ---------------------------------------------------------------------------------------- */
 
-struct row {
+enum { PLANS = 10, THREAD_COUNTS = 3 };
+static const size_t thread_counts[THREAD_COUNTS] = {1, 2, 8};
+
+/* A path at a depth, and up to how many threads it is run with. */
+static const struct plan {
     enum path path;
-    size_t depth, descent, threads;
-    struct measure_sample cpu_ns[HEAPS], wall_ns[HEAPS];
+    size_t depth, threads_max;
+} plans[PLANS] = {
+    {PATH_REPEAT, 5, 8}, {PATH_REPEAT, 10, 8}, {PATH_REPEAT, 20, 8}, {PATH_REPEAT, 40, 8},
+    {PATH_VARY, 10, 2},  {PATH_VARY, 20, 8},   {PATH_VARY, 40, 2},   {PATH_FRESH, 10, 1},
+    {PATH_FRESH, 20, 2}, {PATH_FRESH, 40, 1},
 };
 
-enum { ROWS_MAX = 64 };
-static struct row rows[ROWS_MAX];
+struct row {
+    const struct plan *plan;
+    size_t descent, threads;
+    struct row *one_thread; /* the same with a single thread */
+    struct measure_sample cpu_ns[HEAPS], wall_ns[HEAPS];
+    struct measure_sample speed_up[HEAPS]; /* over one_thread, in the same round */
+};
+
+static struct row rows[PLANS * THREAD_COUNTS];
 static size_t row_count;
 
-static void add_rows(enum path path, size_t depth)
+static void add_rows(const struct plan *plan)
 {
-    static const size_t thread_counts[] = {1, 2, 8};
+    struct row *one_thread = &rows[row_count];
     size_t descent;
 
-    if (!descent_for(path, depth, &descent))
-        return;
-    for (size_t i = 0; i < sizeof thread_counts / sizeof thread_counts[0]; i++) {
-        if (row_count == ROWS_MAX)
-            measure_fail("more rows than there is room for");
-        rows[row_count++] =
-            (struct row){.path = path, .depth = depth, .descent = descent, .threads = thread_counts[i]};
-    }
+    if (!descent_for(plan->path, plan->depth, &descent))
+        measure_fail("the stack of a thread is deeper than wanted to begin with");
+    for (size_t i = 0; i < THREAD_COUNTS && thread_counts[i] <= plan->threads_max; i++)
+        rows[row_count++] = (struct row){
+            .plan = plan, .descent = descent, .threads = thread_counts[i], .one_thread = one_thread};
 }
 
+/* Plain heaps are so fast that they get ten times the work, or the threads would hardly run side by side. */
 static void run_row(struct row *row, size_t pairs)
 {
     for (size_t i = 0; i < HEAPS; i++) {
-        struct timing timing = run_threads(&heaps[i], row->path, row->descent, row->threads, pairs);
+        size_t work = i == HEAP_LEAKDETECT || row->plan->path != PATH_REPEAT ? pairs : 10 * pairs;
+        struct timing timing = run_threads(&heaps[i], row->plan->path, row->descent, row->threads, work);
+        const struct measure_sample *alone = &row->one_thread->wall_ns[i];
 
         measure_add(&row->cpu_ns[i], timing.cpu_ns);
         measure_add(&row->wall_ns[i], timing.wall_ns);
+        measure_add(&row->speed_up[i], alone->values[alone->count - 1] / timing.wall_ns);
     }
 }
 
@@ -333,28 +352,24 @@ static void print_row(struct row *row)
     struct measure_summary plain = measure_summarize(&row->cpu_ns[HEAP_MALLOC]);
     struct measure_summary extended = measure_summarize(&row->cpu_ns[HEAP_MALLOCX]);
     struct measure_summary ours = measure_summarize(&row->cpu_ns[HEAP_LEAKDETECT]);
-    double plain_wall = measure_summarize(&row->wall_ns[HEAP_MALLOC]).median;
-    double our_wall = measure_summarize(&row->wall_ns[HEAP_LEAKDETECT]).median;
 
-    printf("%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\n", path_names[row->path],
-           row->depth, row->threads, plain.median, extended.median, ours.median, ours.min, ours.max,
-           ours.median - plain.median, ours.median - extended.median, plain_wall, our_wall);
+    printf("%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\n",
+           path_names[row->plan->path], row->plan->depth, row->threads, plain.median, extended.median,
+           ours.median, ours.min, ours.max, ours.median - plain.median, ours.median - extended.median,
+           measure_summarize(&row->speed_up[HEAP_MALLOC]).median,
+           measure_summarize(&row->speed_up[HEAP_LEAKDETECT]).median);
 }
 
-static void run_table(size_t rounds)
+static void run_table(size_t rounds, size_t pairs)
 {
-    static const size_t depths[] = {5, 10, 20, 40};
-
-    for (size_t i = 0; i < sizeof depths / sizeof depths[0]; i++) {
-        for (enum path path = PATH_REPEAT; path < PATHS; path++)
-            add_rows(path, depths[i]);
-    }
+    for (size_t i = 0; i < PLANS; i++)
+        add_rows(&plans[i]);
     for (size_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < row_count; i++)
-            run_row(&rows[i], 100000);
+            run_row(&rows[i], pairs);
     }
     printf("path\tdepth\tthreads\tmalloc\tmallocx\tleakdetect\tmin\tmax\tover malloc\tover mallocx\t"
-           "wall malloc\twall leakdetect\n");
+           "malloc speed-up\tspeed-up\n");
     for (size_t i = 0; i < row_count; i++)
         print_row(&rows[i]);
 }
@@ -398,12 +413,12 @@ static void run_count(char **arguments)
 int main(int argc, char **argv)
 {
     ld_init();
-    if (argc == 2)
-        run_table(measure_number(argv[1], 1, MEASURE_ROUNDS_MAX));
+    if (argc == 3)
+        run_table(measure_number(argv[1], 1, MEASURE_ROUNDS_MAX), measure_number(argv[2], 1, SIZE_MAX));
     else if (argc == 6 && strcmp(argv[1], "count") == 0)
         run_count(argv + 2);
     else
-        measure_fail("usage: micro rounds | micro count heap path depth pairs");
+        measure_fail("usage: micro rounds pairs | micro count heap path depth pairs");
     expect_all_recorded();
     return EXIT_SUCCESS;
 }

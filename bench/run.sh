@@ -1,0 +1,189 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Measures what the library costs, and writes docs/performance.md and the numbers behind it, build/bench/*.tsv.
+#
+#     make bench              everything, some five minutes
+#     bench/run.sh --quick    a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
+#
+# BUILD is the folder of the library to measure (build/default); CC and CXX build the programs of the bench.
+set -eu
+cd "$(dirname "$0")/.."
+
+quick=
+rounds=9 pairs=100000 functions=10000
+out=build/bench document=docs/performance.md
+if [ "${1:-}" = --quick ]; then
+    quick=--quick
+    rounds=1 pairs=5000 functions=500
+    out=build/bench/quick document=build/bench/quick/performance.md
+fi
+load=$(cut -d " " -f 1-3 /proc/loadavg)
+BUILD=${BUILD:-build/default}
+CC=${CC:-cc}
+BLOCKMAP=${BLOCKMAP:-blockmap.c}
+mkdir -p "$out" docs
+
+say() {
+    echo "bench: $*" >&2
+}
+
+# --- Building -------------------------------------------------------------------------------------------
+
+[ -e "$BUILD/libleakdetect_core.a" ] || make
+
+compile() { # PROGRAM FILE...
+    program=$1
+    shift
+    $CC -std=c11 -O2 -g -I. -o "$out/$program" "$@" bench/measure.c -L"$BUILD" -lleakdetect -lpthread
+}
+
+say "building"
+compile micro bench/micro.c
+compile walk bench/walk.c
+sh bench/functions.sh $functions >"$out/functions.c"
+$CC -std=c11 -O0 -g -I. -c -o "$out/functions.o" "$out/functions.c"
+compile symbols bench/symbols.c "$out/functions.o"
+strip -g -o "$out/symbols.nodebug" "$out/symbols"
+strip -o "$out/symbols.stripped" "$out/symbols"
+$CC -std=c11 -O2 -g -I. -o "$out/table" bench/table.c bench/measure.c "$BLOCKMAP" platform.c
+
+# --- Measuring ------------------------------------------------------------------------------------------
+
+# shellcheck disable=SC2086 # an option or none
+bench/streams.sh $quick "$out/streams"
+
+say "table of live blocks"
+"$out/table" $rounds "$out"/streams/*.stream >"$out/table.tsv"
+
+say "one pair"
+"$out/micro" $rounds $pairs >"$out/micro.tsv"
+
+say "walks"
+"$out/walk" $rounds >"$out/walk.tsv"
+
+say "names"
+{
+    printf 'program\tframes\tfunctions named\tlines named\tfirst ms\tmin\tmax\tagain ms\n'
+    printf 'with debug information\t%s\n' "$("$out/symbols" $rounds)"
+    printf 'with a symbol table\t%s\n' "$("$out/symbols.nodebug" $rounds)"
+    printf 'stripped\t%s\n' "$("$out/symbols.stripped" $rounds)"
+} >"$out/symbols.tsv"
+
+# The instructions that so many more pairs take, by so many.
+instructions_of() { # HEAP PATH DEPTH PAIRS
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$out/micro" count "$@" 2>&1 |
+        sed -n 's/.*Collected : //p'
+}
+
+count_instructions() { # PATH DEPTH
+    printf '%s\t%s' "$1" "$2"
+    for heap in malloc mallocx leakdetect; do
+        few=$(instructions_of $heap "$1" "$2" 10000)
+        many=$(instructions_of $heap "$1" "$2" 30000)
+        printf '\t%s' $(((many - few) / 20000))
+    done
+    echo
+}
+
+rm -f "$out/instructions.tsv"
+if command -v valgrind >/dev/null; then
+    say "instructions"
+    {
+        printf 'path\tdepth\tmalloc\tmallocx\tleakdetect\n'
+        count_instructions repeat 10
+        count_instructions repeat 20
+        [ -n "$quick" ] || count_instructions repeat 40
+        [ -n "$quick" ] || count_instructions vary 20
+    } >"$out/instructions.tsv"
+else
+    say "instructions: skipped, there is no valgrind"
+fi
+
+# shellcheck disable=SC2086 # an option or none
+BUILD=$BUILD CC=$CC sh bench/programs.sh $quick "$out"
+
+# --- The document ---------------------------------------------------------------------------------------
+
+table() {
+    sh bench/table.sh "$1"
+}
+
+version_of_package() {
+    dpkg-query -W -f '${Version}' "$1" 2>/dev/null || echo unknown
+}
+
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
+[ -z "$(git status --porcelain -- '*.c' '*.h' Makefile 2>/dev/null)" ] || commit="$commit, changed since"
+
+say "writing $document"
+{
+    cat <<END
+# What it costs
+
+Written by \`make bench\`; do not edit. The numbers are in \`$out/*.tsv\` afterwards.
+
+| | |
+|---|---|
+| processor | $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) processors |
+| memory | $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) |
+| kernel | $(uname -sr | sed 's/-.*//'), $(uname -m) |
+| distribution | $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release) |
+| compiler | $($CC --version | head -n 1) |
+| C library | $(ldd --version | head -n 1) |
+| jemalloc | $(version_of_package libjemalloc-dev) |
+| libunwind | $(version_of_package libunwind-dev) |
+| leakdetect | commit $commit |
+| date | $(date -u +%Y-%m-%d) |
+| load when it began | $load |
+
+How it is measured: what is compared runs in turn, round after round ($rounds of them); the median is given, and the least and
+the greatest next to it, so that one sees how quiet the machine was. Times are processor time of the thread that works, or
+user time of the process, unless it says otherwise. Every program checks that what it measured really happened: that all blocks
+were recorded with their whole stacks, that a walk found exactly what is alive, that names are the right ones.
+
+## One ld_malloc and ld_free pair
+
+Nanoseconds of processor time for each pair, 16 to 256 bytes, with 64 blocks alive. \`malloc\` and \`mallocx\` are jemalloc's two
+doors, without this library; \`leakdetect\` is with it, and then what it adds to either. The depth is that of the recorded stack.
+On a path that is \`repeat\`ed all pairs come from the same stack; with \`vary\` the innermost five frames all differ from those
+of the pair before, among 1,024 stacks; with \`fresh\` among a million, so that hardly a stack is ever seen twice.
+Speed-up is the throughput of all threads together over that of one, by the clock on the wall.
+
+$(table "$out/micro.tsv")
+
+END
+    if [ -s "$out/instructions.tsv" ]; then
+        cat <<END
+Instructions for each pair, counted by valgrind: they do not depend on how busy the machine is.
+
+$(table "$out/instructions.tsv")
+
+END
+    fi
+    cat <<END
+## The table of live blocks
+
+Address streams of real programs (\`bench/streams.sh\` records them), replayed on the table alone: nanoseconds for each insert
+and remove pair, beyond the empty call pair that the replay costs anyway. Not one insert found the table full.
+
+$(table "$out/table.tsv")
+
+## Walks
+
+\`ld_now_leaks\` over blocks from 4,096 call paths, in milliseconds, with a callback that adds up sizes, and without one.
+
+$(table "$out/walk.tsv")
+
+## Names
+
+\`ld_symbolize_frame\` for frames in as many functions of one program, in milliseconds: the first time, when files have to be
+read, and again.
+
+$(table "$out/symbols.tsv")
+END
+    for part in programs peers; do
+        [ ! -s "$out/$part.md" ] || cat "$out/$part.md"
+    done
+} >"$out/performance.md.part"
+mv "$out/performance.md.part" "$document"

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backing.h over own_backing.c, an allocator without locks: for tests that interrupt the library at any
+ * instruction, or put it below malloc itself.  To be included ahead of everything else (-include), in the
+ * place of backing.h.
+ */
+#ifndef BACKING_H
+#define BACKING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+void *backing_alloc(size_t size, size_t alignment, bool zeroed);
+void *backing_realloc(void *block, size_t size);
+void backing_free(void *block);
+size_t backing_usable_size(const void *block);
+
+#endif
