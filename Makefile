@@ -72,7 +72,7 @@ BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
 BACKTRACE_H = $(addprefix $(BUILD)/include/,backtrace.h backtrace-supported.h)
 
 FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
-C_FLAGS    = -std=c11 -fasynchronous-unwind-tables $(WARNINGS) -I. -I$(BUILD)/include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
+C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. -I$(BUILD)/include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
 ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections $(C_FLAGS)
 OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
 LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)

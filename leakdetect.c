@@ -431,7 +431,7 @@ ENTRY_POINT uint32_t ld_mark(void)
 static size_t static_bytes(void)
 {
     return sizeof(library) + blockmap_own_bytes() + stackmap_own_bytes() + module_own_bytes() +
-           unwind_own_bytes();
+           unwind_own_bytes() + symbolize_own_bytes();
 }
 
 static enum blockmap_step add_up(const struct block *block, void *totals)

@@ -23,9 +23,10 @@ enum {
 /* All that a thread has before it has a share. */
 static THREAD_LOCAL struct {
     struct thread *share;
-    const void
-        *frame;     /* where the outermost entry point was entered, to notice that it was left by longjmp */
-    uint32_t level; /* entry points that this thread is in */
+    /* Frame address of the outermost entry point that this thread is in, NULL: it is in none.  One word says
+     * both, so that a signal handler never sees the one without the other. */
+    const void *outermost;
+    uint32_t nested; /* entry points beyond that one */
     uint32_t foreign;
     bool has_exited;
 } self;
@@ -123,15 +124,25 @@ static COLD struct thread *take(void)
 /* --- Guard -------------------------------------------------------------------------------------------- */
 
 /* An entry point that was interrupted by a signal handler and then left by longjmp never ended.  Its frame is
- * gone if the stack, which grows downwards, is now above it; on an alternate signal stack that means nothing.
- */
-static COLD void forget_if_left(const void *frame)
+ * gone if the stack, which grows downwards, now ends above it, or this very call stands in its place; on an
+ * alternate signal stack that means nothing. */
+static COLD bool was_left(const void *frame)
 {
-    if ((uintptr_t)frame <= (uintptr_t)self.frame || platform_on_signal_stack())
-        return;
-    self.level = 0;
+    if ((uintptr_t)frame < (uintptr_t)self.outermost || platform_on_signal_stack())
+        return false;
+    self.nested = 0;
     if (self.share != NULL)
         atomic_store_explicit(&self.share->unwinding, 0, memory_order_relaxed);
+    return true;
+}
+
+static inline void leave(unsigned level)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    if (LIKELY(level == 0))
+        self.outermost = NULL;
+    else
+        self.nested = level - 1;
 }
 
 struct thread *thread_enter(unsigned *level)
@@ -141,17 +152,18 @@ struct thread *thread_enter(unsigned *level)
 
     if (UNLIKELY(self.foreign != 0))
         return NULL;
-    if (UNLIKELY(self.level != 0))
-        forget_if_left(frame);
-    if (self.level == 0)
-        self.frame = frame;
-    *level = self.level < THREAD_NESTING ? self.level : THREAD_NESTING - 1;
-    self.level = *level + 1;
+    if (LIKELY(self.outermost == NULL) || was_left(frame)) {
+        *level = 0;
+        self.outermost = frame;
+    } else {
+        *level = self.nested + 1 < THREAD_NESTING ? self.nested + 1 : THREAD_NESTING - 1;
+        self.nested = *level;
+    }
     atomic_signal_fence(memory_order_seq_cst);
     if (UNLIKELY(share == NULL)) {
         share = take();
         if (share == NULL)
-            self.level = *level;
+            leave(*level);
     }
     return share;
 }
@@ -160,8 +172,7 @@ void thread_leave(struct thread *share, unsigned level)
 {
     if (UNLIKELY(share != self.share))
         give_back(share);
-    atomic_signal_fence(memory_order_seq_cst);
-    self.level = level;
+    leave(level);
 }
 
 void thread_foreign_enter(void)
@@ -313,27 +324,27 @@ void thread_each_in_flight(stackmap_mark_fn *mark)
             mark(atomic_load_explicit(&t->in_flight[i], memory_order_acquire));
 }
 
-void thread_unwind_enter(struct thread *share)
+uint32_t thread_unwind_enter(struct thread *share, unsigned level)
 {
     uint32_t inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
 
     /* A fork waits for whoever is inside, so that one must not wait for the fork. */
     for (;;) {
-        atomic_store_explicit(&share->unwinding, inside + 1, memory_order_relaxed);
+        atomic_store_explicit(&share->unwinding, inside | 1u << level, memory_order_relaxed);
         platform_light_fence();
         if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)))
-            return;
+            return inside;
         atomic_store_explicit(&share->unwinding, inside, memory_order_release);
         platform_yield();
     }
 }
 
-void thread_unwind_leave(struct thread *share)
+void thread_unwind_leave(struct thread *share, unsigned level)
 {
+    uint32_t inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
+
     /* Release: partner of the load in thread_before_fork. */
-    atomic_store_explicit(&share->unwinding,
-                          atomic_load_explicit(&share->unwinding, memory_order_relaxed) - 1,
-                          memory_order_release);
+    atomic_store_explicit(&share->unwinding, inside & ~(1u << level), memory_order_release);
 }
 
 void thread_before_fork(void)

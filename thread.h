@@ -31,7 +31,7 @@
 struct thread {
     /* Written by the owner only, read by others too. */
     _Atomic stack_id in_flight[THREAD_NESTING]; /* published before it is on record, until the next one is */
-    _Atomic uint32_t unwinding;                 /* entry points of this thread that are in the unwinder */
+    _Atomic uint32_t unwinding;                 /* a bit for each level that is in the unwinder */
     _Atomic int64_t blocks, bytes;              /* recorded less removed, not yet in the common totals */
     _Atomic int64_t peak_blocks, peak_bytes;    /* the most that blocks and bytes have been meanwhile */
 
@@ -74,9 +74,11 @@ void thread_correct_totals(size_t blocks, size_t bytes);
 void thread_each_in_flight(stackmap_mark_fn *mark);
 
 /* The unwinder takes locks that fork would leave locked in the child, so fork waits until no thread is in
- * there: thread_unwind_enter waits while a fork is about to happen. */
-void thread_unwind_enter(struct thread *thread);
-void thread_unwind_leave(struct thread *thread);
+ * there: thread_unwind_enter waits while a fork is about to happen.  It returns the levels that were in there
+ * already, as bits: those below were interrupted there, and this one's own says that the unwinder called us,
+ * or was left by longjmp. */
+uint32_t thread_unwind_enter(struct thread *thread, unsigned level);
+void thread_unwind_leave(struct thread *thread, unsigned level);
 
 void thread_before_fork(void);
 

@@ -97,9 +97,9 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
 {
     rule r;
 
-    thread_unwind_enter(thread);
+    thread_unwind_enter(thread, 0);
     r = rules_learn(at->pc, at->sp, at->bp);
-    thread_unwind_leave(thread);
+    thread_unwind_leave(thread, 0);
     return r;
 }
 
@@ -199,7 +199,7 @@ static void check(struct thread *thread, const void *caller)
     const struct path *path = &thread->last[0];
     const void *buffer[UNWIND_BUFFER_FRAMES];
     size_t count;
-    const void **frames = unwind_backtrace(thread, caller, buffer, &count);
+    const void **frames = unwind_backtrace(thread, 0, caller, buffer, &count);
 
     CHECK(path->count >= count && (path->count == count || count == LD_MAX_FRAMES));
     for (size_t i = 0; i < count; i++)

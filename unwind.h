@@ -47,7 +47,8 @@ size_t unwind_own_bytes(void);
 /* The stack as libunwind sees it, from the return address `caller` on, innermost frame first, at most
  * LD_MAX_FRAMES of them and at least that one, somewhere in `buffer`, which has room for
  * UNWIND_BUFFER_FRAMES. */
-const void **unwind_backtrace(struct thread *thread, const void *caller, const void **buffer, size_t *count);
+const void **unwind_backtrace(struct thread *thread, unsigned level, const void *caller, const void **buffer,
+                              size_t *count);
 
 /* Has libunwind find this thread's stack, and puts that in the tree. */
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,

@@ -11,7 +11,6 @@
 #include "platform.h"
 
 enum {
-    NESTED_MAX = 4,       /* deeper recursion through the unwinder is its own, not a signal handler's */
     TRIES_MAX = 16,       /* collections that may overtake a capture before it is given up */
     WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
 };
@@ -36,28 +35,31 @@ static COLD size_t step_through(const void **frames, size_t capacity)
     return count;
 }
 
-static size_t backtrace_here(struct thread *thread, const void **frames)
+static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
-    uint32_t nested = atomic_load_explicit(&thread->unwinding, memory_order_relaxed);
+    uint32_t inside = thread_unwind_enter(thread, level);
     size_t count;
 
-    if (UNLIKELY(nested >= NESTED_MAX))
-        return 0;
-    thread_unwind_enter(thread);
-    if (LIKELY(nested == 0)) {
+    if (LIKELY(inside == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
 
         count = returned > 0 ? (size_t)returned : 0;
-    } else {
+    } else if ((inside & 1u << level) == 0) {
         count = step_through(frames, UNWIND_BUFFER_FRAMES);
+    } else {
+        /* Should it be the unwinder that allocates, this ends the recursion. */
+        thread_foreign_enter();
+        count = step_through(frames, UNWIND_BUFFER_FRAMES);
+        thread_foreign_leave();
     }
-    thread_unwind_leave(thread);
+    thread_unwind_leave(thread, level);
     return count;
 }
 
-const void **unwind_backtrace(struct thread *thread, const void *caller, const void **buffer, size_t *count)
+const void **unwind_backtrace(struct thread *thread, unsigned level, const void *caller, const void **buffer,
+                              size_t *count)
 {
-    size_t all = backtrace_here(thread, buffer);
+    size_t all = backtrace_here(thread, level, buffer);
 
     /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in between.
      */
@@ -111,7 +113,7 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
 {
     const void *buffer[UNWIND_BUFFER_FRAMES];
     size_t count;
-    const void **frames = unwind_backtrace(thread, caller, buffer, &count);
+    const void **frames = unwind_backtrace(thread, level, caller, buffer, &count);
     struct path *path = &thread->last[level];
     uint32_t shared = 0;
 

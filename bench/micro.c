@@ -4,8 +4,7 @@
  * a given number of threads.
  *
  *     micro rounds pairs                      everything, as a table; so many pairs in each thread at a time
- *     micro count heap path depth pairs       runs so many pairs and prints nothing, for valgrind to count
- * instructions
+ *     micro count heap path depth pairs       so many pairs, and no output: valgrind counts instructions
  *
  * Threads reach the depth by real calls through a set of functions, each with a return address of its own, so
  * that the stack looks like a program's.  Where it goes on from there is the `path`:
@@ -17,6 +16,10 @@
  * The depth is that of the recorded stack, as a walk hands it over, from the function that calls ld_malloc up
  * to the thread's first.  Plain jemalloc runs through the very same calls, in turn with the library, and is
  * subtracted.
+ *
+ * Columns: nanoseconds of processor time for each pair, and the speed-up of several threads over one: by the
+ * clock on the wall, which says nothing when other processes keep the processors busy, and by processor
+ * time, which says how much the threads are in each other's way.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "leakdetect.h"
@@ -28,10 +31,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NOINLINE __attribute__((noinline))
 
-enum { INNER_FRAMES = 5, DEPTH_MAX = 64, THREADS_MAX = 8, RING = 64 };
+enum { INNER_FRAMES = 5, DEPTH_MAX = 64, THREADS_MAX = 8, RING = 64, STEPS = 16 };
 
 /* --- Heaps -------------------------------------------------------------------------------------------- */
 
@@ -101,9 +105,9 @@ static inline void run_pair(struct work *work)
 typedef size_t step_fn(struct work *work, const unsigned char *steps, size_t left);
 static step_fn step_0, step_1, step_2, step_3, step_4, step_5, step_6, step_7;
 static step_fn step_8, step_9, step_10, step_11, step_12, step_13, step_14, step_15;
-static step_fn *const step_functions[] = {step_0,  step_1,  step_2,  step_3, step_4,  step_5,
-                                          step_6,  step_7,  step_8,  step_9, step_10, step_11,
-                                          step_12, step_13, step_14, step_15};
+static step_fn *const step_functions[STEPS] = {step_0,  step_1,  step_2,  step_3, step_4,  step_5,
+                                               step_6,  step_7,  step_8,  step_9, step_10, step_11,
+                                               step_12, step_13, step_14, step_15};
 
 static NOINLINE size_t run_pairs(struct work *work);
 
@@ -119,23 +123,30 @@ static NOINLINE size_t run_pairs(struct work *work);
             return run_pairs(work) + (size_t)frame[0];                                               \
         run_pair(work);                                                                              \
         return (size_t)frame[0];                                                                     \
-    }
+    }                                                                                                \
+    _Static_assert((number) < STEPS, "it has a place in step_functions")
 
-STEP(0)
-STEP(1)
-STEP(2)
-STEP(3)
-STEP(4)
-STEP(5)
-STEP(6)
-STEP(7)
-STEP(8)
-STEP(9) STEP(10) STEP(11) STEP(12) STEP(13) STEP(14) STEP(15)
+STEP(0);
+STEP(1);
+STEP(2);
+STEP(3);
+STEP(4);
+STEP(5);
+STEP(6);
+STEP(7);
+STEP(8);
+STEP(9);
+STEP(10);
+STEP(11);
+STEP(12);
+STEP(13);
+STEP(14);
+STEP(15);
 
-    /* Chooses other functions than the last time for all of the inner frames. */
-    static void choose_inner(struct work *work)
+/* Chooses other functions than the last time for all of the inner frames. */
+static void choose_inner(struct work *work)
 {
-    unsigned choices = work->path == PATH_VARY ? 4 : 16;
+    unsigned choices = work->path == PATH_VARY ? 4 : STEPS;
     uint32_t random = random_next(work);
 
     for (size_t i = 0; i < INNER_FRAMES; i++, random >>= 5)
@@ -169,7 +180,7 @@ static void work_init(struct work *work, const struct heap *heap, enum path path
 {
     *work = (struct work){.heap = heap, .path = path, .descent = descent, .pairs = pairs, .random = 1337};
     for (size_t i = 0; i < DEPTH_MAX; i++)
-        work->steps[i] = (unsigned char)(i * 7 % 16);
+        work->steps[i] = (unsigned char)(i * 7 % STEPS);
     for (size_t i = 0; i < RING; i++)
         work->ring[i] = heap->allocate(16);
 }
@@ -347,21 +358,27 @@ static void run_row(struct row *row, size_t pairs)
     }
 }
 
-static void print_row(struct row *row)
+static void print_row(struct row *row, size_t processors)
 {
     struct measure_summary plain = measure_summarize(&row->cpu_ns[HEAP_MALLOC]);
     struct measure_summary extended = measure_summarize(&row->cpu_ns[HEAP_MALLOCX]);
     struct measure_summary ours = measure_summarize(&row->cpu_ns[HEAP_LEAKDETECT]);
 
-    printf("%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\n",
+    struct measure_sample *alone = &row->one_thread->cpu_ns[HEAP_LEAKDETECT];
+    size_t at_once = row->threads < processors ? row->threads : processors;
+    double by_cpu = (double)at_once * measure_summarize(alone).median / ours.median;
+
+    printf("%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.2f\n",
            path_names[row->plan->path], row->plan->depth, row->threads, plain.median, extended.median,
            ours.median, ours.min, ours.max, ours.median - plain.median, ours.median - extended.median,
            measure_summarize(&row->speed_up[HEAP_MALLOC]).median,
-           measure_summarize(&row->speed_up[HEAP_LEAKDETECT]).median);
+           measure_summarize(&row->speed_up[HEAP_LEAKDETECT]).median, by_cpu);
 }
 
 static void run_table(size_t rounds, size_t pairs)
 {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
     for (size_t i = 0; i < PLANS; i++)
         add_rows(&plans[i]);
     for (size_t round = 0; round < rounds; round++) {
@@ -369,9 +386,9 @@ static void run_table(size_t rounds, size_t pairs)
             run_row(&rows[i], pairs);
     }
     printf("path\tdepth\tthreads\tmalloc\tmallocx\tleakdetect\tmin\tmax\tover malloc\tover mallocx\t"
-           "malloc speed-up\tspeed-up\n");
+           "malloc speed-up\tspeed-up\tby processor time\n");
     for (size_t i = 0; i < row_count; i++)
-        print_row(&rows[i]);
+        print_row(&rows[i], processors > 0 ? (size_t)processors : 1);
 }
 
 static void expect_all_recorded(void)

@@ -148,7 +148,8 @@ Nanoseconds of processor time for each pair, 16 to 256 bytes, with 64 blocks ali
 doors, without this library; \`leakdetect\` is with it, and then what it adds to either. The depth is that of the recorded stack.
 On a path that is \`repeat\`ed all pairs come from the same stack; with \`vary\` the innermost five frames all differ from those
 of the pair before, among 1,024 stacks; with \`fresh\` among a million, so that hardly a stack is ever seen twice.
-Speed-up is the throughput of all threads together over that of one, by the clock on the wall.
+Speed-up is the throughput of all threads together over that of one, by the clock on the wall: no more than the processors that
+were free allow, as plain malloc's shows. By processor time it says what the threads cost each other.
 
 $(table "$out/micro.tsv")
 

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork from a program whose threads allocate and free as fast as they can: neither side ever hangs, and the
+ * child goes on with the records that it inherited.
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <spawn.h>
+#include <sys/wait.h>
+
+enum { BUSY_MAX = 32, INHERITED = 10, CHILD_SECONDS = 60 };
+
+extern char **environ;
+
+static atomic_bool is_over;
+static char *inherited[INHERITED];
+
+/* --- Busy threads
+ * ------------------------------------------------------------------------------------------- */
+
+static SITE int allocate_at_depth(void **block, size_t size, unsigned depth)
+{
+    if (depth == 0) {
+        *block = ld_realloc(*block, size);
+        return 1;
+    }
+    return allocate_at_depth(block, size, depth - 1) + 1;
+}
+
+static void *be_busy(void *seed_of_thread)
+{
+    uint64_t seed = *(uint64_t *)seed_of_thread;
+    void *blocks[32] = {NULL};
+
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        size_t i = random_below(&seed, 32);
+
+        if (random_below(&seed, 2) == 0) {
+            ld_free(blocks[i]);
+            blocks[i] = NULL;
+        }
+        allocate_at_depth(&blocks[i], 1 + random_below(&seed, 2000), (unsigned)random_below(&seed, 30));
+    }
+    for (size_t i = 0; i < 32; i++)
+        ld_free(blocks[i]);
+    return NULL;
+}
+
+/* Runs `what` a number of times while so many threads are busy. */
+static void while_busy(unsigned threads, size_t times, void (*what)(size_t time))
+{
+    pthread_t busy[BUSY_MAX];
+    uint64_t seeds[BUSY_MAX];
+
+    atomic_store(&is_over, false);
+    for (unsigned i = 0; i < threads; i++) {
+        seeds[i] = test_seed() + i;
+        REQUIRE(pthread_create(&busy[i], NULL, be_busy, &seeds[i]) == 0);
+    }
+    for (size_t time = 0; time < times; time++)
+        what(time);
+    atomic_store(&is_over, true);
+    for (unsigned i = 0; i < threads; i++)
+        REQUIRE(pthread_join(busy[i], NULL) == 0);
+}
+
+static int inherit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < INHERITED; i++)
+        inherited[i] = ld_malloc(100000 + i);
+    return 0;
+}
+
+static int disinherit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < INHERITED; i++)
+        ld_free(inherited[i]);
+    return ld_now_leaks(NULL, NULL) == 0 && stats_now().live_blocks == 0 && stats_now().live_bytes == 0 ? 0
+                                                                                                        : -1;
+}
+
+/* --- Children
+ * ------------------------------------------------------------------------------------------------ */
+
+static void await(pid_t child)
+{
+    int status = 0;
+
+    REQUIRE(child > 0);
+    while (waitpid(child, &status, 0) < 0)
+        REQUIRE(errno == EINTR);
+    if (WIFSIGNALED(status))
+        dprintf(STDERR_FILENO, "child was killed by signal %d\n", WTERMSIG(status));
+    REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Each inherited block is on record as it was; it can be freed, and new ones made. */
+static void use_the_inheritance(void)
+{
+    struct snapshot record;
+
+    for (size_t i = 0; i < INHERITED; i++) {
+        REQUIRE(count_of_size(100000 + i, &record) == 1);
+        REQUIRE(record.address == inherited[i]);
+        REQUIRE(record.frame_count > 2);
+    }
+    for (size_t i = 0; i < INHERITED / 2; i++) {
+        ld_free(inherited[i]);
+        inherited[i] = ld_realloc(inherited[INHERITED - 1 - i], 200000 + i);
+        REQUIRE(count_of_size(100000 + i, NULL) == 0);
+        REQUIRE(count_of_size(200000 + i, &record) == 1);
+        REQUIRE(record.address == inherited[i]);
+    }
+    for (size_t i = 0; i < INHERITED / 2; i++)
+        ld_free(inherited[i]);
+}
+
+static void use_a_thread(unsigned index, void *ctx)
+{
+    struct snapshot record;
+    void *block = ld_malloc(300000 + index);
+
+    (void)ctx;
+    REQUIRE(count_of_size(300000 + index, &record) == 1);
+    REQUIRE(record.address == block);
+    ld_free(block);
+    REQUIRE(count_of_size(300000 + index, NULL) == 0);
+}
+
+static void check_totals(void)
+{
+    struct ld_stats before = stats_now(), after;
+    void *block = ld_malloc(1337);
+
+    after = stats_now();
+    REQUIRE(before.live_blocks == ld_now_leaks(NULL, NULL) - 1);
+    REQUIRE(after.live_blocks == before.live_blocks + 1);
+    REQUIRE(after.live_bytes == before.live_bytes + 1337);
+    ld_free(block);
+}
+
+static void fork_and_use(size_t time)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        use_the_inheritance();
+        check_totals();
+        if (time % 4 == 0)
+            in_threads(2, use_a_thread, NULL);
+        _exit(0);
+    }
+    await(child);
+}
+
+static void fork_twice(size_t time)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        ld_free(ld_malloc(1337));
+        fork_and_use(time);
+        use_the_inheritance();
+        _exit(0);
+    }
+    await(child);
+}
+
+static void fork_and_report(size_t time)
+{
+    pid_t child = fork();
+
+    (void)time;
+    if (child == 0) {
+        FILE *nowhere = fopen("/dev/null", "w");
+
+        alarm(CHILD_SECONDS);
+        REQUIRE(nowhere != NULL);
+        REQUIRE(ld_report(fileno(nowhere), NULL) == 0);
+        _exit(0);
+    }
+    await(child);
+}
+
+static void vfork_and_exec(size_t time)
+{
+    pid_t child = vfork();
+
+    (void)time;
+    if (child == 0) {
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(127);
+    }
+    await(child);
+}
+
+static void spawn(size_t time)
+{
+    char *arguments[] = {(char[]){"true"}, NULL};
+    pid_t child;
+
+    (void)time;
+    REQUIRE(posix_spawn(&child, "/bin/true", NULL, NULL, arguments, environ) == 0);
+    await(child);
+}
+
+/* Both sides fork at the same time as others do. */
+static void fork_in_thread(unsigned index, void *ctx)
+{
+    (void)ctx;
+    for (size_t i = 0; i < scaled(20); i++)
+        fork_and_use(i + index);
+}
+
+static void fork_from_threads(size_t time)
+{
+    (void)time;
+    in_threads(4, fork_in_thread, NULL);
+}
+
+/* --- Tests
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void trap_20_fork_alone(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        fork_and_use(i);
+    fork_twice(0);
+}
+
+static void trap_20_fork_from_8_busy_threads(void **state)
+{
+    (void)state;
+    while_busy(8, scaled(200), fork_and_use);
+}
+
+static void trap_20_fork_from_32_busy_threads(void **state)
+{
+    (void)state;
+    while_busy(BUSY_MAX, scaled(60), fork_and_use);
+}
+
+static void trap_20_fork_in_a_child(void **state)
+{
+    (void)state;
+    while_busy(8, scaled(60), fork_twice);
+}
+
+static void trap_20_fork_from_several_threads(void **state)
+{
+    (void)state;
+    while_busy(4, 1, fork_from_threads);
+}
+
+static void trap_20_report_in_a_child(void **state)
+{
+    (void)state;
+    while_busy(8, scaled(10), fork_and_report);
+}
+
+static void trap_18_vfork_and_spawn(void **state)
+{
+    (void)state;
+    while_busy(8, scaled(50), vfork_and_exec);
+    while_busy(8, scaled(50), spawn);
+}
+
+#define INHERITING(test) cmocka_unit_test_setup_teardown(test, inherit, disinherit)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        INHERITING(trap_20_fork_alone),
+        INHERITING(trap_20_fork_from_8_busy_threads),
+        INHERITING(trap_20_fork_from_32_busy_threads),
+        INHERITING(trap_20_fork_in_a_child),
+        INHERITING(trap_20_fork_from_several_threads),
+        INHERITING(trap_20_report_in_a_child),
+        INHERITING(trap_18_vfork_and_spawn),
+    };
+
+    test_deadline(280);
+    ld_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
