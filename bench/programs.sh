@@ -227,7 +227,8 @@ else
 
 User time over plain jemalloc, as above, with a smaller amount of work, once, on $(date -u +%Y-%m-%d) (\`bench/programs.sh --peers
 build/bench\`); a dash where the tool broke the program. \`lsan_short\` is LeakSanitizer as it comes, with stacks of one or two
-frames where the code has no frame pointers; \`lsan_full\` with whole stacks.
+frames where the code has no frame pointers; \`lsan_full\` with whole stacks; \`jemalloc_profile\` samples every byte. heaptrack is
+the recording alone: what it writes, some 30 bytes for each call, another program has to read to say what is alive.
 
 $(sh bench/table.sh "$out/peers.tsv")
 END

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 bench/streams.sh build/bench/streams
-${CC:-gcc} -std=c11 -O2 -o build/bench/sample bench/sample.c bench/measure.c
+${CC:-cc} -std=c11 -O2 -o build/bench/sample bench/sample.c bench/measure.c
 cd build/bench/streams
 ../sample 13106 cpython.stream perl.stream map_string.stream sqlite_schema.stream >../streams.sample
 mv ../streams.sample ../../../test/streams.sample

@@ -4,7 +4,7 @@
 # Records the address streams of real programs (stream.h) into a folder, each unless it is there already, and skips, with
 # a line, what cannot run here.
 #
-#     bench/streams.sh [--quick] FOLDER      (needs CC and CXX, or gcc and g++)
+#     bench/streams.sh [--quick] FOLDER      (CC and CXX choose the compilers)
 #
 # FOLDER/recorder/ keeps what is built for it.  --quick records a tenth of the work.
 set -eu
@@ -23,7 +23,7 @@ tools=$streams/recorder
 python=/usr/bin/python3
 
 # shellcheck disable=SC2086 # flags are words
-${CC:-gcc} -std=c11 -O2 ${CPPFLAGS:-} ${CFLAGS:-} -fPIC -shared -o "$tools/record.so" "$here/record.c" -ljemalloc
+${CC:-cc} -std=c11 -O2 ${CPPFLAGS:-} ${CFLAGS:-} -fPIC -shared -o "$tools/record.so" "$here/record.c" -ljemalloc
 
 record() { # NAME INPUT COMMAND...
     name=$1 input=$2

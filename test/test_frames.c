@@ -28,7 +28,17 @@ struct sample {
 };
 
 /* Takes the stack of the function in which it stands. */
-#define SAMPLE_WALK(sample) ((sample)->depth = (size_t)backtrace((sample)->walk, WALK_MAX))
+#define SAMPLE_WALK(sample) \
+    ((sample)->depth = drop_interceptor((sample)->walk, backtrace((sample)->walk, WALK_MAX)))
+
+/* A sanitizer stands between, with a frame of its own. */
+static size_t drop_interceptor(void **walk, int depth)
+{
+    size_t own = HAS_SANITIZER ? 1 : 0;
+
+    memmove(walk, walk + own, ((size_t)depth - own) * sizeof(*walk));
+    return (size_t)depth - own;
+}
 
 static atomic_size_t samples; /* checked so far */
 

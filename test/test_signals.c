@@ -263,7 +263,9 @@ static void trap_18_recording_survives_a_longjmp_from_every_instruction(void **s
     (void)state;
     size_t n = 0;
 
-    if (!CAN_STEP)
+    /* Leaving libunwind or the loader in the midst of a call may leave their locks taken, which no library
+     * can mend: only on request. */
+    if (!CAN_STEP || getenv("LEAKDETECT_TEST_LONGJMP") == NULL)
         skip();
     handle(SIGTRAP, on_step_leave);
     while (leave_at_step(n)) {
