@@ -183,7 +183,7 @@ CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh))
 CXX_WARNINGS = $(filter-out -Wconversion,$(WARNINGS))
 export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS C_FLAGS CXX_WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE HEAP MAKE
 TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.$(FLAVOUR)),100)} \
-    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1 \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1:report_signal_unsafe=0 \
     UBSAN_OPTIONS=print_stacktrace=1
 
 $(BUILD)/test/%: test/%.c $(wildcard *.c *.h test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY)

@@ -193,15 +193,34 @@ static inline void mark_used(size_t bucket)
         atomic_store_explicit(used, true, memory_order_relaxed);
 }
 
-/* Takes back what the search for this address counted in the buckets that it left behind. */
-static COLD void uncount_overflow(const void *address, unsigned count)
+/* How many buckets a search for this address leaves behind before it first comes to that slot. */
+static unsigned distance_to(const void *address, size_t slot)
 {
     struct probe probe = probe_start(address);
 
-    while (probe.count < count) {
-        atomic_fetch_sub_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
+    while (probe.bucket != slot / BUCKET_SLOTS) {
         probe_next(&probe);
+        CHECK(probe.count < PROBES_MAX);
     }
+    return probe.count;
+}
+
+/* Takes back what the search for this address counted in the buckets that it left behind, from the first to
+ * before the end. */
+static COLD void uncount_overflow(const void *address, unsigned first, unsigned end)
+{
+    struct probe probe = probe_start(address);
+
+    for (; probe.count < end; probe_next(&probe))
+        if (probe.count >= first)
+            atomic_fetch_sub_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
+}
+
+/* A search may come to a bucket twice: full at first, it had room later.  The record will be found the first
+ * time. */
+static COLD void uncount_return(const void *address, size_t slot, unsigned count)
+{
+    uncount_overflow(address, distance_to(address, slot), count);
 }
 
 /* --- Insert ------------------------------------------------------------------------------------------- */
@@ -228,6 +247,8 @@ bool blockmap_insert(const struct block *block)
             if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, CLAIMED | version,
                                                          memory_order_acquire, memory_order_relaxed))
                 continue;
+            if (UNLIKELY(probe.count != 0))
+                uncount_return(block->address, (size_t)(slot - map.slots), probe.count);
             /* Release: a walk that sees this body sees that the slot was claimed, and looks again. */
             atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
             /* Release: partner of the acquiring loads in read_slot and locate. */
@@ -238,7 +259,7 @@ bool blockmap_insert(const struct block *block)
         atomic_fetch_add_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
         probe_next(&probe);
         if (UNLIKELY(probe.count == PROBES_MAX)) {
-            uncount_overflow(block->address, probe.count);
+            uncount_overflow(block->address, 0, probe.count);
             return false;
         }
     }
@@ -291,7 +312,7 @@ bool blockmap_remove(const void *address, struct block *out)
                                                       memory_order_release, memory_order_relaxed));
     decode(head, body, out);
     if (UNLIKELY(passed != 0))
-        uncount_overflow(address, passed);
+        uncount_overflow(address, 0, passed);
     return true;
 }
 
@@ -331,18 +352,6 @@ bool blockmap_hold(const void *address, struct blockmap_hold *hold)
     return true;
 }
 
-/* How many buckets a search for this address leaves behind before it comes to that slot. */
-static unsigned distance_to(const void *address, size_t slot)
-{
-    struct probe probe = probe_start(address);
-
-    while (probe.bucket != slot / BUCKET_SLOTS) {
-        probe_next(&probe);
-        CHECK(probe.count < PROBES_MAX);
-    }
-    return probe.count;
-}
-
 void blockmap_settle(const struct blockmap_hold *hold, const struct block *block)
 {
     struct slot *slot = &map.slots[hold->slot];
@@ -355,7 +364,7 @@ void blockmap_settle(const struct blockmap_hold *hold, const struct block *block
 
         atomic_store_explicit(&slot->head, version, memory_order_release);
         if (UNLIKELY(passed != 0))
-            uncount_overflow(hold->block.address, passed);
+            uncount_overflow(hold->block.address, 0, passed);
         return;
     }
     /* The body goes first, with the next version: read_slot knows what a held record with such a body means.

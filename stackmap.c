@@ -156,6 +156,20 @@ static void index_delete(struct place place, stack_id id)
     }
 }
 
+/* Raises the stamp of a node to this epoch; false if the node is not in use. */
+static bool refresh(struct node *node, uint32_t stamp, uint32_t epoch)
+{
+    do {
+        if (stamp == 0 || stamp == CLAIMED)
+            return false;
+        if (!is_older(stamp, epoch))
+            return true;
+        /* Acquire: what the node says is looked at again. */
+    } while (!atomic_compare_exchange_weak_explicit(&node->stamp, &stamp, epoch, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    return true;
+}
+
 /* True if the node says (parent, pc), is in its right module, and is now known to be needed in this epoch. */
 static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t pc)
 {
@@ -172,17 +186,12 @@ static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64
         return false;
     /* A stamp that is not older protects the node until this epoch has passed, and whoever asked will notice
      * that. */
-    while (is_older(stamp, epoch)) {
-        if (atomic_compare_exchange_weak_explicit(&node->stamp, &stamp, epoch, memory_order_acq_rel,
-                                                  memory_order_relaxed))
-            /* It may have been reused, for something else, between the looks at its stamp and at its frame.
-             */
-            return atomic_load_explicit(&node->frame, memory_order_relaxed) == frame &&
-                   atomic_load_explicit(&node->parent, memory_order_relaxed) == parent;
-        if (stamp == 0 || stamp == CLAIMED)
-            return false;
-    }
-    return true;
+    if (LIKELY(!is_older(stamp, epoch)))
+        return true;
+    /* An older one does not: the node may have been reused, for something else, since the look at its stamp,
+     * so that what was read is half of this and half of that. */
+    return refresh(node, stamp, epoch) && atomic_load_explicit(&node->frame, memory_order_relaxed) == frame &&
+           atomic_load_explicit(&node->parent, memory_order_relaxed) == parent;
 }
 
 /* --- Nodes -------------------------------------------------------------------------------------------- */

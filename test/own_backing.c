@@ -90,9 +90,13 @@ void *backing_alloc(size_t size, size_t alignment, bool zeroed)
     return zeroed ? memset(block_at(unit), 0, size) : block_at(unit);
 }
 
+void (*own_backing_freed)(void *block);
+
 void backing_free(void *block)
 {
     push(&lists[atomic_load(&order_of[unit_of(block)])], unit_of(block));
+    if (own_backing_freed != NULL)
+        own_backing_freed(block);
 }
 
 size_t backing_usable_size(const void *block)

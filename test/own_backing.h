@@ -15,4 +15,7 @@ void *backing_realloc(void *block, size_t size);
 void backing_free(void *block);
 size_t backing_usable_size(const void *block);
 
+/* Called, unless NULL, with each block that has just been freed, and is free to be had. */
+extern void (*own_backing_freed)(void *block);
+
 #endif

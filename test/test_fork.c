@@ -213,7 +213,7 @@ static void spawn(size_t time)
 static void fork_in_thread(unsigned index, void *ctx)
 {
     (void)ctx;
-    for (size_t i = 0; i < scaled(20); i++)
+    for (size_t i = 0; i < scaled(30); i++)
         fork_and_use(i + index);
 }
 
@@ -237,19 +237,19 @@ static void trap_20_fork_alone(void **state)
 static void trap_20_fork_from_8_busy_threads(void **state)
 {
     (void)state;
-    while_busy(8, scaled(200), fork_and_use);
+    while_busy(8, scaled(150), fork_and_use);
 }
 
 static void trap_20_fork_from_32_busy_threads(void **state)
 {
     (void)state;
-    while_busy(BUSY_MAX, scaled(60), fork_and_use);
+    while_busy(BUSY_MAX, scaled(20), fork_and_use);
 }
 
 static void trap_20_fork_in_a_child(void **state)
 {
     (void)state;
-    while_busy(8, scaled(60), fork_twice);
+    while_busy(8, scaled(40), fork_twice);
 }
 
 static void trap_20_fork_from_several_threads(void **state)
@@ -261,7 +261,7 @@ static void trap_20_fork_from_several_threads(void **state)
 static void trap_20_report_in_a_child(void **state)
 {
     (void)state;
-    while_busy(8, scaled(10), fork_and_report);
+    while_busy(8, scaled(6), fork_and_report);
 }
 
 static void trap_18_vfork_and_spawn(void **state)
