@@ -7,7 +7,7 @@
 #ifndef CONFIG_H
 #define CONFIG_H
 
-/* Live blocks that can be on record at the same time.  Range: 16 to 2^30.
+/* Live blocks that can be on record at the same time.  Range: 16 to 2^26, as static tables must fit in 2 GiB.
  * Costs 20.6 bytes of .bss each: a 16-byte record, a quarter more slots than records so that probing stays
  * short, and the overflow counts. */
 #ifndef LD_MAX_BLOCKS
@@ -64,8 +64,8 @@
 #define LD_BACKING_LIBC 0
 #endif
 
-#if LD_MAX_BLOCKS < 16 || LD_MAX_BLOCKS > 1073741824
-#error "LD_MAX_BLOCKS is the number of live blocks on record: choose 16 to 1073741824 (2^30)"
+#if LD_MAX_BLOCKS < 16 || LD_MAX_BLOCKS > 67108864
+#error "LD_MAX_BLOCKS is the number of live blocks on record: choose 16 to 67108864 (2^26)"
 #endif
 #if LD_MAX_FRAMES < 1 || LD_MAX_FRAMES > 1024
 #error "LD_MAX_FRAMES is the number of frames kept of each call stack: choose 1 to 1024"

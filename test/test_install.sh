@@ -61,12 +61,12 @@ check 'uninstall removes what was installed and nothing else, and may be repeate
 if [ "$(id -u)" -eq 0 ] && [ "${CI:-}" = true ] && [ ! -e /usr/local/lib/libleakdetect.a ]; then
     same_make -s install >&2
     trap 'same_make -s uninstall; rm -rf "$work"' EXIT
-    for how in gcc clang 'gcc -static' 'clang -static' 'gcc -fuse-ld=gold' 'clang -fuse-ld=gold'; do
+    for how in gcc clang 'gcc -static' 'clang -static'; do
         # shellcheck disable=SC2086
         check "/usr/local: $how app.c -lleakdetect" $how test/link/app.c -lleakdetect -o "$work/app"
     done
-    # lld searches no folder by itself, and compilers do not name this one to it.
-    for how in 'gcc -fuse-ld=lld' 'clang -fuse-ld=lld'; do
+    # gold and lld do not search this folder by themselves, and compilers do not name it to them.
+    for how in 'gcc -fuse-ld=gold' 'clang -fuse-ld=gold' 'gcc -fuse-ld=lld' 'clang -fuse-ld=lld'; do
         # shellcheck disable=SC2086,SC2046
         check "/usr/local: $how app.c with pkg-config" $how test/link/app.c $(pkg-config --libs leakdetect) -o "$work/app"
     done
