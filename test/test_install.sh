@@ -57,21 +57,27 @@ EOF
 }
 check 'uninstall removes what was installed and nothing else, and may be repeated' uninstalled
 
-# In the folders that are searched without being asked, where a root user may do that, and puts everything back.
-if [ "$(id -u)" -eq 0 ] && [ "${CI:-}" = true ] && [ ! -e /usr/local/lib/libleakdetect.a ]; then
+# In the folders that compilers search without being asked, where that may be done; everything is put back.
+if [ "$(id -u)" -eq 0 ] && [ "${CI:-}" = true ] && [ ! -e /usr/local/lib/libleakdetect.a ] && [ ! -e /usr/lib/libleakdetect.a ]; then
+    trap 'same_make -s uninstall; same_make -s uninstall PREFIX=/usr; rm -rf "$work"' EXIT
     same_make -s install >&2
-    trap 'same_make -s uninstall; rm -rf "$work"' EXIT
     for how in gcc clang 'gcc -static' 'clang -static'; do
         # shellcheck disable=SC2086
         check "/usr/local: $how app.c -lleakdetect" $how test/link/app.c -lleakdetect -o "$work/app"
     done
-    # gold and lld do not search this folder by themselves, and compilers do not name it to them.
+    # Neither gold nor lld searches /usr/local/lib, and compilers do not name it to them.
     for how in 'gcc -fuse-ld=gold' 'clang -fuse-ld=gold' 'gcc -fuse-ld=lld' 'clang -fuse-ld=lld'; do
         # shellcheck disable=SC2086,SC2046
-        check "/usr/local: $how app.c with pkg-config" $how test/link/app.c $(pkg-config --libs leakdetect) -o "$work/app"
+        check "/usr/local: $how app.c, pkg-config" $how test/link/app.c $(pkg-config --libs leakdetect) -o "$work/app"
+    done
+    same_make -s uninstall
+    same_make -s install PREFIX=/usr >&2
+    for how in gcc clang 'gcc -fuse-ld=gold' 'clang -fuse-ld=gold' 'gcc -fuse-ld=lld' 'clang -fuse-ld=lld'; do
+        # shellcheck disable=SC2086
+        check "/usr: $how app.c -lleakdetect" $how test/link/app.c -lleakdetect -o "$work/app"
     done
 else
-    skip 'install to /usr/local' 'only by root, with CI=true, where nothing is installed yet'
+    skip 'install to /usr/local and /usr' 'only by root, with CI=true, where nothing is installed yet'
 fi
 
 exit $failed
