@@ -258,8 +258,7 @@ static void marks_are_exact_for_8192_epochs_and_never_younger_than_that(void **s
     }
 }
 
-/* --- Against a reference
- * ------------------------------------------------------------------------------------ */
+/* --- Against a reference ------------------------------------------------------------------------------ */
 
 struct reference {
     struct block live[PLACES]; /* address NULL: none */
@@ -353,8 +352,7 @@ static void model_of_random_operations(void **state)
     assert_int_equal(record_count(), 0);
 }
 
-/* --- Room
- * --------------------------------------------------------------------------------------------------- */
+/* --- Room --------------------------------------------------------------------------------------------- */
 
 /* Fills the table with places from `first` on, and returns how many it took. */
 static size_t fill(size_t first)
@@ -423,8 +421,7 @@ static void trap_14_a_full_table_takes_a_record_for_each_that_leaves(void **stat
     assert_int_equal(record_count(), LD_MAX_BLOCKS);
 }
 
-/* --- Threads
- * -------------------------------------------------------------------------------------------------- */
+/* --- Threads ------------------------------------------------------------------------------------------ */
 
 enum { THREADS = 8 };
 

@@ -46,7 +46,7 @@ static const size_t absurd_sizes[] = {
                               (size = opaque_size(absurd_sizes[i_]), true);          \
          i_++)
 
-/* --- malloc, calloc ------------------------------------------------------------------------------------- */
+/* --- malloc, calloc ----------------------------------------------------------------------------------- */
 
 static void malloc_gives_a_recorded_block(void **state)
 {
@@ -144,7 +144,7 @@ static void trap_04_calloc_whose_product_overflows_is_enomem(void **state)
     }
 }
 
-/* --- realloc -------------------------------------------------------------------------------------------- */
+/* --- realloc ------------------------------------------------------------------------------------------ */
 
 static void realloc_of_null_is_malloc(void **state)
 {
@@ -412,8 +412,7 @@ static void posix_memalign_refuses_wrong_alignments_and_leaves_out_alone(void **
     assert_ptr_equal(untouched, &recording);
 }
 
-/* --- free and the rest
- * -------------------------------------------------------------------------------------- */
+/* --- free and the rest -------------------------------------------------------------------------------- */
 
 static void free_of_null_does_nothing(void **state)
 {
@@ -544,8 +543,7 @@ static void the_silent_twin_leaves_nothing_on_record(void **state)
         cmocka_unit_test(trap_04_strndup_stops_at_its_size_or_at_the_end),                                  \
         cmocka_unit_test(errno_survives_success), cmocka_unit_test(the_silent_twin_leaves_nothing_on_record)
 
-/* --- ld_init
- * ------------------------------------------------------------------------------------------------ */
+/* --- ld_init ------------------------------------------------------------------------------------------ */
 
 static void early_blocks_are_not_recorded(void **state)
 {

@@ -28,17 +28,7 @@ struct sample {
 };
 
 /* Takes the stack of the function in which it stands. */
-#define SAMPLE_WALK(sample) \
-    ((sample)->depth = drop_interceptor((sample)->walk, backtrace((sample)->walk, WALK_MAX)))
-
-/* A sanitizer stands between, with a frame of its own. */
-static size_t drop_interceptor(void **walk, int depth)
-{
-    size_t own = HAS_SANITIZER ? 1 : 0;
-
-    memmove(walk, walk + own, ((size_t)depth - own) * sizeof(*walk));
-    return (size_t)depth - own;
-}
+#define SAMPLE_WALK(sample) ((sample)->depth = WALK_HERE((sample)->walk, WALK_MAX))
 
 static atomic_size_t samples; /* checked so far */
 
@@ -86,8 +76,7 @@ static void check_sample(struct sample *sample, uintptr_t entry)
     ld_free(sample->block);
 }
 
-/* --- Every entry point
- * -------------------------------------------------------------------------------------- */
+/* --- Every entry point -------------------------------------------------------------------------------- */
 
 #define DEFINE_SITE(name, call)                           \
     static SITE int site_of_##name(struct sample *sample) \
@@ -167,8 +156,7 @@ static void trap_24_recursion_beyond_the_limit_keeps_the_innermost_frames(void *
         check_site(0, depth);
 }
 
-/* --- Stacks that look alike
- * ----------------------------------------------------------------------------------- */
+/* --- Stacks that look alike --------------------------------------------------------------------------- */
 
 /* Ways to the same site with frames of the same and of different sizes: what is remembered of one stack must
  * not be taken for another. */
@@ -234,8 +222,7 @@ static void stacks_of_threads_are_exact(void **state)
     in_threads(4, wander_in_thread, NULL);
 }
 
-/* --- Through other people's code
- * ------------------------------------------------------------------------------ */
+/* --- Through other people's code ---------------------------------------------------------------------- */
 
 static struct sample inner; /* of the callback, handler or coroutine of the test at hand */
 

@@ -144,8 +144,7 @@ static void check_contents(const struct cell *cell)
     REQUIRE(cell->address[cell->size - 1] == stamp_of(cell));
 }
 
-/* --- Steps
- * --------------------------------------------------------------------------------------------------- */
+/* --- Steps -------------------------------------------------------------------------------------------- */
 
 struct choice {
     struct cell *cell;
@@ -243,8 +242,7 @@ static SITE void step(const struct choice *choice)
     unlock(cell);
 }
 
-/* --- Quiet points
- * ---------------------------------------------------------------------------------------------- */
+/* --- Quiet points ------------------------------------------------------------------------------------- */
 
 static int compare_addresses(const void *a, const void *b)
 {
@@ -346,8 +344,7 @@ static void a_walk_equals_the_reference_at_every_quiet_point(void **state)
     free_all();
 }
 
-/* --- Full and empty again
- * -------------------------------------------------------------------------------------- */
+/* --- Full and empty again ----------------------------------------------------------------------------- */
 
 static void fill(unsigned index, void *ctx)
 {

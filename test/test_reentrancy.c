@@ -18,11 +18,13 @@
 
 #include "frames_cxx.h"
 
-/* --- The program's malloc
- * ----------------------------------------------------------------------------------- */
+/* --- The program's malloc ----------------------------------------------------------------------------- */
 
-static _Thread_local unsigned depth; /* calls of malloc that are in the midst of another one */
-static atomic_uint deepest;
+static atomic_uint deepest; /* most calls of malloc in each other */
+
+#if !HAS_SANITIZER
+
+static _Thread_local unsigned depth; /* of this thread now */
 
 static void enter(void)
 {
@@ -30,8 +32,6 @@ static void enter(void)
     if (depth > atomic_load_explicit(&deepest, memory_order_relaxed))
         atomic_store_explicit(&deepest, depth, memory_order_relaxed);
 }
-
-#if !HAS_SANITIZER
 
 /* clang-format off */
 #define FORWARD(type, name, parameters, call)                                                                \
@@ -54,8 +54,7 @@ void free(void *block)
 
 #endif
 
-/* --- What must not be on record
- * ------------------------------------------------------------------------------- */
+/* --- What must not be on record ----------------------------------------------------------------------- */
 
 static bool begins_with(const char *text, const char *beginning)
 {
@@ -94,8 +93,7 @@ static int is_clean(void **state)
     return 0;
 }
 
-/* --- Tests
- * ------------------------------------------------------------------------------------------------------ */
+/* --- Tests -------------------------------------------------------------------------------------------- */
 
 static void the_program_and_the_c_library_are_recorded(void **state)
 {
@@ -109,7 +107,7 @@ static void the_program_and_the_c_library_are_recorded(void **state)
     assert_true(find_block(copy, &record));
     assert_int_equal(record.size, 1337);
     free(text);
-    free(copy);
+    free(opaque_pointer(copy));
     assert_false(is_on_record(copy));
 }
 
@@ -123,7 +121,7 @@ static void trap_04_getline_of_the_c_library_is_recorded(void **state)
     assert_non_null(file);
     assert_true(getline(&line, &size, file) > 0);
     assert_true(is_on_record(line));
-    free(line);
+    free(opaque_pointer(line));
     fclose(file);
     assert_false(is_on_record(line));
 }
@@ -181,7 +179,7 @@ static void allocate_in_thread(unsigned index, void *ctx)
     void *block = malloc(1000 + index);
 
     (void)ctx;
-    REQUIRE(is_on_record(block));
+    REQUIRE(is_on_record(opaque_pointer(block)));
     free(block);
 }
 

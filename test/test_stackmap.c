@@ -102,7 +102,7 @@ static size_t node_count(void)
     return stats.nodes;
 }
 
-/* --- Alone ---------------------------------------------------------------------------------------------- */
+/* --- Alone -------------------------------------------------------------------------------------------- */
 
 static void a_path_is_kept_once(void **state)
 {
@@ -247,7 +247,7 @@ static void trap_14_nodes_run_out_only_for_live_paths(void **state)
     assert_true(path_is(&kept[count], id));
 }
 
-/* --- Threads -------------------------------------------------------------------------------------------- */
+/* --- Threads ------------------------------------------------------------------------------------------ */
 
 static void enter_and_keep(unsigned index, void *ctx)
 {

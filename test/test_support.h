@@ -34,15 +34,27 @@
         return value;                      \
     } while (0)
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SANITIZER 1
+#ifndef __has_feature
+#define __has_feature(feature) 0
 #endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define HAS_THREAD_SANITIZER 1
+#else
+#define HAS_THREAD_SANITIZER 0
 #endif
-#ifndef HAS_SANITIZER
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || HAS_THREAD_SANITIZER
+#define HAS_SANITIZER 1
+#else
 #define HAS_SANITIZER 0
+#endif
+
+#if HAS_THREAD_SANITIZER
+/* Handlers that allocate, where the interrupted code does not, are what some tests are about. */
+const char *__tsan_default_options(void);
+__attribute__((used, visibility("default"))) const char *__tsan_default_options(void)
+{
+    return "report_signal_unsafe=0";
+}
 #endif
 
 /* --- Checks ------------------------------------------------------------------------------------------- */
@@ -74,6 +86,18 @@ static inline void *opaque_pointer(void *pointer)
 {
     __asm__ volatile("" : "+r"(pointer));
     return pointer;
+}
+
+/* The stack of the function in which it stands, as backtrace(3), another unwinder, sees it; a sanitizer
+ * stands between, with a frame of its own. */
+#define WALK_HERE(walk, capacity) drop_interceptor((walk), backtrace((walk), (capacity)))
+
+static inline size_t drop_interceptor(void **walk, int depth)
+{
+    size_t own = HAS_SANITIZER ? 1 : 0;
+
+    memmove(walk, walk + own, ((size_t)depth - own) * sizeof(*walk));
+    return (size_t)depth - own;
 }
 
 /* --- Random work -------------------------------------------------------------------------------------- */

@@ -21,8 +21,7 @@ static int is_silent(void **state)
                                                                                                         : -1;
 }
 
-/* --- Before main
- * ---------------------------------------------------------------------------------------------- */
+/* --- Before main -------------------------------------------------------------------------------------- */
 
 static void *made_in_constructor, *made_before_init;
 
@@ -47,8 +46,7 @@ static void trap_18_constructors_before_main_are_recorded(void **state)
     ld_free(made_before_init);
 }
 
-/* --- Blocks of other threads
- * ------------------------------------------------------------------------------------ */
+/* --- Blocks of other threads -------------------------------------------------------------------------- */
 
 enum { RING = 1024, PASSED = 200000 };
 static _Atomic(void *) ring[RING];
@@ -105,8 +103,7 @@ static void records_outlive_the_thread_that_made_them(void **state)
         ld_free(blocks[i]);
 }
 
-/* --- The end of a thread
- * ------------------------------------------------------------------------------------------ */
+/* --- The end of a thread ------------------------------------------------------------------------------ */
 
 enum { KEYS = 8 };
 static pthread_key_t keys[KEYS];
@@ -154,10 +151,13 @@ static void trap_18_destructors_of_thread_data_are_recorded_to_the_last_round(vo
 {
     (void)state;
 
+    /* It ends a thread before the last destructors do. */
+    if (HAS_THREAD_SANITIZER)
+        skip();
     /* Some keys that are destroyed before the library's own, some after it. */
     for (size_t i = 0; i < KEYS; i++)
         assert_int_equal(pthread_key_create(&keys[i], destroy), 0);
-    for (int i = 0; i < 200; i++) {
+    for (size_t i = 0; i < scaled(200); i++) {
         pthread_t thread;
 
         atomic_store(&destroyed, 0);
@@ -185,7 +185,7 @@ static void trap_18_cxx_thread_local_destructors_are_recorded(void **state)
 {
     (void)state;
 
-    for (int i = 0; i < 100; i++)
+    for (size_t i = 0; i < scaled(100); i++)
         in_threads(4, use_cxx_thread_local, NULL);
 }
 
@@ -228,8 +228,7 @@ static void trap_15_ten_thousand_threads_cost_no_more_than_ten(void **state)
     assert_int_equal(stats_now().nested_blocks, 0);
 }
 
-/* --- The end of the program
- * ------------------------------------------------------------------------------------------ */
+/* --- The end of the program --------------------------------------------------------------------------- */
 
 static void *made_at_exit[4];
 

@@ -60,8 +60,7 @@ static void assert_report(void)
     assert_non_null(strstr(text, "site 1"));
 }
 
-/* --- A hostile end
- * --------------------------------------------------------------------------------------------- */
+/* --- A hostile end ------------------------------------------------------------------------------------ */
 
 static void report_without_stdio(int fd)
 {
@@ -150,8 +149,7 @@ static void trap_25_report_to_a_closed_descriptor_is_an_error(void **state)
     run_child(report_to_nowhere);
 }
 
-/* --- What is not used
- * -------------------------------------------------------------------------------------------- */
+/* --- What is not used --------------------------------------------------------------------------------- */
 
 /* Kills the process if it calls ptrace, or traces a child, which is how others stop the world. */
 static void forbid_ptrace(void)
@@ -185,8 +183,7 @@ static void trap_17_nothing_depends_on_ptrace(void **state)
     assert_report();
 }
 
-/* --- What is not touched
- * ------------------------------------------------------------------------------------------- */
+/* --- What is not touched ------------------------------------------------------------------------------ */
 
 static void trap_22_signal_dispositions_are_left_alone(void **state)
 {
@@ -227,9 +224,7 @@ static void trap_23_a_report_costs_the_program_no_output(void **state)
     assert_string_equal(text, "begun, ended\n");
 }
 
-/* --- Memory
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- Memory ------------------------------------------------------------------------------------------- */
 
 static size_t resident_bytes(void)
 {
@@ -262,8 +257,7 @@ static void trap_16_small_blocks_cost_no_page_each(void **state)
     assert_true(after - before <= BLOCKS * (size_t)(2 * SIZE + RECORD_MAX));
 }
 
-/* --- The unwinder
- * -------------------------------------------------------------------------------------------------------- */
+/* --- The unwinder ------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 /* Calls ld_malloc(1337) with a frame pointer that points nowhere, as code without frame pointers may. */
