@@ -365,6 +365,7 @@ static bool copy_frames(struct walk *walk, stack_id stack)
     }
     walk->sweep = sweep;
     walk->stack = 0;
+    walk->frame_count = 0;
     return false;
 }
 

@@ -55,8 +55,7 @@ static struct {
     /* sweep - FIRST_EPOCH in the upper half, nodes looked through since it was raised in the lower one. */
     ALIGNED(CACHE_LINE) _Atomic uint64_t cursor;
 
-    ALIGNED(CACHE_LINE) atomic_flag collecting;
-    atomic_bool is_collecting;
+    ALIGNED(CACHE_LINE) atomic_bool is_collecting;
     _Atomic uint32_t refused; /* nodes that could not be had since the last collection */
     _Atomic uint32_t kept;    /* nodes that the last collection found needed */
     _Atomic size_t collections;
@@ -65,7 +64,7 @@ static struct {
     uint32_t marking_epoch;
     uint32_t marked; /* nodes */
     uint64_t roots;  /* ids looked at */
-} map = {.collecting = ATOMIC_FLAG_INIT};
+} map;
 
 _Static_assert(sizeof(struct node) == 16, "a node takes 16 bytes");
 _Static_assert(LD_MAX_STACKS <= ID_MASK, "ids fit an index entry");
@@ -361,11 +360,25 @@ static bool pays(void)
     return granted + atomic_load_explicit(&map.refused, memory_order_relaxed) >= limit / 64;
 }
 
-bool stackmap_collect(stackmap_roots_fn *each_root)
+static bool try_begin(void)
 {
-    if (!pays() || atomic_flag_test_and_set_explicit(&map.collecting, memory_order_acquire))
-        return false;
-    atomic_store_explicit(&map.is_collecting, true, memory_order_relaxed);
+    /* Acquire: partner of end. */
+    return !atomic_exchange_explicit(&map.is_collecting, true, memory_order_acquire);
+}
+
+static void end(void)
+{
+    atomic_store_explicit(&map.is_collecting, false, memory_order_release);
+}
+
+enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
+{
+    if (!try_begin())
+        return STACKMAP_BUSY;
+    if (!pays()) {
+        end();
+        return STACKMAP_FULL;
+    }
 
     map.marked = 0;
     map.roots = 0;
@@ -383,9 +396,8 @@ bool stackmap_collect(stackmap_roots_fn *each_root)
     atomic_store_explicit(&map.cursor, (uint64_t)(map.marking_epoch - FIRST_EPOCH) << 32,
                           memory_order_release);
 
-    atomic_store_explicit(&map.is_collecting, false, memory_order_relaxed);
-    atomic_flag_clear_explicit(&map.collecting, memory_order_release);
-    return true;
+    end();
+    return STACKMAP_COLLECTED;
 }
 
 bool stackmap_is_collecting(void)
@@ -397,7 +409,7 @@ void stackmap_before_fork(void)
 {
     /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
     for (int i = 0; i < FORK_WAIT_YIELDS; i++) {
-        if (!atomic_flag_test_and_set_explicit(&map.collecting, memory_order_acquire))
+        if (try_begin())
             return;
         platform_yield();
     }
@@ -405,8 +417,7 @@ void stackmap_before_fork(void)
 
 void stackmap_after_fork(void)
 {
-    atomic_store_explicit(&map.is_collecting, false, memory_order_relaxed);
-    atomic_flag_clear_explicit(&map.collecting, memory_order_release);
+    end();
 }
 
 /* --- Figures and checks -------------------------------------------------------------------------------- */

@@ -73,12 +73,13 @@ size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, s
 uint32_t stackmap_sweep(void);
 
 /* Takes back the nodes that nobody needs.  `each_root` is to call `mark` for the ids in flight first, and
- * then for those of all live blocks; ids that have become worthless do no harm.  False, and nothing done, if
- * a collection is going on, or if it would hardly pay: the last one found next to nothing, and few nodes were
- * asked for since. */
+ * then for those of all live blocks; ids that have become worthless do no harm.  Nothing is done while
+ * another collection is going on (busy), or if it would not pay (full): the last one found all but a 64th of
+ * the nodes needed, and fewer than that were asked for since. */
+enum stackmap_outcome { STACKMAP_COLLECTED, STACKMAP_BUSY, STACKMAP_FULL };
 typedef void stackmap_mark_fn(stack_id stack);
 typedef void stackmap_roots_fn(stackmap_mark_fn *mark);
-bool stackmap_collect(stackmap_roots_fn *each_root);
+enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root);
 
 /* True while some thread is in stackmap_collect. */
 bool stackmap_is_collecting(void);

@@ -131,6 +131,7 @@ static COLD bool was_left(const void *frame)
     if ((uintptr_t)frame < (uintptr_t)self.outermost || platform_on_signal_stack())
         return false;
     self.nested = 0;
+    self.foreign = 0;
     if (self.share != NULL)
         atomic_store_explicit(&self.share->unwinding, 0, memory_order_relaxed);
     return true;
@@ -150,9 +151,11 @@ struct thread *thread_enter(unsigned *level)
     const void *frame = FRAME_ADDRESS();
     struct thread *share = self.share;
 
+    if (UNLIKELY(self.outermost != NULL) && was_left(frame))
+        self.outermost = NULL;
     if (UNLIKELY(self.foreign != 0))
         return NULL;
-    if (LIKELY(self.outermost == NULL) || was_left(frame)) {
+    if (LIKELY(self.outermost == NULL)) {
         *level = 0;
         self.outermost = frame;
     } else {

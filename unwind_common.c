@@ -11,7 +11,7 @@
 #include "platform.h"
 
 enum {
-    TRIES_MAX = 16,       /* collections that may overtake a capture before it is given up */
+    TRIES_MAX = 1000,     /* collections that may overtake a capture before it is given up */
     WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
 };
 
@@ -74,17 +74,17 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
     return buffer;
 }
 
-/* True if it is worth trying again to get nodes. */
-static COLD bool make_room(unsigned level, stackmap_roots_fn *each_root)
+/* True if it is worth trying again to get nodes, after an attempt in `epoch`. */
+static COLD bool make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root)
 {
-    if (stackmap_collect(each_root))
-        return true;
+    enum stackmap_outcome outcome = stackmap_collect(each_root);
+
     /* A signal handler may have interrupted the very collection that it would wait for. */
-    if (level != 0 || !stackmap_is_collecting())
-        return false;
-    for (int i = 0; i < WAIT_YIELDS && stackmap_is_collecting(); i++)
+    for (int i = 0; outcome == STACKMAP_BUSY && level == 0 && i < WAIT_YIELDS && stackmap_is_collecting();
+         i++)
         platform_yield();
-    return true;
+    return outcome == STACKMAP_COLLECTED || (outcome == STACKMAP_BUSY && level == 0) ||
+           stackmap_epoch() != epoch;
 }
 
 struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root)
@@ -96,7 +96,7 @@ struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackm
         bool is_cut = !path_intern(path, &thread->supply, epoch);
         stack_id id = path->known == 0 ? 0 : path->ids[path->known - 1];
 
-        if (UNLIKELY(is_cut) && make_room(level, each_root))
+        if (UNLIKELY(is_cut) && make_room(level, epoch, each_root))
             continue;
         /* Release: partner of thread_each_in_flight. */
         atomic_store_explicit(&thread->in_flight[level], id, memory_order_release);

@@ -69,7 +69,7 @@ static stack_id path_enter(const struct path *path, struct stackmap_supply *supp
                 break;
         }
         if (id == 0) {
-            if (stackmap_collect(each_root) || stackmap_is_collecting())
+            if (stackmap_collect(each_root) != STACKMAP_FULL || stackmap_epoch() != epoch)
                 continue;
             return 0;
         }
