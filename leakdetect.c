@@ -390,6 +390,8 @@ static enum blockmap_step hand_over(const struct block *block, void *ctx)
         .mark = block->mark,
         .flags = block->flags,
         .modules = walk->modules,
+        .reach = LD_LIVE,
+        .weight = 1.0,
     };
     walk->count++;
     return walk->callback(&leak, walk->ctx) ? BLOCKMAP_NEXT : BLOCKMAP_STOP;

@@ -98,6 +98,15 @@ char *ld_strndup(const char *text, size_t size);
  * the call site but the innermost caller of it that is known, or there is no frame at all.  */
 #define LD_LEAK_STACK_CUT 1u
 
+/* Whether the program can still reach a block: what valgrind's users know by these words. */
+enum ld_reach {
+    LD_LIVE,            /* not looked at */
+    LD_REACHABLE,       /* a pointer leads to it */
+    LD_POSSIBLY_LOST,   /* only a pointer into its middle does */
+    LD_INDIRECTLY_LOST, /* only lost blocks point to it */
+    LD_DEFINITELY_LOST, /* nothing does */
+};
+
 /* One live block, as handed to a callback.  It and all that it points to belong to the library and
  * end with the callback.  Fields may be added at the end; the library is linked statically, so a program
  * and its library always agree on the layout. */
@@ -109,6 +118,8 @@ struct ld_leak {
     uint32_t mark;             /* the epoch it was made in, see ld_mark */
     uint32_t flags;            /* LD_LEAK_* */
     const uint16_t *modules; /* for ld_symbolize_frame: which module each frame was in when it was recorded */
+    enum ld_reach reach;     /* LD_LIVE in ld_now_leaks and ld_leaks_since, which do not look */
+    double weight; /* how many blocks like it this one stands for: 1, unless only a sample is recorded */
 };
 
 /* What is called for each block.  Returning false ends the walk. */
