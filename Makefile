@@ -14,7 +14,7 @@
 #   make uninstall       removes what install put there
 #   make clean           removes build/
 #
-# FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan or debug is another way to build it, in build/FLAVOUR.
+# FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan, debug or unwind is another way to build it, in build/FLAVOUR.
 # Tables: LD_MAX_BLOCKS, LD_MAX_FRAMES, LD_MAX_STACKS, LD_MAX_MODULES (config.h), as in `make LD_MAX_BLOCKS=1024`.
 # BLOCKMAP=my_blockmap.c is another store of live blocks (blockmap.h).
 # The usual CC, CXX, CFLAGS, CXXFLAGS, CPPFLAGS, LDFLAGS, AR, LD, INSTALL, PREFIX, DESTDIR; WERROR= for lenient builds.
@@ -23,8 +23,8 @@ FLAVOUR  = default
 FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
-SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c thread.c \
-           module.c symbolize.c elf_file.c report.c platform.c
+SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
+           thread.c module.c symbolize.c elf_file.c report.c platform.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)
@@ -44,6 +44,7 @@ FILE      = /usr/share/common-licenses/GPL-3
 # --- Flavours: what each adds to the flags, and how much work its stress tests do (per cent) -------------
 
 flags.debug    = -DLD_DEBUG=1
+flags.unwind   = -DLD_CHECK_UNWIND=1
 flags.O0       = -O0
 flags.O3-lto   = -O3 -flto=auto
 flags.clang-O0 = -O0

@@ -71,6 +71,7 @@ static struct block describe(struct thread *thread, unsigned level, const void *
 {
     struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
 
+    unwind_check(thread, level, caller, stack);
     if (UNLIKELY(stack.is_cut))
         atomic_fetch_add_explicit(&library.cut_stacks, 1, memory_order_relaxed);
     return (struct block){

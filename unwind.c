@@ -193,26 +193,6 @@ static bool follow(struct thread *thread, const struct registers *start)
 
 /* --- Capture -------------------------------------------------------------------------------------------- */
 
-#if LD_CHECK_UNWIND
-static void check(struct thread *thread, const void *caller)
-{
-    const struct path *path = &thread->last[0];
-    const void *buffer[UNWIND_BUFFER_FRAMES];
-    size_t count;
-    const void **frames = unwind_backtrace(thread, 0, caller, buffer, &count);
-
-    CHECK(path->count >= count && (path->count == count || count == LD_MAX_FRAMES));
-    for (size_t i = 0; i < count; i++)
-        CHECK(path->frames[path->count - 1 - i] == frames[i]);
-}
-#else
-static inline void check(struct thread *thread, const void *caller)
-{
-    (void)thread;
-    (void)caller;
-}
-#endif
-
 /* Budget, when the path repeats: no lock, no write but the id in flight; two loads of this thread's and one
  * of its stack for each frame, one more where a frame pointer matters. */
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
@@ -233,7 +213,6 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
         thread->trail.is_void = true;
         return unwind_ask(thread, level, caller.pc, each_root);
     }
-    check(thread, caller.pc);
     return unwind_publish(thread, level, each_root);
 }
 

@@ -39,6 +39,22 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
 /* Bytes of static tables. */
 size_t unwind_own_bytes(void);
 
+#if LD_CHECK_UNWIND
+/* Compares a stack that has just been captured with what libunwind says; aborts if they differ.  Very slow.
+ */
+void unwind_check(struct thread *thread, unsigned level, struct unwind_caller caller,
+                  struct unwind_stack stack);
+#else
+static inline void unwind_check(struct thread *thread, unsigned level, struct unwind_caller caller,
+                                struct unwind_stack stack)
+{
+    (void)thread;
+    (void)level;
+    (void)caller;
+    (void)stack;
+}
+#endif
+
 /* --- Shared by the two ways --------------------------------------------------------------------------- */
 
 #define UNWIND_OWN_FRAMES    10 /* at most, from unw_backtrace's caller to the entry point */

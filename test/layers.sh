@@ -17,7 +17,7 @@ BEGIN {
     rank["path"] = rank["rules"] = 5
     rank["trail"] = 6
     rank["thread"] = 7
-    rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = 8
+    rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
     rank["symbolize"] = rank["report"] = 9
     rank["leakdetect.c"] = 10
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The checking build (LD_CHECK_UNWIND): each stack that was captured is read back from the tree and compared
+ * with what unw_backtrace says at that very moment.  At the first difference both are printed, frame by
+ * frame, and the program aborts.
+ *
+ * unw_backtrace is not always right: what it has learnt about an address it keeps as long as the thread
+ * lives, even when another library has taken the place.  So before two stacks count as different a cursor,
+ * which is slow but keeps nothing once libunwind was told to forget, has the last word.
+ *
+ * Counts go to the file that LEAKDETECT_CHECK_COUNTS names, if it is there and has a page: shared by all
+ * processes of a test, so that none is lost with one that is killed, or whose failure its parent hides.
+ */
+#define _GNU_SOURCE /* secure_getenv */
+#define UNW_LOCAL_ONLY
+#include "unwind.h"
+
+#if LD_CHECK_UNWIND
+
+#include <fcntl.h>
+#include <libunwind.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "module.h"
+#include "platform.h"
+
+/* Read by test/check_unwind.sh. */
+struct counts {
+    _Atomic uint64_t captures;  /* compared, and equal */
+    _Atomic uint64_t cut;       /* not compared: there was no room for the inner frames */
+    _Atomic uint64_t outdated;  /* of the equal ones: unw_backtrace was not */
+    _Atomic uint64_t different; /* at most one for each process */
+};
+
+static struct counts own_counts;
+static _Atomic(struct counts *) counts;
+
+struct frames {
+    size_t count;
+    const void *at[UNWIND_BUFFER_FRAMES];
+};
+
+static struct counts *open_counts(void)
+{
+    const char *path = secure_getenv("LEAKDETECT_CHECK_COUNTS");
+    int fd = path == NULL ? -1 : open(path, O_RDWR | O_CLOEXEC);
+    void *shared = MAP_FAILED;
+
+    if (fd >= 0) {
+        if (lseek(fd, 0, SEEK_END) >= (off_t)sizeof(struct counts))
+            shared = mmap(NULL, sizeof(struct counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        close(fd);
+    }
+    return shared == MAP_FAILED ? &own_counts : shared;
+}
+
+static struct counts *get_counts(void)
+{
+    struct counts *known = atomic_load_explicit(&counts, memory_order_acquire);
+
+    if (UNLIKELY(known == NULL)) {
+        known = open_counts();
+        atomic_store_explicit(&counts, known, memory_order_release);
+    }
+    return known;
+}
+
+static void count(_Atomic uint64_t *number)
+{
+    atomic_fetch_add_explicit(number, 1, memory_order_relaxed);
+}
+
+/* --- Asking --------------------------------------------------------------------------------------------- */
+
+static bool are_equal(const struct frames *a, const struct frames *b)
+{
+    return a->count == b->count && memcmp(a->at, b->at, a->count * sizeof(a->at[0])) == 0;
+}
+
+/* The stack from `caller` on, by a cursor that begins without a memory. */
+static COLD void step_afresh(struct thread *thread, unsigned level, const void *caller, struct frames *out)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    int own = 0;
+
+    out->count = 0;
+    thread_unwind_enter(thread, level);
+    unw_flush_cache(unw_local_addr_space, 0, 0);
+    if (unw_getcontext(&context) == 0 && unw_init_local(&cursor, &context) == 0)
+        do {
+            unw_word_t pc = 0;
+
+            if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+                break;
+            if (out->count > 0 || (const void *)(uintptr_t)pc == caller)
+                out->at[out->count++] = (const void *)(uintptr_t)pc;
+        } while (out->count < LD_MAX_FRAMES && (out->count > 0 || own++ < UNWIND_OWN_FRAMES) &&
+                 unw_step(&cursor) > 0);
+    thread_unwind_leave(thread, level);
+}
+
+/* --- Telling -------------------------------------------------------------------------------------------- */
+
+struct line {
+    size_t length;
+    char text[512];
+};
+
+static void add_text(struct line *line, const char *text)
+{
+    while (*text != '\0' && line->length < sizeof(line->text))
+        line->text[line->length++] = *text++;
+}
+
+static void add_number(struct line *line, uint64_t number, unsigned base)
+{
+    char digits[24];
+    size_t i = sizeof(digits);
+
+    digits[--i] = '\0';
+    do
+        digits[--i] = "0123456789abcdef"[number % base];
+    while ((number /= base) != 0);
+    add_text(line, &digits[i]);
+}
+
+static void write_line(struct line *line)
+{
+    if (line->length == sizeof(line->text))
+        line->length--;
+    line->text[line->length++] = '\n';
+    platform_write(STDERR_FILENO, line->text, line->length);
+    line->length = 0;
+}
+
+static void write_frames(const char *whose, const struct frames *frames)
+{
+    struct line line = {0};
+
+    add_text(&line, whose);
+    write_line(&line);
+    for (size_t i = 0; i < frames->count; i++) {
+        const struct module *module = module_get(module_last_at(frames->at[i]));
+
+        add_text(&line, "    #");
+        add_number(&line, i, 10);
+        add_text(&line, " 0x");
+        add_number(&line, (uintptr_t)frames->at[i], 16);
+        if (module != NULL) {
+            add_text(&line, " ");
+            add_text(&line, module->name);
+            add_text(&line, "+0x");
+            add_number(&line, (uintptr_t)frames->at[i] - module->base, 16);
+        }
+        write_line(&line);
+    }
+}
+
+/* --- Checking ------------------------------------------------------------------------------------------- */
+
+void unwind_check(struct thread *thread, unsigned level, struct unwind_caller caller,
+                  struct unwind_stack stack)
+{
+    struct counts *to = get_counts();
+    uint16_t modules[LD_MAX_FRAMES];
+    const void *buffer[UNWIND_BUFFER_FRAMES];
+    struct frames ours, theirs, afresh;
+    const void **found;
+
+    if (stack.is_cut) {
+        count(&to->cut);
+        return;
+    }
+    ours.count = stackmap_frames(stack.id, ours.at, modules, LD_MAX_FRAMES);
+    found = unwind_backtrace(thread, level, caller.pc, buffer, &theirs.count);
+    memcpy(theirs.at, found, theirs.count * sizeof(theirs.at[0]));
+    if (LIKELY(are_equal(&ours, &theirs))) {
+        count(&to->captures);
+        return;
+    }
+    step_afresh(thread, level, caller.pc, &afresh);
+    if (are_equal(&ours, &afresh)) {
+        count(&to->captures);
+        count(&to->outdated);
+        return;
+    }
+    count(&to->different);
+    write_frames("leakdetect: a stack was captured as", &ours);
+    write_frames("and unw_backtrace says", &theirs);
+    write_frames("and unw_step says", &afresh);
+    platform_fatal("a stack was captured that is not what libunwind says");
+}
+
+#endif
