@@ -422,8 +422,11 @@ static void demangle(struct ld_symbol *out)
 
 /* --- Entry points ------------------------------------------------------------------------------------- */
 
+/* Whoever forks has the lock already. */
 static void lock(void)
 {
+    if (thread_is_forking())
+        return;
     has_lock = true;
     atomic_signal_fence(memory_order_seq_cst);
     pthread_mutex_lock(&shared.lock);
@@ -431,6 +434,8 @@ static void lock(void)
 
 static void unlock(void)
 {
+    if (thread_is_forking())
+        return;
     pthread_mutex_unlock(&shared.lock);
     atomic_signal_fence(memory_order_seq_cst);
     has_lock = false;

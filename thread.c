@@ -29,6 +29,7 @@ static THREAD_LOCAL struct {
     uint32_t nested; /* entry points beyond that one */
     uint32_t foreign;
     bool has_exited;
+    bool is_forking;
 } self;
 
 static struct {
@@ -335,7 +336,8 @@ uint32_t thread_unwind_enter(struct thread *share, unsigned level)
     for (;;) {
         atomic_store_explicit(&share->unwinding, inside | 1u << level, memory_order_relaxed);
         platform_light_fence();
-        if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)))
+        if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)) ||
+            self.is_forking)
             return inside;
         atomic_store_explicit(&share->unwinding, inside, memory_order_release);
         platform_yield();
@@ -352,6 +354,7 @@ void thread_unwind_leave(struct thread *share, unsigned level)
 
 void thread_before_fork(void)
 {
+    self.is_forking = true;
     atomic_store_explicit(&all.is_forking, true, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next)
@@ -374,7 +377,13 @@ bool thread_after_fork(bool in_child)
             had_others = true;
         }
     atomic_store_explicit(&all.is_forking, false, memory_order_release);
+    self.is_forking = false;
     return had_others;
+}
+
+bool thread_is_forking(void)
+{
+    return self.is_forking;
 }
 
 void thread_init(void)

@@ -82,6 +82,10 @@ void thread_unwind_leave(struct thread *thread, unsigned level);
 
 void thread_before_fork(void);
 
+/* The calling thread is about to fork, or has just forked: another library's handler of fork, or a signal's,
+ * runs.  It must not wait for what is held back until the fork is over. */
+bool thread_is_forking(void);
+
 /* True if the calling process was forked from one with other threads, some of which may have been in the
  * midst of an entry point, so that totals may be off by one for each. */
 bool thread_after_fork(bool in_child);

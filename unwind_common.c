@@ -78,13 +78,13 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
 static COLD bool make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root)
 {
     enum stackmap_outcome outcome = stackmap_collect(each_root);
+    /* A signal handler may have interrupted the very collection that it would wait for, and whoever forks
+     * keeps collections out. */
+    bool may_wait = outcome == STACKMAP_BUSY && level == 0 && !thread_is_forking();
 
-    /* A signal handler may have interrupted the very collection that it would wait for. */
-    for (int i = 0; outcome == STACKMAP_BUSY && level == 0 && i < WAIT_YIELDS && stackmap_is_collecting();
-         i++)
+    for (int i = 0; may_wait && i < WAIT_YIELDS && stackmap_is_collecting(); i++)
         platform_yield();
-    return outcome == STACKMAP_COLLECTED || (outcome == STACKMAP_BUSY && level == 0) ||
-           stackmap_epoch() != epoch;
+    return outcome == STACKMAP_COLLECTED || may_wait || stackmap_epoch() != epoch;
 }
 
 struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root)

@@ -224,6 +224,80 @@ static void fork_from_threads(size_t time)
     in_threads(HAS_SANITIZER ? 1 : 4, fork_in_thread, NULL);
 }
 
+/* --- Handlers of fork --------------------------------------------------------------------------------- */
+
+/* Handlers that were registered before the library's own run while it holds everything back for the fork. */
+static bool handlers_are_on;
+static void *handlers_blocks[3];
+
+static SITE void handle_before(void)
+{
+    struct ld_symbol symbol;
+
+    handlers_blocks[0] = ld_malloc(400000);
+    REQUIRE(ld_symbolize(__builtin_return_address(0), &symbol));
+    REQUIRE(ld_now_leaks(NULL, NULL) > 0);
+}
+
+static SITE void handle_in_parent(void)
+{
+    handlers_blocks[1] = ld_malloc(400001);
+}
+
+static SITE void handle_in_child(void)
+{
+    struct ld_symbol symbol;
+
+    handlers_blocks[2] = ld_calloc(1, 400002);
+    REQUIRE(ld_symbolize(__builtin_return_address(0), &symbol));
+}
+
+static void before_fork(void)
+{
+    if (handlers_are_on)
+        handle_before();
+}
+
+static void after_fork_in_parent(void)
+{
+    if (handlers_are_on)
+        handle_in_parent();
+}
+
+static void after_fork_in_child(void)
+{
+    alarm(CHILD_SECONDS);
+    if (handlers_are_on)
+        handle_in_child();
+}
+
+static void check_handlers_block(size_t size, void *block)
+{
+    struct snapshot record;
+
+    REQUIRE(count_of_size(size, &record) == 1);
+    REQUIRE(record.address == block && record.frame_count > 2);
+    ld_free(block);
+}
+
+static void fork_with_handlers(size_t time)
+{
+    pid_t child;
+
+    (void)time;
+    handlers_are_on = true;
+    child = fork();
+    handlers_are_on = false;
+    check_handlers_block(400000, handlers_blocks[0]);
+    if (child == 0) {
+        check_handlers_block(400002, handlers_blocks[2]);
+        use_the_inheritance();
+        _exit(0);
+    }
+    check_handlers_block(400001, handlers_blocks[1]);
+    await(child);
+}
+
 /* --- Tests -------------------------------------------------------------------------------------------- */
 
 static void trap_20_fork_alone(void **state)
@@ -264,6 +338,13 @@ static void trap_20_report_in_a_child(void **state)
     while_busy(8, scaled(6), fork_and_report);
 }
 
+static void trap_20_handlers_of_fork_allocate_and_symbolize(void **state)
+{
+    (void)state;
+    fork_with_handlers(0);
+    while_busy(8, scaled(20), fork_with_handlers);
+}
+
 static void trap_18_vfork_and_spawn(void **state)
 {
     (void)state;
@@ -282,10 +363,12 @@ int main(void)
         INHERITING(trap_20_fork_in_a_child),
         INHERITING(trap_20_fork_from_several_threads),
         INHERITING(trap_20_report_in_a_child),
+        INHERITING(trap_20_handlers_of_fork_allocate_and_symbolize),
         INHERITING(trap_18_vfork_and_spawn),
     };
 
     test_deadline(280);
+    REQUIRE(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
     ld_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <sys/wait.h>
 
 enum { DEPTH = 40, LONG_LIVED = 6, THREADS = 4 };
 
@@ -270,6 +271,44 @@ static void trap_05_libraries_come_and_go_while_stacks_are_taken(void **state)
     assert_int_equal(ld_now_leaks(NULL, NULL), 0);
 }
 
+/* --- Fork --------------------------------------------------------------------------------------------- */
+
+static bool wanders_in_fork;
+
+/* Registered before the library's own handlers, and so called while they keep collections out. */
+static void wander_in_fork(void)
+{
+    struct sample sample;
+    uint64_t seed = test_seed();
+
+    for (size_t i = 0; wanders_in_fork && i < 500; i++) {
+        wander(&seed, DEPTH / 2, &sample);
+        check_record(&sample, true);
+        ld_free(sample.block);
+    }
+}
+
+static void trap_20_a_handler_of_fork_finds_no_room_and_goes_on(void **state)
+{
+    (void)state;
+    pid_t child;
+    int status;
+
+    wanders_in_fork = true;
+    child = fork();
+    wanders_in_fork = false;
+    if (child == 0) {
+        alarm(60);
+        recurse_for_long(0, NULL);
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    recurse_for_long(0, NULL);
+    assert_int_equal(ld_now_leaks(NULL, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,9 +318,11 @@ int main(void)
         cmocka_unit_test(trap_11_frames_keep_their_module_after_dlclose),
         cmocka_unit_test(trap_11_the_same_addresses_in_another_library_are_another_stack),
         cmocka_unit_test(trap_05_libraries_come_and_go_while_stacks_are_taken),
+        cmocka_unit_test(trap_20_a_handler_of_fork_finds_no_room_and_goes_on),
     };
 
     test_deadline(280);
+    REQUIRE(pthread_atfork(wander_in_fork, wander_in_fork, wander_in_fork) == 0);
     ld_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
