@@ -133,10 +133,15 @@ $(BUILD)/flags: FORCE
 
 -include $(OBJECTS:.o=.d)
 
+# A path in leakdetect.pc, where a space has a backslash before it; for sed, which wants two.
+space   := $(subst x,,x x)
+PC_PATH  = $(subst $(space),\\ ,$(1))
+
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)'
 	$(INSTALL) -m 644 $(LIBRARY) '$(DESTDIR)$(libdir)'
-	sed 's|@prefix@|$(prefix)|; s|@libdir@|$(libdir)|; s|@includedir@|$(includedir)|; s|@version@|$(VERSION)|' \
+	sed -e 's|@prefix@|$(call PC_PATH,$(prefix))|' -e 's|@libdir@|$(call PC_PATH,$(libdir))|' \
+	    -e 's|@includedir@|$(call PC_PATH,$(includedir))|' -e 's|@version@|$(VERSION)|' \
 	    leakdetect.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
 	chmod 644 '$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
 	$(INSTALL) -m 644 leakdetect.h '$(DESTDIR)$(includedir)'
@@ -162,7 +167,7 @@ $(BUILD)/examples/%: examples/%.c leakdetect.h $(LIBRARY)
 demo:
 	@sh test/deps.sh $(DEPS_BUILD)
 	@$(MAKE) --no-print-directory $(BUILD)/examples/wordcount
-	$(BUILD)/examples/wordcount '$(FILE)'
+	$(BUILD)/examples/wordcount '$(subst ','\'',$(FILE))'
 
 bench: all
 	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh

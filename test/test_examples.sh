@@ -11,6 +11,7 @@ examples=$(realpath "$BUILD")/examples
 sources=$(realpath examples)
 golden=$(realpath test/golden)
 readme=$(realpath README.md)
+top=$PWD
 running=
 trap '[ -z "$running" ] || kill "$running" 2>/dev/null || :; rm -rf "$work"' EXIT
 cd "$work"
@@ -153,6 +154,14 @@ fails_saying() { # STATUS TEXT COMMAND...
     cat errors
     grep -qF -- "$expected_text" errors
 }
+
+demo_takes_any_name() {
+    cp one_word "it's any text"
+    (cd "$top" && same_make demo FILE="$work/it's any text") >output || return 1
+    cat output
+    grep -q '^total: 1 block, 28 bytes, at 1 call site$' output
+}
+check 'make demo: a file with spaces and a quote in its name' demo_takes_any_name
 
 check 'wordcount: a file that is not there' fails_saying 1 'wordcount: no/such: No such file or directory' "$examples/wordcount" no/such
 check 'wordcount: a folder' fails_saying 1 'wordcount: .: Is a directory' "$examples/wordcount" .

@@ -34,10 +34,13 @@ with_prefix() {
 check 'DESTDIR, PREFIX, libdir' with_prefix
 
 with_spaces() {
-    same_make -s install PREFIX="$work/my programs"
-    installs_these "$work/my programs" /lib /include
+    same_make -s install PREFIX="$work/my own programs"
+    installs_these "$work/my own programs" /lib /include
+    has pkg-config || return 0
+    eval "gcc -g test/link/app.c -o '$work/app' $(PKG_CONFIG_PATH="$work/my own programs/lib/pkgconfig" pkg-config --cflags --libs leakdetect)"
+    "$work/app"
 }
-check 'a prefix with a space' with_spaces
+check 'a prefix with spaces, and pkg-config for it' with_spaces
 
 no_staging_path() {
     ! grep -r "$work/a" "$work/a" || exit 1
