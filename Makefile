@@ -24,7 +24,8 @@ FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
-           thread.c module.c symbolize.c elf_file.c report.c platform.c
+           thread.c module.c symbolize.c elf_file.c platform.c \
+           text.c scratch.c sites.c report_text.c report.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)

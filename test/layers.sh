@@ -11,19 +11,23 @@ BEGIN {
     # Low to high; files of one line know nothing of each other.
     rank["config.h"] = rank["leakdetect.h"] = 0
     rank["platform"] = 1
-    rank["backing_libc"] = rank["elf_file"] = 2
+    rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = 2
     rank["backing"] = rank["module"] = 3
     rank["blockmap"] = rank["stackmap"] = 4
     rank["path"] = rank["rules"] = 5
     rank["trail"] = 6
     rank["thread"] = 7
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
-    rank["symbolize"] = rank["report"] = 9
-    rank["leakdetect.c"] = 10
+    rank["symbolize"] = rank["sites"] = 9
+    rank["report_format"] = 10
+    rank["report"] = 11
+    rank["leakdetect.c"] = 12
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
-    only["report"] = " leakdetect.h config.h platform "
+    only["sites"] = " leakdetect.h config.h platform scratch "
+    only["report_format"] = " leakdetect.h config.h text sites "
+    only["report"] = " leakdetect.h platform text sites report_format "
 
     # What only these may name, as a pattern of code.
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
@@ -38,6 +42,7 @@ function noun(file) {
         return file
     sub(/[.][ch]$/, "", file)
     sub(/^unwind_.*/, "unwind", file)
+    sub(/^report_.*/, "report_format", file)
     return file
 }
 

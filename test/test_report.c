@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * The report alone, on a world made for it: this file includes report.c and stands in for everything below
- * it, so that live blocks, names, figures, pages and write errors are what a test wants them to be.  What it
- * does on the real library is in test_report_live.c.
+ * The report alone, on a world made for it: this file includes its parts and stands in for everything below
+ * them, so that live blocks, names, figures, pages and write errors are what a test wants them to be.  What
+ * it does on the real library is in test_report_live.c.
  *
  * UPDATE_GOLDEN=1 writes the golden files anew.
  */
 #undef LD_MAX_FRAMES
 #define LD_MAX_FRAMES 64 /* as the golden files have it, whatever the library was built with */
 #include "../report.c"
+#include "../report_text.c"
+#include "../scratch.c"
+#include "../sites.c"
+#include "../text.c"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,6 +66,7 @@ static struct ld_leak *add_block(size_t size, const void *const *frames, size_t 
     assert_true(world.block_count < WORLD_BLOCKS);
     struct ld_leak *leak = &world.blocks[world.block_count++];
     *leak = (struct ld_leak){.address = (void *)(world.block_count * 64),
+                             .weight = 1.0,
                              .size = size,
                              .frames = frames,
                              .frame_count = frame_count,
@@ -79,7 +84,7 @@ static struct ld_leak *add_load(size_t size)
     return add_block(size, load_frames, 3);
 }
 
-/* --- What stands below report.c --------------------------------------------------------------------------
+/* --- What stands below the report --------------------------------------------------------------------------
  */
 
 /* Site i has i % 7 + 1 blocks of i % 1000 bytes, which come in another order each time; the frames are
@@ -87,7 +92,7 @@ static struct ld_leak *add_load(size_t size)
 static size_t many_each(ld_leak_fn *callback, void *ctx)
 {
     const void *frames[3];
-    struct ld_leak leak = {.frames = frames, .frame_count = 3, .modules = first_modules};
+    struct ld_leak leak = {.frames = frames, .frame_count = 3, .modules = first_modules, .weight = 1.0};
     size_t count = 0;
     for (size_t round = 1; round <= 7; round++) {
         for (size_t i = 0; i < world.many_sites; i++) {
@@ -196,6 +201,30 @@ static const char *report(const struct ld_report_options *options)
     const char *line_end = strchr(world.output, '\n');
     assert_non_null(line_end);
     return line_end + 1;
+}
+
+/* Hands over all blocks of the world. */
+static int walk_lost(void *ctx, ld_leak_fn *callback, void *callback_ctx)
+{
+    (void)ctx;
+    ld_leaks_since(0, callback, callback_ctx);
+    return 0;
+}
+
+/* Hands over some, and fails with the error that ctx points to. */
+static int walk_fails(void *ctx, ld_leak_fn *callback, void *callback_ctx)
+{
+    world.many_sites = 1000;
+    walk_lost(NULL, callback, callback_ctx);
+    return *(int *)ctx;
+}
+
+static const char *report_lost(const struct ld_report_options *options)
+{
+    world.output_size = 0;
+    assert_int_equal(report_walk(42, options, "lost", walk_lost, NULL, NULL), 0);
+    assert_int_equal(world.mapped, 0);
+    return strchr(world.output, '\n') + 1;
 }
 
 static void assert_contains(const char *text, const char *part)
@@ -315,6 +344,50 @@ static void trap_14_what_was_not_recorded_is_always_said(void **state)
     world.stats.peak_blocks = 1000;
     world.stats.peak_bytes = 64000;
     assert_golden("report_unrecorded", report(NULL));
+}
+
+static void kinds_are_told_apart_the_worst_first(void **state)
+{
+    (void)state;
+    add_parse(1000)->reach = LD_REACHABLE;
+    add_parse(10)->reach = LD_DEFINITELY_LOST;
+    add_parse(20)->reach = LD_INDIRECTLY_LOST;
+    add_parse(30)->reach = LD_POSSIBLY_LOST;
+    add_load(666)->reach = LD_POSSIBLY_LOST;
+    add_parse(5)->reach = LD_DEFINITELY_LOST;
+    assert_golden("report_kinds", report_lost(NULL));
+}
+
+static void sample_is_reported_as_an_estimate(void **state)
+{
+    (void)state;
+    add_parse(100)->weight = 10.25;
+    add_parse(100)->weight = 10.25;
+    add_load(3000)->weight = 1.0;
+    assert_golden("report_estimate", report(NULL));
+}
+
+static void source_that_fails_gives_no_report(void **state)
+{
+    (void)state;
+    int error = EAGAIN;
+    assert_int_equal(report_walk(42, NULL, "lost", walk_fails, &error, NULL), EAGAIN);
+    assert_int_equal(world.writes, 0);
+    assert_int_equal(world.mapped, 0);
+}
+
+static void report_says_what_it_has_found(void **state)
+{
+    (void)state;
+    struct report_found found;
+    assert_int_equal(report_live(42, NULL, &found), 0);
+    assert_true(found.sites == 0 && found.blocks == 0 && found.bytes == 0);
+    add_parse(10);
+    add_parse(10);
+    add_load(5);
+    const struct ld_report_options options = {.max_sites = 1, .since = 0};
+    assert_int_equal(report_live(42, &options, &found), 0);
+    assert_true(found.sites == 2 && found.blocks == 3 && found.bytes == 25);
 }
 
 static void cut_stack_says_so(void **state)
@@ -567,6 +640,10 @@ int main(void)
         cmocka_unit_test_setup(every_form_of_a_name, world_init),
         cmocka_unit_test_setup(names_cannot_command_a_terminal, world_init),
         cmocka_unit_test_setup(trap_14_what_was_not_recorded_is_always_said, world_init),
+        cmocka_unit_test_setup(kinds_are_told_apart_the_worst_first, world_init),
+        cmocka_unit_test_setup(sample_is_reported_as_an_estimate, world_init),
+        cmocka_unit_test_setup(source_that_fails_gives_no_report, world_init),
+        cmocka_unit_test_setup(report_says_what_it_has_found, world_init),
         cmocka_unit_test_setup(cut_stack_says_so, world_init),
         cmocka_unit_test_setup(stack_at_the_depth_limit_says_so, world_init),
         cmocka_unit_test_setup(frame_numbers_are_aligned, world_init),

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A report that is ready to be written, and the forms that it can take: one file each, report_*.c.  By then
+ * all that could fail has been done, except writing.
+ */
+#ifndef REPORT_FORMAT_H
+#define REPORT_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "leakdetect.h"
+#include "sites.h"
+#include "text.h"
+
+struct report {
+    const char *kind; /* a word for all of it: "live", "lost" */
+    const struct ld_report_options *options;
+    const char *program; /* its path; NULL: not known */
+    size_t process;
+    struct ld_stats stats;
+    const struct site_table *sites; /* in order */
+    struct tally total;             /* of sites, and of what is in none for want of memory */
+};
+
+/* Whether the options ask for this site, when so many before it have been listed. */
+static inline bool report_lists(const struct report *report, const struct site *site, size_t listed)
+{
+    const struct ld_report_options *options = report->options;
+    return site->tally.bytes >= options->min_bytes &&
+           (options->max_sites == 0 || listed < options->max_sites);
+}
+
+/* How many of its frames. */
+static inline size_t report_frames(const struct report *report, const struct site *site)
+{
+    size_t most = report->options->max_frames;
+    return most > 0 && most < site->leak.frame_count ? most : site->leak.frame_count;
+}
+
+/* What people read. */
+void report_put_text(struct text *text, const struct report *report);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The report as people read it: a header with the totals and all that is not in the list, then the call sites
+ * with their stacks, then the totals once more.
+ */
+#include "report_format.h"
+
+#include <string.h>
+
+#include "config.h"
+
+#define LABEL_WIDTH   14 /* of a line of the header, from its beginning to the figures */
+#define ADDRESS_WIDTH 14 /* "0x" and the 12 digits of a 48-bit address */
+
+static void put_label(struct text *text, const char *label)
+{
+    size_t length = strlen(label) + 3;
+    text_put(text, "  ");
+    text_put(text, label);
+    text_put(text, ":");
+    text_put_spaces(text, length < LABEL_WIDTH ? LABEL_WIDTH - length : 1);
+}
+
+static void put_tally(struct text *text, const struct tally *tally)
+{
+    text_put_count(text, tally->blocks, "block");
+    text_put(text, ", ");
+    text_put_count(text, tally->bytes, "byte");
+}
+
+/* --- The header --------------------------------------------------------------------------------------- */
+
+static void put_title(struct text *text, const struct report *report)
+{
+    text_put(text, "leakdetect report: process ");
+    text_put_id(text, report->process);
+    if (report->program != NULL) {
+        text_put(text, ", ");
+        text_put_name(text, report->program);
+    }
+    text_put(text, "\n");
+}
+
+/* What no list of call sites can show, because it was never recorded, and why it was not. */
+static void put_unrecorded(struct text *text, const struct ld_stats *stats)
+{
+    const struct tally dropped = {.blocks = stats->dropped_blocks, .bytes = stats->dropped_bytes};
+    const struct tally nested = {.blocks = stats->nested_blocks, .bytes = stats->nested_bytes};
+    put_label(text, "dropped");
+    put_tally(text, &dropped);
+    text_put(text, " (no room on record for more than ");
+    text_put_count(text, stats->capacity_blocks, "block");
+    text_put(text, ")\n");
+    put_label(text, "nested");
+    put_tally(text, &nested);
+    text_put(text, " (made while the library was in foreign code)\n");
+    put_label(text, "cut stacks");
+    text_put_count(text, stats->cut_stacks, "block");
+    text_put(text, " (no room for more than ");
+    text_put_count(text, stats->stack_capacity, "call-path node");
+    text_put(text, ")\n");
+}
+
+/* "17 blocks, 1,337 bytes, at 3 call sites" */
+static void put_total(struct text *text, const struct report *report)
+{
+    put_tally(text, &report->total);
+    text_put(text, report->sites->lost.blocks > 0 ? ", at more than " : ", at ");
+    text_put_count(text, report->sites->site_count, "call site");
+}
+
+static void put_total_line(struct text *text, const struct report *report)
+{
+    put_label(text, report->kind);
+    put_total(text, report);
+    if (report->options->since > 0) {
+        text_put(text, ", made since mark ");
+        text_put_id(text, report->options->since);
+    }
+    if (report->sites->is_estimate) {
+        text_put(text, ", estimated from a sample of ");
+        text_put_count(text, report->sites->blocks_seen, "block");
+    }
+    text_put(text, "\n");
+}
+
+static void put_header(struct text *text, const struct report *report)
+{
+    const struct tally peak = {.blocks = report->stats.peak_blocks, .bytes = report->stats.peak_bytes};
+    put_title(text, report);
+    put_total_line(text, report);
+    put_label(text, "peak");
+    put_tally(text, &peak);
+    text_put(text, "\n");
+    put_unrecorded(text, &report->stats);
+    put_label(text, "own memory");
+    text_put_count(text, report->stats.own_bytes, "byte");
+    text_put(text, " of tables, whose untouched pages take no memory\n");
+    if (report->sites->lost.blocks > 0) {
+        put_label(text, "no memory");
+        put_tally(text, &report->sites->lost);
+        text_put(text, ", at further call sites, which there was no room to tell apart\n");
+    }
+}
+
+/* --- Call sites --------------------------------------------------------------------------------------- */
+
+/* As ld_symbol_name: "function (file:line)", "function (module+0xoffset)", "module+0xoffset".  The address
+ * stands before it already, so nothing known is "??". */
+static void put_symbol(struct text *text, const struct ld_symbol *symbol)
+{
+    if (symbol->function != NULL) {
+        text_put_name(text, symbol->function);
+        text_put(text, " (");
+    }
+    if (symbol->function != NULL && symbol->file != NULL) {
+        text_put_name(text, symbol->file);
+        text_put(text, ":");
+        text_put_id(text, symbol->line);
+    } else if (symbol->module != NULL) {
+        text_put_name(text, symbol->module);
+        text_put(text, "+");
+        text_put_hex(text, symbol->offset);
+    } else {
+        text_put(text, "??");
+    }
+    if (symbol->function != NULL)
+        text_put(text, ")");
+}
+
+/* "    #0  0x55d0c0de1234  parse_line (wordcount.c:42)" */
+static void put_frame(struct text *text, const struct ld_leak *leak, size_t index)
+{
+    text_put(text, index < 10 ? "    #" : "   #");
+    text_put_id(text, index);
+    text_put(text, "  ");
+    size_t width = text_put_hex(text, (uintptr_t)leak->frames[index]);
+    text_put_spaces(text, width < ADDRESS_WIDTH ? ADDRESS_WIDTH - width + 2 : 2);
+
+    struct ld_symbol symbol;
+    if (!ld_symbolize_frame(leak, index, &symbol))
+        symbol = (struct ld_symbol){0};
+    put_symbol(text, &symbol);
+    text_put(text, "\n");
+}
+
+static const char *kind_words(enum ld_reach reach)
+{
+    switch (reach) {
+    case LD_REACHABLE:
+        return "still reachable: ";
+    case LD_POSSIBLY_LOST:
+        return "possibly lost: ";
+    case LD_INDIRECTLY_LOST:
+        return "indirectly lost: ";
+    case LD_DEFINITELY_LOST:
+        return "definitely lost: ";
+    case LD_LIVE:
+        break;
+    }
+    return "";
+}
+
+static void put_site(struct text *text, const struct report *report, const struct site *site, size_t number)
+{
+    const struct ld_leak *leak = &site->leak;
+    text_put(text, "\nsite ");
+    text_put_id(text, number);
+    text_put(text, ": ");
+    text_put(text, kind_words(leak->reach));
+    put_tally(text, &site->tally);
+    text_put(text, "\n");
+    if ((leak->flags & LD_LEAK_STACK_CUT) != 0)
+        text_put(text, "    ... inner frames unknown: the table of call paths was full\n");
+
+    size_t count = report_frames(report, site);
+    for (size_t i = 0; i < count && text->error == 0; i++)
+        put_frame(text, leak, i);
+    if (count < leak->frame_count) {
+        text_put(text, "    ... ");
+        text_put_count(text, leak->frame_count - count, "more frame");
+        text_put(text, "\n");
+    } else if (site->is_deep) {
+        text_put(text, "    ... at most ");
+        text_put_id(text, LD_MAX_FRAMES);
+        text_put(text, " frames are kept: LD_MAX_FRAMES\n");
+    }
+}
+
+/* Prints what the options ask for of the sorted sites, and sums up the others.  The totals once more at the
+ * end are for a terminal, which has scrolled the header away, and they show that the report is complete. */
+static void put_sites(struct text *text, const struct report *report)
+{
+    const struct site_table *sites = report->sites;
+    struct tally left_out = {0};
+    size_t listed = 0;
+    for (size_t i = 0; i < sites->site_count && text->error == 0; i++) {
+        if (report_lists(report, sites->slots[i], listed))
+            put_site(text, report, sites->slots[i], ++listed);
+        else
+            tally_add(&left_out, &sites->slots[i]->tally);
+    }
+    if (listed < sites->site_count) {
+        text_put(text, "\nnot listed, as asked: ");
+        put_tally(text, &left_out);
+        text_put(text, ", at ");
+        text_put_count(text, sites->site_count - listed, "call site");
+        text_put(text, "\n");
+    }
+    text_put(text, "\ntotal: ");
+    put_total(text, report);
+    text_put(text, "\n");
+}
+
+void report_put_text(struct text *text, const struct report *report)
+{
+    put_header(text, report);
+    put_sites(text, report);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Scratch memory, see scratch.h.
+ */
+#include "scratch.h"
+
+#include <stdalign.h>
+#include <stdbool.h>
+
+#include "platform.h"
+
+/* Mapped pages, of which this is the beginning. */
+struct scratch_chunk {
+    struct scratch_chunk *next;
+    size_t size;
+};
+
+_Static_assert(sizeof(struct scratch_chunk) + alignof(max_align_t) <= SCRATCH_CHUNK - SCRATCH_PIECE_MAX,
+               "the largest piece fits into the smallest chunk");
+_Static_assert(sizeof(struct scratch_chunk) % alignof(max_align_t) == 0,
+               "the first piece of a chunk is aligned");
+
+void scratch_init(struct scratch *scratch, void *first, size_t size)
+{
+    static unsigned char nothing[1];
+    scratch->chunks = NULL;
+    scratch->next = first == NULL ? nothing : first;
+    scratch->end = scratch->next + size;
+}
+
+/* Each chunk is twice as large as the one before; where address space is short, less is better than nothing.
+ */
+static bool map_chunk(struct scratch *scratch)
+{
+    size_t size = scratch->chunks == NULL ? SCRATCH_CHUNK : scratch->chunks->size * 2;
+    struct scratch_chunk *chunk = platform_map(size);
+    while (chunk == NULL && size > SCRATCH_CHUNK) {
+        size /= 2;
+        chunk = platform_map(size);
+    }
+    if (chunk == NULL)
+        return false;
+    *chunk = (struct scratch_chunk){.next = scratch->chunks, .size = size};
+    scratch->chunks = chunk;
+    scratch->next = (unsigned char *)(chunk + 1);
+    scratch->end = (unsigned char *)chunk + size;
+    return true;
+}
+
+void *scratch_take(struct scratch *scratch, size_t size)
+{
+    if (size > SCRATCH_PIECE_MAX)
+        return NULL;
+    size = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+    if ((size_t)(scratch->end - scratch->next) < size && !map_chunk(scratch))
+        return NULL;
+    void *piece = scratch->next;
+    scratch->next += size;
+    return piece;
+}
+
+void scratch_release(struct scratch *scratch)
+{
+    while (scratch->chunks != NULL) {
+        struct scratch_chunk *chunk = scratch->chunks;
+        scratch->chunks = chunk->next;
+        platform_unmap(chunk, chunk->size);
+    }
+}
