@@ -68,13 +68,11 @@ CONFIG = LD_MAX_BLOCKS LD_MAX_FRAMES LD_MAX_STACKS LD_MAX_MODULES LD_UNWIND_RULE
          LD_BACKING_LIBC
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
-# libbacktrace and its header come with gcc, in folders of its own; clang finds the library, and must not see gcc's other
-# headers.
+# libbacktrace comes with gcc, in a folder of its own, where clang looks too.
 BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
-BACKTRACE_H = $(addprefix $(BUILD)/include/,backtrace.h backtrace-supported.h)
 
 FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
-C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. -I$(BUILD)/include $(CPPFLAGS) $(CFLAGS) $(FLAGS)
+C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS)
 ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections $(C_FLAGS)
 OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
 LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
@@ -89,14 +87,10 @@ help:
 # libleakdetect_core.a is one object, with libbacktrace inside, in which only ld_* is visible.  libleakdetect.a
 # is a linker script that brings along what it stands on, so that -lleakdetect is all a program needs.
 
-$(BUILD)/include/%.h: $(dir $(BACKTRACE))include/%.h
-	@mkdir -p $(@D)
-	cp $< $@
-
-$(BUILD)/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/$(notdir $(BLOCKMAP:.c=.o)): $(BLOCKMAP) $(BUILD)/flags | $(BACKTRACE_H)
+$(BUILD)/$(notdir $(BLOCKMAP:.c=.o)): $(BLOCKMAP) $(BUILD)/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 ifeq ($(findstring -flto,$(CFLAGS) $(FLAGS)),)
@@ -219,9 +213,9 @@ ALL_C   = $(wildcard *.c *.h bench/*.c bench/*.h examples/*.c test/*.c test/*.h 
 ALL_CC  = $(wildcard bench/*.cc test/*.cc test/*/*.cc)
 ALL_SH  = $(wildcard test/*.sh bench/*.sh) .ci/run
 
-lint: layers $(BACKTRACE_H)
+lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
-	clang-tidy --quiet $(SOURCES) -- -std=c11 -I. -I$(BUILD)/include
+	clang-tidy --quiet $(SOURCES) -- -std=c11 -I.
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
 	shellcheck --severity=warning $(ALL_SH)
 

@@ -14,7 +14,6 @@
 #define _GNU_SOURCE 1
 #include "leakdetect.h"
 
-#include <backtrace.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -33,7 +32,25 @@
 #include "symbolize.h"
 #include "thread.h"
 
-/* What libbacktrace knows: all modules that were loaded when it was first asked, and it never looks again.
+/* --- libbacktrace -------------------------------------------------------------------------------------- */
+
+/* The part of its interface that is used here, word for word.  gcc has the header where other compilers do
+ * not look, among headers that are not for them, and has not changed it since it was written. */
+struct backtrace_state;
+typedef void (*backtrace_error_callback)(void *data, const char *message, int error);
+typedef int (*backtrace_full_callback)(void *data, uintptr_t pc, const char *file, int line,
+                                       const char *function);
+typedef void (*backtrace_syminfo_callback)(void *data, uintptr_t pc, const char *name, uintptr_t value,
+                                           uintptr_t size);
+
+extern struct backtrace_state *backtrace_create_state(const char *program, int is_threaded,
+                                                      backtrace_error_callback on_error, void *data);
+extern int backtrace_pcinfo(struct backtrace_state *state, uintptr_t pc, backtrace_full_callback visit,
+                            backtrace_error_callback on_error, void *data);
+extern int backtrace_syminfo(struct backtrace_state *state, uintptr_t address,
+                             backtrace_syminfo_callback visit, backtrace_error_callback on_error, void *data);
+
+/* What it knows: all modules that were loaded when it was first asked, and it never looks again.
  * For a library that was loaded later there is a new view, of all that is loaded by then.  For one that was
  * not in any view when it was unloaded there is one in which it stands in the place of the program (see
  * scan).
