@@ -13,11 +13,12 @@
 #include <stdint.h>
 
 /* GNU extensions, each under a name that says what it is for. */
-#define LIKELY(x)   __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define NOINLINE    __attribute__((noinline))
-#define COLD        __attribute__((noinline, cold))
-#define ALIGNED(n)  __attribute__((aligned(n)))
+#define LIKELY(x)         __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)       __builtin_expect(!!(x), 0)
+#define ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
+#define NOINLINE          __attribute__((noinline))
+#define COLD              __attribute__((noinline, cold))
+#define ALIGNED(n)        __attribute__((aligned(n)))
 /* A pointer argument whose memory the function does not look at: gcc would warn that it is not initialised.
  */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11

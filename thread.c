@@ -13,8 +13,9 @@
 #include <pthread.h>
 
 enum {
-    /* A balance beyond these goes into the common totals. */
-    BALANCE_BLOCKS = 64,
+    /* A balance beyond these goes into the common totals.  What so many threads as 64 have not balanced yet
+     * is less than the eighth of the table from which on thread_is_full looks closely. */
+    BALANCE_BLOCKS = LD_MAX_BLOCKS >= 64 * 8 * 64 ? 64 : LD_MAX_BLOCKS / (8 * 64) + 1,
     BALANCE_BYTES = 65536,
     SHARES_A_MAPPING = 16,
     FORK_WAIT_YIELDS = 100000, /* some 100 ms */

@@ -148,6 +148,8 @@ static void push(struct path *path, struct trail *trail, const struct step *step
 {
     uint32_t i = path->count, end = i == 0 ? 0 : trail->check_end[i - 1];
 
+    /* Known to follow; gcc, which cannot see it, warns where LD_MAX_FRAMES is 1. */
+    ASSUME(i < PATH_MAX_FRAMES);
     trail->sp[i] = step->sp;
     trail->bp[i] = step->bp;
     trail->needs_bp[i] = i > 0 && ((step->rule & RULE_FROM_BP) != 0 ||

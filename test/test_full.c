@@ -159,6 +159,35 @@ static void trap_14_every_report_says_what_was_dropped(void **state)
     assert_non_null(strstr(strstr(text, "dropped:"), wanted));
 }
 
+enum { SHARERS = 40 };
+
+/* A thread that ends makes known what it has: none does before all have theirs. */
+static void fill_a_share(unsigned index, void *all_have_theirs)
+{
+    for (size_t i = index; i < ALL; i += SHARERS)
+        blocks[i] = ld_malloc(1000 + i);
+    pthread_barrier_wait(all_have_theirs);
+}
+
+/* No thread has many of them, so that none knows by itself that there are many. */
+static void trap_14_threads_fill_it_together_and_no_further(void **state)
+{
+    struct ld_stats before = stats_now(), after;
+    pthread_barrier_t all_have_theirs;
+    size_t live;
+
+    assert_int_equal(pthread_barrier_init(&all_have_theirs, NULL, SHARERS), 0);
+    in_threads(SHARERS, fill_a_share, &all_have_theirs);
+    assert_int_equal(pthread_barrier_destroy(&all_have_theirs), 0);
+    after = stats_now();
+    live = ld_now_leaks(NULL, NULL);
+    /* Each may have looked before the others had their last block on record. */
+    assert_in_range(live, LD_MAX_BLOCKS, LD_MAX_BLOCKS + SHARERS - 1);
+    assert_int_equal(after.live_blocks, live);
+    assert_int_equal(after.dropped_blocks - before.dropped_blocks, ALL - live);
+    assert_int_equal(drain(state), 0);
+}
+
 #define ON_A_FULL_TABLE(test) cmocka_unit_test_setup_teardown(test, fill, drain)
 
 int main(void)
@@ -172,6 +201,7 @@ int main(void)
         ON_A_FULL_TABLE(an_unrecorded_block_gets_a_record_when_it_is_reallocated_later),
         ON_A_FULL_TABLE(trap_14_a_million_cycles_later_it_holds_as_much),
         ON_A_FULL_TABLE(trap_14_every_report_says_what_was_dropped),
+        cmocka_unit_test(trap_14_threads_fill_it_together_and_no_further),
     };
 
     test_deadline(120);
