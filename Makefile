@@ -31,6 +31,8 @@ PREFIX     = /usr/local
 prefix     = $(PREFIX)
 libdir     = $(prefix)/lib
 includedir = $(prefix)/include
+bindir     = $(prefix)/bin
+mandir     = $(prefix)/share/man
 VERSION    = 0.1.0
 
 CFLAGS   ?= -O2 -g
@@ -75,9 +77,19 @@ FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
 C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS)
 ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections $(C_FLAGS)
 OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
+HEAP       = $(if $(findstring LD_BACKING_LIBC=1,$(CPPFLAGS) $(CFLAGS) $(FLAGS)),,-ljemalloc_pic)
 LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 
-all: $(LIBRARY)
+# What makes the library the malloc of a whole program (override.ld), and the command.  The library to be preloaded lies
+# where `-lleakdetect_malloc` does not find it, or linkers would prefer it to the archive.  Not with a sanitizer, whose
+# malloc comes first.
+WHOLE_SOURCES = whole.c helper.c destination.c options.c
+WHOLE_OBJECTS = $(filter-out $(BUILD)/leakdetect.o,$(OBJECTS)) $(addprefix $(BUILD)/whole/,leakdetect.o $(WHOLE_SOURCES:.c=.o))
+PRELOAD       = $(BUILD)/lib/leakdetect/libleakdetect_malloc.so
+COMMAND       = $(BUILD)/bin/leakdetect
+WHOLE         = $(if $(HEAP),$(addprefix $(BUILD)/libleakdetect_malloc,_core.a .a))
+
+all: $(LIBRARY) $(if $(HEAP),$(WHOLE) $(PRELOAD) $(COMMAND))
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -116,34 +128,94 @@ $(BUILD)/libleakdetect_unwind.so: $(BUILD)/flags
 $(BUILD)/libleakdetect_unwind.a: $(BUILD)/flags
 	echo '/* GNU ld script: the unwinders, static */ INPUT(-lgcc_eh -lunwind -llzma)' >$@
 
-HEAP = $(if $(findstring LD_BACKING_LIBC=1,$(CPPFLAGS) $(CFLAGS) $(FLAGS)),,-ljemalloc_pic)
 $(BUILD)/libleakdetect.a: $(BUILD)/flags
 	echo '/* GNU ld script */ INPUT(-lleakdetect_core $(HEAP) -lleakdetect_unwind -lm)' >$@
 
+# --- The malloc of a whole program ---------------------------------------------------------------------
+#
+# jemalloc is inside, every name of it with ldheap_ before it (backing_private.h), and without its C++ operators, which
+# the program has from its C++ library.
+
+JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
+
+$(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags
+	@mkdir -p $(@D)
+	nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' | sort -u >$(@:.o=.names)
+	$(OBJCOPY) --redefine-syms=$(@:.o=.names) $< $(@:.o=.a)
+	$(AR) d $(@:.o=.a) jemalloc_cpp.pic.o
+	$(LD) -r -o $@ --whole-archive $(@:.o=.a)
+
+$(BUILD)/whole/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DLD_OVERRIDE=1 -MMD -MP -c -o $@ $<
+
+# The names to show: the library's own, and those that override.ld gives.
+$(BUILD)/whole/names: override.ld
+	@mkdir -p $(@D)
+	sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' $< | grep -v '^own_' >$@
+
+$(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
+	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
+	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' --keep-global-symbols=$(BUILD)/whole/names \
+	    $(BUILD)/whole/libleakdetect_malloc.o
+	rm -f $@
+	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o
+
+# The linker must take it even for a program that calls malloc only by way of libraries.
+$(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
+	echo '/* GNU ld script */ EXTERN(malloc) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
+
+# Calls of malloc go to the program's, should it have one; all others stay inside.
+$(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a
+	@mkdir -p $(@D)
+	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '};'; } >$(BUILD)/whole/names.list
+	$(CC) -shared -o $@ $(BUILD)/whole/libleakdetect_malloc.o $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
+	    -Wl,--dynamic-list=$(BUILD)/whole/names.list -lgcc_s -lunwind -lm
+
+$(COMMAND): $(BUILD)/whole/run.o $(BUILD)/whole/options.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(FLAGS) -o $@ $^ $(LDFLAGS)
+
+$(BUILD)/whole/run.o: tools/run.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -DVERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
+
 # Changes whenever anything that went into the objects does.
-STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP)
+STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP) $(VERSION)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(subst ','\'',$(STAMP))' | cmp -s - $@ || echo '$(subst ','\'',$(STAMP))' >$@
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(wildcard $(BUILD)/whole/*.d)
 
 # A path in leakdetect.pc, where a space has a backslash before it; for sed, which wants two.
 space   := $(subst x,,x x)
 PC_PATH  = $(subst $(space),\\ ,$(1))
 
+# Where the command looks for it, beside itself (tools/run.c).
+pkglibdir = $(prefix)/lib/leakdetect
+
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(includedir)'
-	$(INSTALL) -m 644 $(LIBRARY) '$(DESTDIR)$(libdir)'
-	sed -e 's|@prefix@|$(call PC_PATH,$(prefix))|' -e 's|@libdir@|$(call PC_PATH,$(libdir))|' \
-	    -e 's|@includedir@|$(call PC_PATH,$(includedir))|' -e 's|@version@|$(VERSION)|' \
-	    leakdetect.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
-	chmod 644 '$(DESTDIR)$(libdir)/pkgconfig/leakdetect.pc'
+	$(INSTALL) -m 644 $(LIBRARY) $(WHOLE) '$(DESTDIR)$(libdir)'
+	for name in leakdetect $(if $(WHOLE),leakdetect_malloc); do \
+	    sed -e 's|@prefix@|$(call PC_PATH,$(prefix))|' -e 's|@libdir@|$(call PC_PATH,$(libdir))|' \
+	        -e 's|@includedir@|$(call PC_PATH,$(includedir))|' -e 's|@version@|$(VERSION)|' -e "s|@name@|$$name|" \
+	        leakdetect.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/'$$name.pc && \
+	    chmod 644 '$(DESTDIR)$(libdir)/pkgconfig/'$$name.pc || exit 1; \
+	done
 	$(INSTALL) -m 644 leakdetect.h '$(DESTDIR)$(includedir)'
+ifneq ($(WHOLE),)
+	$(INSTALL) -d '$(DESTDIR)$(pkglibdir)' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1'
+	$(INSTALL) -m 644 $(PRELOAD) '$(DESTDIR)$(pkglibdir)'
+	$(INSTALL) $(COMMAND) '$(DESTDIR)$(bindir)'
+	$(INSTALL) -m 644 docs/leakdetect.1 '$(DESTDIR)$(mandir)/man1'
+endif
 
 uninstall:
-	cd '$(DESTDIR)$(libdir)' && rm -f $(notdir $(LIBRARY)) pkgconfig/leakdetect.pc
-	rm -f '$(DESTDIR)$(includedir)/leakdetect.h'
+	cd '$(DESTDIR)$(libdir)' && rm -f $(notdir $(LIBRARY) $(WHOLE)) pkgconfig/leakdetect.pc pkgconfig/leakdetect_malloc.pc
+	rm -f '$(DESTDIR)$(includedir)/leakdetect.h' '$(DESTDIR)$(bindir)/leakdetect' '$(DESTDIR)$(mandir)/man1/leakdetect.1'
+	rm -rf '$(DESTDIR)$(pkglibdir)'
 
 clean:
 	rm -rf build

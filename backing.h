@@ -2,7 +2,8 @@
  *
  * The allocator below: the only spelling of jemalloc's names.  Size 0 and alignments are jemalloc's: sizes
  * here are at least 1, alignments are powers of two, or 0 for the usual one.  backing_libc.h is the same over
- * the C library's malloc, for sanitizers, which must see every block.
+ * the C library's malloc, for sanitizers, which must see every block, and backing_private.h over a jemalloc
+ * that does not answer to its own names.
  */
 #ifndef BACKING_H
 #define BACKING_H
@@ -11,6 +12,8 @@
 
 #if LD_BACKING_LIBC
 #include "backing_libc.h"
+#elif LD_OVERRIDE
+#include "backing_private.h"
 #else
 
 #include <jemalloc/jemalloc.h>

@@ -64,6 +64,12 @@
 #define LD_BACKING_LIBC 0
 #endif
 
+/* 1 makes this library the program's malloc: it begins to record with the first block of all, and jemalloc is
+ * under names of its own.  The Makefile sets it for libleakdetect_malloc. */
+#ifndef LD_OVERRIDE
+#define LD_OVERRIDE 0
+#endif
+
 #if LD_MAX_BLOCKS < 16 || LD_MAX_BLOCKS > 67108864
 #error "LD_MAX_BLOCKS is the number of live blocks on record: choose 16 to 67108864 (2^26)"
 #endif

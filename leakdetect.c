@@ -27,7 +27,8 @@
 #include "thread.h"
 #include "unwind.h"
 
-enum { OFF, STARTING, RECORDING };
+/* From PAUSED on there are records, and blocks that are freed leave them. */
+enum { OFF, STARTING, PAUSED, RECORDING };
 
 static struct {
     atomic_int state;
@@ -35,13 +36,23 @@ static struct {
     atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
 
     ALIGNED(CACHE_LINE) atomic_size_t dropped_blocks;
-    atomic_size_t dropped_bytes, nested_blocks, nested_bytes, cut_stacks;
+    atomic_size_t dropped_bytes, nested_blocks, nested_bytes, missed_blocks, missed_bytes, cut_stacks;
 } library;
+
+static inline int state(void)
+{
+    /* Acquire: what ld_init has set up. */
+    return atomic_load_explicit(&library.state, memory_order_acquire);
+}
 
 static inline bool is_recording(void)
 {
-    /* Acquire: what ld_init has set up. */
-    return atomic_load_explicit(&library.state, memory_order_acquire) == RECORDING;
+    return state() == RECORDING;
+}
+
+static inline bool has_records(void)
+{
+    return state() >= PAUSED;
 }
 
 /* --- Records ------------------------------------------------------------------------------------------ */
@@ -92,7 +103,8 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct
     struct thread *thread = thread_enter(&level);
 
     if (UNLIKELY(thread == NULL)) {
-        count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
+        if (!thread_is_disabled())
+            count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
         return;
     }
     if (UNLIKELY(thread_is_full(thread))) {
@@ -155,6 +167,17 @@ static COLD void *out_of_memory(void)
     return NULL;
 }
 
+/* A block was allocated while nothing is recorded.  Where this library is the program's malloc that may be
+ * the first block of all, and is reason to begin: true if it is to be recorded after all. */
+static COLD bool begins_with(size_t size)
+{
+    if (LD_OVERRIDE && state() == OFF && platform_has_loader())
+        ld_init();
+    if (!has_records() && !thread_is_foreign())
+        count_unrecorded(&library.missed_blocks, &library.missed_bytes, size);
+    return is_recording();
+}
+
 /* What all entry points that make a block do: `caller` is where they were called from. */
 static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
@@ -164,7 +187,7 @@ static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct 
         block = backing_alloc(size + (size == 0), alignment, zeroed);
     if (UNLIKELY(block == NULL))
         return out_of_memory();
-    if (is_recording())
+    if (LIKELY(is_recording()) || begins_with(size))
         record(block, size, caller);
     return block;
 }
@@ -230,6 +253,20 @@ ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
     return 0;
 }
 
+ENTRY_POINT void *ld_valloc(size_t size)
+{
+    return allocate(size, platform_page_size(), false, UNWIND_CALLER());
+}
+
+ENTRY_POINT void *ld_pvalloc(size_t size)
+{
+    size_t page = platform_page_size();
+
+    if (size > PTRDIFF_MAX)
+        return out_of_memory();
+    return allocate((size + page - 1) & ~(page - 1), page, false, UNWIND_CALLER());
+}
+
 ENTRY_POINT char *ld_strndup(const char *text, size_t size)
 {
     size_t length = strnlen(text, size);
@@ -258,7 +295,7 @@ static inline void release(void *block)
 
     if (block == NULL)
         return;
-    if (is_recording())
+    if (LIKELY(has_records()))
         forget(block);
     backing_free(block);
     errno = saved;
@@ -302,14 +339,14 @@ static void *reallocate(void *block, size_t size, struct unwind_caller caller)
     if (UNLIKELY(size > PTRDIFF_MAX))
         return out_of_memory();
 
-    is_held = is_recording() && blockmap_hold(block, &hold);
+    is_held = has_records() && blockmap_hold(block, &hold);
     moved = backing_realloc(block, size);
     if (UNLIKELY(moved == NULL)) {
         if (is_held)
             blockmap_settle(&hold, &hold.block);
         return out_of_memory();
     }
-    if (is_held && moved == block) {
+    if (is_held && moved == block && is_recording() && !thread_is_disabled()) {
         record_again(&hold, size, caller);
         return moved;
     }
@@ -317,7 +354,7 @@ static void *reallocate(void *block, size_t size, struct unwind_caller caller)
         blockmap_settle(&hold, NULL);
         count(-1, -(int64_t)hold.block.size);
     }
-    if (is_recording())
+    if (LIKELY(is_recording()) || begins_with(size))
         record(moved, size, caller);
     return moved;
 }
@@ -466,6 +503,8 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
         .dropped_bytes = atomic_load_explicit(&library.dropped_bytes, memory_order_relaxed),
         .nested_blocks = atomic_load_explicit(&library.nested_blocks, memory_order_relaxed),
         .nested_bytes = atomic_load_explicit(&library.nested_bytes, memory_order_relaxed),
+        .missed_blocks = atomic_load_explicit(&library.missed_blocks, memory_order_relaxed),
+        .missed_bytes = atomic_load_explicit(&library.missed_bytes, memory_order_relaxed),
         .stack_nodes = stacks.nodes,
         .stack_capacity = LD_MAX_STACKS,
         .stack_collections = stacks.collections,
@@ -516,11 +555,33 @@ ENTRY_POINT size_t ld_init(void)
     /* Release: partner of is_recording. */
     if (atomic_compare_exchange_strong_explicit(&library.state, &off, STARTING, memory_order_relaxed,
                                                 memory_order_relaxed)) {
+        thread_foreign_enter();
         start();
+        thread_foreign_leave();
         atomic_store_explicit(&library.state, RECORDING, memory_order_release);
     }
-    while (!is_recording())
+    /* What is allocated on behalf of the start, in this very thread, cannot wait for it. */
+    while (!has_records() && !thread_is_foreign())
         platform_yield();
     errno = saved;
     return static_bytes();
+}
+
+ENTRY_POINT void ld_set_recording(bool on)
+{
+    int from = on ? PAUSED : RECORDING;
+
+    /* Before the start there is nothing to change.  Release: for whoever sees this state first. */
+    atomic_compare_exchange_strong_explicit(&library.state, &from, on ? RECORDING : PAUSED,
+                                            memory_order_release, memory_order_relaxed);
+}
+
+ENTRY_POINT void ld_disable(void)
+{
+    thread_disable();
+}
+
+ENTRY_POINT void ld_enable(void)
+{
+    thread_enable();
 }

@@ -40,6 +40,17 @@ extern "C" {
  * the heap that it watches. */
 size_t ld_init(void);
 
+/* Switches recording off, and on again, for the whole process.  What is allocated while it is off is not
+ * recorded, then or later, and counted nowhere; a block that is reallocated meanwhile leaves the record; and
+ * blocks on record leave it as ever when they are freed.  Before ld_init this does nothing.  May be called
+ * from a signal handler. */
+void ld_set_recording(bool on);
+
+/* The same for the calling thread alone, from ld_disable() to the ld_enable() that ends it; pairs nest.  One
+ * ld_enable() too many does nothing.  May be called before ld_init and from a signal handler. */
+void ld_disable(void);
+void ld_enable(void);
+
 /* --- Allocating: C's contracts, to the letter -------------------------------------------------------------
  *
  * On failure each returns NULL (ld_posix_memalign: an error number) with errno ENOMEM, and whatever was
@@ -70,6 +81,11 @@ void *ld_memalign(size_t alignment, size_t size);
 /* EINVAL unless alignment is a power of two and a multiple of sizeof(void *); ENOMEM.  Neither sets errno,
  * and *out is written only on success (POSIX). */
 int ld_posix_memalign(void **out, size_t alignment, size_t size);
+
+/* A block that begins a page, as C libraries have it for old programs; ld_pvalloc rounds the size up to whole
+ * pages. */
+void *ld_valloc(size_t size);
+void *ld_pvalloc(size_t size);
 
 /* Frees a block of any of these functions, on record or not, or of the same jemalloc's malloc family: in a
  * program linked with -lleakdetect that is the program's own malloc.  ld_free(NULL) does nothing.  The other
@@ -196,6 +212,8 @@ struct ld_stats {
      * handler. */
     size_t dropped_blocks, dropped_bytes;
     size_t nested_blocks, nested_bytes;
+    /* Made through ld_* before ld_init had started recording. */
+    size_t missed_blocks, missed_bytes;
 
     /* Call paths: one node for each distinct beginning of a stack, counted from its outermost frame. */
     size_t stack_nodes;       /* in use, of live blocks or not yet given back */

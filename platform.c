@@ -54,6 +54,19 @@ bool platform_on_signal_stack(void)
     return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 }
 
+bool platform_has_loader(void)
+{
+    /* The linker defines it in what has a dynamic section. */
+    extern const char _DYNAMIC[] __attribute__((weak, visibility("hidden")));
+
+    return _DYNAMIC != NULL;
+}
+
+size_t platform_page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 void *platform_map(size_t size)
 {
     int saved = errno;

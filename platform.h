@@ -56,6 +56,13 @@ void platform_yield(void);
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);
 
+/* Whether a dynamic loader has set up the C library before it ran any other code.  A static program's
+ * allocates before it can find code by address. */
+bool platform_has_loader(void);
+
+/* Bytes in a page. */
+size_t platform_page_size(void);
+
 /* Zeroed pages from the kernel, or NULL; and back. */
 void *platform_map(size_t size);
 void platform_unmap(void *address, size_t size);

@@ -19,6 +19,7 @@ enum {
     BALANCE_BYTES = 65536,
     SHARES_A_MAPPING = 16,
     FORK_WAIT_YIELDS = 100000, /* some 100 ms */
+    DISABLED = 1 << 12,
 };
 
 /* All that a thread has before it has a share. */
@@ -28,7 +29,9 @@ static THREAD_LOCAL struct {
      * both, so that a signal handler never sees the one without the other. */
     const void *outermost;
     uint32_t nested; /* entry points beyond that one */
-    uint32_t foreign;
+    /* Reasons not to record, of two kinds in one word, so that one test will do: how deep the thread is in
+     * foreign code, and, in units of DISABLED, how often it was disabled. */
+    uint32_t muted;
     bool has_exited;
     bool is_forking;
 } self;
@@ -114,10 +117,10 @@ static COLD struct thread *take(void)
         share = map_more();
     if (share != NULL && !self.has_exited) {
         /* The C library may allocate for this. */
-        self.foreign++;
+        self.muted++;
         if (pthread_setspecific(all.exit_key, share) == 0)
             self.share = share;
-        self.foreign--;
+        self.muted--;
     }
     errno = saved;
     return share;
@@ -133,7 +136,7 @@ static COLD bool was_left(const void *frame)
     if ((uintptr_t)frame < (uintptr_t)self.outermost || platform_on_signal_stack())
         return false;
     self.nested = 0;
-    self.foreign = 0;
+    self.muted &= ~(uint32_t)(DISABLED - 1);
     if (self.share != NULL)
         atomic_store_explicit(&self.share->unwinding, 0, memory_order_relaxed);
     return true;
@@ -155,7 +158,7 @@ struct thread *thread_enter(unsigned *level)
 
     if (UNLIKELY(self.outermost != NULL) && was_left(frame))
         self.outermost = NULL;
-    if (UNLIKELY(self.foreign != 0))
+    if (UNLIKELY(self.muted != 0))
         return NULL;
     if (LIKELY(self.outermost == NULL)) {
         *level = 0;
@@ -182,14 +185,35 @@ void thread_leave(struct thread *share, unsigned level)
 
 void thread_foreign_enter(void)
 {
-    self.foreign++;
+    self.muted++;
     atomic_signal_fence(memory_order_seq_cst);
 }
 
 void thread_foreign_leave(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    self.foreign--;
+    self.muted--;
+}
+
+bool thread_is_foreign(void)
+{
+    return self.muted % DISABLED != 0;
+}
+
+void thread_disable(void)
+{
+    self.muted += DISABLED;
+}
+
+void thread_enable(void)
+{
+    if (thread_is_disabled())
+        self.muted -= DISABLED;
+}
+
+bool thread_is_disabled(void)
+{
+    return self.muted >= DISABLED;
 }
 
 /* --- Totals ------------------------------------------------------------------------------------------- */

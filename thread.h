@@ -54,6 +54,13 @@ void thread_leave(struct thread *thread, unsigned level);
 /* Around calls of code that may allocate on the library's behalf; they nest. */
 void thread_foreign_enter(void);
 void thread_foreign_leave(void);
+bool thread_is_foreign(void);
+
+/* Between these, which nest too, the program does not want the calling thread's blocks recorded.  Enabling
+ * what is not disabled changes nothing. */
+void thread_disable(void);
+void thread_enable(void);
+bool thread_is_disabled(void);
 
 /* Adds to the totals, before a block is put on record or after it was taken out.  thread may be NULL, level
  * is what thread_enter said. */

@@ -9,19 +9,20 @@ cd "${1:-.}"
 awk '
 BEGIN {
     # Low to high; files of one line know nothing of each other.
-    rank["config.h"] = rank["leakdetect.h"] = 0
+    rank["config.h"] = rank["leakdetect.h"] = rank["options.def"] = 0
     rank["platform"] = 1
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = 2
+    rank["backing_private"] = rank["options"] = rank["destination"] = 2
     rank["backing"] = rank["module"] = 3
     rank["blockmap"] = rank["stackmap"] = 4
     rank["path"] = rank["rules"] = 5
     rank["trail"] = 6
     rank["thread"] = 7
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
-    rank["symbolize"] = rank["sites"] = 9
+    rank["symbolize"] = rank["sites"] = rank["helper"] = 9
     rank["report_format"] = 10
     rank["report"] = 11
-    rank["leakdetect.c"] = 12
+    rank["leakdetect.c"] = rank["whole"] = 12
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "

@@ -6,36 +6,42 @@ files() { # FOLDER
     (cd "$1" && find . -type f | sort)
 }
 
-installs_these() { # FOLDER LIBDIR INCLUDEDIR
+installs_these() { # FOLDER PREFIX LIBDIR INCLUDEDIR
     files "$1" >"$work/have"
     sort >"$work/want" <<EOF
-.$2/libleakdetect.a
-.$2/libleakdetect_core.a
-.$2/libleakdetect_unwind.a
-.$2/libleakdetect_unwind.so
-.$2/pkgconfig/leakdetect.pc
-.$3/leakdetect.h
+.$2/bin/leakdetect
+.$2/lib/leakdetect/libleakdetect_malloc.so
+.$2/share/man/man1/leakdetect.1
+.$3/libleakdetect.a
+.$3/libleakdetect_core.a
+.$3/libleakdetect_malloc.a
+.$3/libleakdetect_malloc_core.a
+.$3/libleakdetect_unwind.a
+.$3/libleakdetect_unwind.so
+.$3/pkgconfig/leakdetect.pc
+.$3/pkgconfig/leakdetect_malloc.pc
+.$4/leakdetect.h
 EOF
     diff "$work/want" "$work/have"
 }
 
 staged() {
     same_make -s install DESTDIR="$work/a"
-    installs_these "$work/a" /usr/local/lib /usr/local/include
+    installs_these "$work/a" /usr/local /usr/local/lib /usr/local/include
     grep -q '^prefix=/usr/local$' "$work/a/usr/local/lib/pkgconfig/leakdetect.pc"
 }
 check 'DESTDIR, default prefix' staged
 
 with_prefix() {
     same_make -s install DESTDIR="$work/b" PREFIX=/usr libdir=/usr/lib/multi
-    installs_these "$work/b" /usr/lib/multi /usr/include
+    installs_these "$work/b" /usr /usr/lib/multi /usr/include
     grep -q '^libdir=/usr/lib/multi$' "$work/b/usr/lib/multi/pkgconfig/leakdetect.pc"
 }
 check 'DESTDIR, PREFIX, libdir' with_prefix
 
 with_spaces() {
     same_make -s install PREFIX="$work/my own programs"
-    installs_these "$work/my own programs" /lib /include
+    installs_these "$work/my own programs" "" /lib /include
     has pkg-config || return 0
     eval "gcc -g test/link/app.c -o '$work/app' $(PKG_CONFIG_PATH="$work/my own programs/lib/pkgconfig" pkg-config --cflags --libs leakdetect)"
     "$work/app"

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backing.h over a jemalloc under names of its own, chosen with -DLD_OVERRIDE=1: the program's malloc is then
+ * this library, and the program may have a jemalloc besides.  The Makefile makes the names, by putting
+ * ldheap_ before every one that the archive has.  jemalloc's malloc is twice as fast as its mallocx; that one
+ * is for alignments.
+ */
+#ifndef BACKING_PRIVATE_H
+#define BACKING_PRIVATE_H
+
+#include <jemalloc/jemalloc.h> /* for the MALLOCX_ flags */
+#include <stdbool.h>
+#include <stddef.h>
+
+void *ldheap_malloc(size_t size);
+void *ldheap_calloc(size_t count, size_t size);
+void *ldheap_realloc(void *block, size_t size);
+void ldheap_free(void *block);
+void *ldheap_mallocx(size_t size, int flags);
+size_t ldheap_sallocx(const void *block, int flags);
+
+static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
+{
+    if (alignment != 0)
+        return ldheap_mallocx(size,
+                              MALLOCX_LG_ALIGN(__builtin_ctzll(alignment)) | (zeroed ? MALLOCX_ZERO : 0));
+    return zeroed ? ldheap_calloc(1, size) : ldheap_malloc(size);
+}
+
+static inline void *backing_realloc(void *block, size_t size)
+{
+    return ldheap_realloc(block, size);
+}
+
+static inline void backing_free(void *block)
+{
+    ldheap_free(block);
+}
+
+static inline size_t backing_usable_size(const void *block)
+{
+    return ldheap_sallocx(block, 0);
+}
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Files are opened so that nobody can make a program overwrite what is not its user's: not through a symbolic
+ * link, not another user's file, not one that has a second name, not a device.  What counts as the program's
+ * user is the effective one.
+ */
+#define _GNU_SOURCE /* program_invocation_name, strerrordesc_np */
+#include "destination.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+static struct {
+    const char *log_path;
+    int copy;           /* of stderr; -1: none */
+    bool had_stderr;    /* when the program started */
+    struct stat stderr; /* what that was */
+} destination = {.copy = -1};
+
+/* --- stderr ------------------------------------------------------------------------------------------- */
+
+static bool is_stderr(int fd)
+{
+    struct stat now;
+
+    return fd >= 0 && destination.had_stderr && fstat(fd, &now) == 0 &&
+           now.st_dev == destination.stderr.st_dev && now.st_ino == destination.stderr.st_ino;
+}
+
+/* Programs count on the lowest free descriptor, and some look at all that they have: it is a high one. */
+static void keep_stderr(void)
+{
+    struct rlimit limit;
+    rlim_t from = 256;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 2 * from)
+        from = limit.rlim_cur / 2;
+    destination.copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)from);
+}
+
+/* A child that has redirected its stderr wants to see there what is written to it; but it may as well have
+ * closed it, and opened a file or a socket for its data in that place. */
+static bool is_like_a_log(int fd)
+{
+    struct stat now;
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags == -1 || fstat(fd, &now) != 0)
+        return false;
+    if (S_ISREG(now.st_mode))
+        return (flags & O_ACCMODE) == O_WRONLY;
+    return (flags & O_ACCMODE) != O_RDONLY && (S_ISFIFO(now.st_mode) || S_ISCHR(now.st_mode));
+}
+
+static int open_stderr(void)
+{
+    if (is_stderr(STDERR_FILENO))
+        return STDERR_FILENO;
+    if (is_stderr(destination.copy))
+        return destination.copy;
+    return is_like_a_log(STDERR_FILENO) ? STDERR_FILENO : -1;
+}
+
+void destination_say(const char *line)
+{
+    char text[1024];
+    int fd = open_stderr();
+    size_t length = strnlen(line, sizeof(text) - 1);
+
+    if (fd < 0)
+        return;
+    /* In one piece, so that lines of several processes do not mix. */
+    memcpy(text, line, length);
+    text[length] = '\n';
+    platform_write(fd, text, length + 1);
+}
+
+/* --- Files -------------------------------------------------------------------------------------------- */
+
+static const char *program_name(void)
+{
+    const char *name = program_invocation_name == NULL ? "" : program_invocation_name;
+    const char *slash = strrchr(name, '/');
+
+    return slash == NULL ? name : slash + 1;
+}
+
+/* log_path with %p, %e and %% replaced; false: it is too long. */
+static bool expand(char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (const char *in = destination.log_path; *in != '\0'; in++) {
+        int length = 1;
+
+        if (in[0] != '%' || (in[1] != 'p' && in[1] != 'e' && in[1] != '%')) {
+            out[used] = *in;
+        } else {
+            in++;
+            if (*in == 'p')
+                length = snprintf(out + used, size - used, "%ld", (long)getpid());
+            else
+                length = snprintf(out + used, size - used, "%s", *in == 'e' ? program_name() : "%");
+        }
+        if (length < 0 || (size_t)length >= size - used)
+            return false;
+        used += (size_t)length;
+    }
+    out[used] = '\0';
+    return true;
+}
+
+/* NULL if the report may go there, or why not. */
+static const char *forbids(int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0)
+        return strerrordesc_np(errno);
+    if (!S_ISREG(file.st_mode))
+        return "it is not a regular file";
+    if (file.st_uid != geteuid())
+        return "it is another user's";
+    if (file.st_nlink != 1)
+        return "it has another name too";
+    return NULL;
+}
+
+static int refuse(const char *path, const char *why)
+{
+    char line[PATH_MAX + 100];
+
+    snprintf(line, sizeof(line), "leakdetect: cannot write the report to %s: %s", path, why);
+    destination_say(line);
+    return -1;
+}
+
+static int open_log(void)
+{
+    char path[PATH_MAX];
+    const char *why;
+    int fd;
+
+    if (!expand(path, sizeof(path)))
+        return refuse(destination.log_path, "the path is too long");
+    /* Not to wait for the reader of a pipe. */
+    fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return refuse(path, errno == ELOOP ? "it is a symbolic link" : strerrordesc_np(errno));
+    why = forbids(fd);
+    if (why == NULL && ftruncate(fd, 0) != 0)
+        why = strerrordesc_np(errno);
+    if (why == NULL)
+        return fd;
+    close(fd);
+    return refuse(path, why);
+}
+
+/* --- Interface ---------------------------------------------------------------------------------------- */
+
+void destination_init(void)
+{
+    destination.had_stderr = fstat(STDERR_FILENO, &destination.stderr) == 0;
+}
+
+void destination_choose(const char *log_path)
+{
+    destination.log_path = log_path;
+    if (log_path == NULL && destination.had_stderr)
+        keep_stderr();
+}
+
+int destination_open(void)
+{
+    return destination.log_path == NULL ? open_stderr() : open_log();
+}
+
+void destination_close(int fd)
+{
+    if (fd != STDERR_FILENO && fd != destination.copy)
+        close(fd);
+}
+
+void destination_after_fork_in_child(void)
+{
+    /* Unless the program has closed it, and has the number for something else. */
+    if (is_stderr(destination.copy))
+        close(destination.copy);
+    destination.copy = -1;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The program should not notice that it has one thread more.  The helper takes no signals; it has a small
+ * stack and nothing on record; and it ends with the main thread, should that end by pthread_exit: a program
+ * is over when its last thread is, which the helper must not be.
+ */
+#define _GNU_SOURCE
+#include "helper.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "platform.h"
+#include "thread.h"
+
+enum { STACK_SIZE = 256 * 1024 };
+
+static struct {
+    void (*report)(void);
+    sem_t wanted;
+    pthread_key_t of_main_thread; /* its destructor says when that ends */
+    atomic_bool is_over;
+} helper;
+
+static void on_signal(int signal)
+{
+    int saved = errno;
+
+    (void)signal;
+    sem_post(&helper.wanted);
+    errno = saved;
+}
+
+static void end(void *unused)
+{
+    (void)unused;
+    atomic_store_explicit(&helper.is_over, true, memory_order_relaxed);
+    sem_post(&helper.wanted);
+}
+
+static void *work(void *unused)
+{
+    thread_disable();
+    while (!atomic_load_explicit(&helper.is_over, memory_order_relaxed)) {
+        if (sem_wait(&helper.wanted) != 0)
+            continue;
+        while (sem_trywait(&helper.wanted) == 0)
+            ;
+        if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed))
+            helper.report();
+    }
+    return unused;
+}
+
+/* The C library allocates for a thread what the program did not ask for. */
+static int start_thread(void)
+{
+    pthread_attr_t attributes;
+    sigset_t all, saved;
+    pthread_t thread;
+    int error;
+
+    thread_foreign_enter();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &saved);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    error = pthread_create(&thread, &attributes, work, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (error == 0)
+        pthread_setspecific(helper.of_main_thread, &helper);
+    thread_foreign_leave();
+    return error;
+}
+
+int helper_init(int signal, void (*report)(void))
+{
+    struct sigaction now, ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    int error;
+
+    if (sigaction(signal, NULL, &now) != 0)
+        return errno;
+    if ((now.sa_flags & SA_SIGINFO) != 0 || (now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN))
+        return EBUSY;
+    sem_init(&helper.wanted, 0, 0);
+    error = pthread_key_create(&helper.of_main_thread, end);
+    if (error != 0)
+        return error;
+    helper.report = report;
+    error = start_thread();
+    if (error != 0)
+        return error;
+    sigemptyset(&ours.sa_mask);
+    return sigaction(signal, &ours, NULL) == 0 ? 0 : errno;
+}
+
+void helper_after_fork_in_child(void)
+{
+    if (helper.report == NULL)
+        return;
+    sem_init(&helper.wanted, 0, 0);
+    atomic_store_explicit(&helper.is_over, false, memory_order_relaxed);
+    start_thread();
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The thread that writes a report when a signal asks for one.  The signal's handler only wakes it, so that
+ * nothing in a report waits for what the handler has interrupted.
+ */
+#ifndef HELPER_H
+#define HELPER_H
+
+/* Called once.  From now on `signal` has `report` called, in the helper, for all that come in while it works
+ * once. 0, or an errno value: EBUSY if there is a handler already, that of pthread_create. */
+int helper_init(int signal, void (*report)(void));
+
+/* Threads do not live on in a child: it gets one of its own. */
+void helper_after_fork_in_child(void);
+
+#endif

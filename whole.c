@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life of a whole program on this library, which it need not know of: recording begins with its first
+ * block, options are read before main, and a report is written when everything else in the program is over.
+ *
+ *     first allocation, whoever makes it      ld_init (leakdetect.c)
+ *     constructor, before main                options, stderr, helper
+ *     exit: handlers of atexit, destructors   the program's own
+ *           destructor of this library        asks for a call when all destructors have run
+ *           that call                         the report
+ */
+#define _GNU_SOURCE /* on_exit */
+#include "config.h"
+
+#if LD_OVERRIDE
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "destination.h"
+#include "helper.h"
+#include "leakdetect.h"
+#include "options.h"
+#include "platform.h"
+
+#define LIBRARY_FILE "libleakdetect_malloc.so"
+
+enum { WAIT_FOR_REPORT_YIELDS = 1000000 }; /* of another thread, seconds */
+
+static struct {
+    struct options options;
+    pid_t process; /* the one that was started, if it was not forked from one */
+    bool is_on;    /* this library is the program's malloc */
+    atomic_flag is_reporting;
+} whole = {.is_reporting = ATOMIC_FLAG_INIT};
+
+/* This library's malloc, whatever malloc the program has: see override.ld. */
+void *own_malloc(size_t size);
+
+/* --- Reports ------------------------------------------------------------------------------------------ */
+
+/* A reader of the report that has gone must not cost the program its life. */
+static void hold_sigpipe(sigset_t *saved, bool *was_pending)
+{
+    sigset_t sigpipe;
+
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, saved);
+    *was_pending = sigpending(&sigpipe) == 0 && sigismember(&sigpipe, SIGPIPE) == 1;
+}
+
+static void release_sigpipe(const sigset_t *saved, bool was_pending)
+{
+    const struct timespec no_time = {0};
+    sigset_t sigpipe;
+
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    if (!was_pending)
+        sigtimedwait(&sigpipe, NULL, &no_time);
+    pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+static void write_report(void)
+{
+    const struct ld_report_options options = {
+        .max_sites = whole.options.max_sites,
+        .min_bytes = whole.options.min_bytes,
+        .max_frames = whole.options.frames,
+    };
+    sigset_t saved;
+    bool was_pending;
+    int fd = destination_open();
+
+    if (fd < 0)
+        return;
+    hold_sigpipe(&saved, &was_pending);
+    ld_report(fd, &options);
+    release_sigpipe(&saved, was_pending);
+    destination_close(fd);
+}
+
+/* One at a time: that at exit waits a while for one that a signal has asked for. */
+static void report(void)
+{
+    for (int i = 0; atomic_flag_test_and_set_explicit(&whole.is_reporting, memory_order_acquire); i++) {
+        if (i == WAIT_FOR_REPORT_YIELDS)
+            return;
+        platform_yield();
+    }
+    write_report();
+    atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
+}
+
+/* --- End ---------------------------------------------------------------------------------------------- */
+
+static bool is_to_report(void)
+{
+    return whole.options.report_at_exit != OPTIONS_REPORT_NONE &&
+           (whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process);
+}
+
+static void at_the_very_end(int status, void *unused)
+{
+    (void)status;
+    (void)unused;
+    report();
+    /* exit goes on where it was, with this status, and flushes what the program has written. */
+    if (whole.options.exitcode != 0 && ld_now_leaks(NULL, NULL) != 0)
+        exit((int)whole.options.exitcode);
+}
+
+/* Destructors run, those of all libraries, in one call of a handler that was registered before the program's
+ * first instruction.  What is registered meanwhile is called next. */
+__attribute__((destructor)) static void at_destruction(void)
+{
+    if (whole.is_on && is_to_report())
+        on_exit(at_the_very_end, NULL);
+}
+
+/* --- Start -------------------------------------------------------------------------------------------- */
+
+/* Compiled into the program, options that it wants to have. */
+extern const char *ld_default_options(void) __attribute__((weak));
+
+static void read_options(void)
+{
+    const char *set = secure_getenv("LEAKDETECT_OPTIONS");
+
+    options_init(&whole.options);
+    if (ld_default_options != NULL && ld_default_options() != NULL)
+        options_parse(&whole.options, "ld_default_options", ld_default_options(), destination_say);
+    if (set != NULL)
+        options_parse(&whole.options, "LEAKDETECT_OPTIONS", set, destination_say);
+}
+
+static bool is_library(const char *path, size_t length)
+{
+    size_t name = sizeof(LIBRARY_FILE) - 1;
+
+    return length >= name && memcmp(path + length - name, LIBRARY_FILE, name) == 0 &&
+           (length == name || path[length - name - 1] == '/');
+}
+
+/* Programs that this one executes are to be left alone.  Nothing is allocated: the text is changed where it
+ * is. */
+static void leave_children_alone(void)
+{
+    char *list = getenv("LD_PRELOAD"), *out = list;
+
+    if (list == NULL)
+        return;
+    while (*list != '\0') {
+        size_t length = strcspn(list, " :"), separator = list[length] != '\0';
+
+        if (!is_library(list, length)) {
+            memmove(out, list, length + separator);
+            out += length + separator;
+        }
+        list += length + separator;
+    }
+    *out = '\0';
+    if (getenv("LD_PRELOAD")[0] == '\0')
+        unsetenv("LD_PRELOAD");
+}
+
+static void after_fork_in_child(void)
+{
+    atomic_flag_clear_explicit(&whole.is_reporting, memory_order_relaxed);
+    destination_after_fork_in_child();
+    if (whole.options.children == OPTIONS_CHILDREN_FOLLOW)
+        helper_after_fork_in_child();
+}
+
+static void start_helper(void)
+{
+    char line[128];
+    int error = helper_init((int)whole.options.signal, report);
+
+    if (error == 0)
+        return;
+    snprintf(line, sizeof(line), "leakdetect: signal %zu cannot ask for reports: %s", whole.options.signal,
+             error == EBUSY ? "the program handles it already" : strerrordesc_np(error));
+    destination_say(line);
+}
+
+static void say_start(void)
+{
+    char line[OPTIONS_LINE_BYTES];
+
+    snprintf(line, sizeof(line), "leakdetect: recording process %ld, report %s", (long)getpid(),
+             is_to_report() ? "at exit" : "only when asked for");
+    destination_say(line);
+}
+
+/* Earlier than anything that is not part of an implementation. */
+__attribute__((constructor(101))) static void start(void)
+{
+    destination_init();
+    read_options();
+    whole.process = getpid();
+    if (whole.options.children == OPTIONS_CHILDREN_IGNORE)
+        leave_children_alone();
+    whole.is_on = (void *(*)(size_t))malloc == own_malloc;
+    if (!whole.is_on) {
+        destination_say("leakdetect: nothing is recorded, because this program brings a malloc of its own");
+        return;
+    }
+    ld_init();
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+    destination_choose(whole.options.log_path);
+    if (whole.options.signal != 0)
+        start_helper();
+    if (whole.options.verbosity > 0)
+        say_start();
+}
+
+#endif
