@@ -15,6 +15,8 @@
  *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
  *    handler interrupted this library: its tables are lock-free.
+ *  - Stack: a call may take 10 KiB of it, and 8 bytes for each of LD_MAX_FRAMES; an alternate signal stack or
+ *    a coroutine's must have room for that.  For names and reports: 256 KiB, most of it for the demangler.
  *  - fork: the child has the records of the blocks it inherited, and goes on with a table of its own.
  *  - errno: bookkeeping never changes it; it says what the C function of the same name makes it say.
  *  - No allocation fails, and none is refused, because bookkeeping could not record it: see ld_stats.

@@ -298,6 +298,40 @@ static void trap_18_on_an_alternate_signal_stack(void **state)
     assert_int_equal(sigaltstack(&old, NULL), 0);
 }
 
+/* The stack that leakdetect.h says is enough, and what jemalloc may need beside. */
+enum { STACK_ENOUGH = 10 * 1024 + 8 * LD_MAX_FRAMES, PAINT = 0xa5 };
+
+static const char *handler_frame;
+
+static SITE void allocate_on_small_stack(int number)
+{
+    (void)number;
+    handler_frame = __builtin_frame_address(0);
+    ld_free(ld_malloc(1337));
+}
+
+static void trap_18_a_call_takes_no_more_stack_than_is_documented(void **state)
+{
+    (void)state;
+    static _Alignas(16) char memory[256 * 1024];
+    stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)}, old;
+    struct sigaction action = {.sa_handler = allocate_on_small_stack, .sa_flags = SA_ONSTACK}, old_action;
+    const char *deepest = memory;
+
+    if (HAS_SANITIZER)
+        skip(); /* frames of its own making */
+    memset(memory, PAINT, sizeof(memory));
+    assert_int_equal(sigaltstack(&stack, &old), 0);
+    assert_int_equal(sigaction(SIGUSR1, &action, &old_action), 0);
+    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(sigaction(SIGUSR1, &old_action, NULL), 0);
+    assert_int_equal(sigaltstack(&old, NULL), 0);
+
+    while (*(const unsigned char *)deepest == PAINT)
+        deepest++;
+    assert_in_range(handler_frame - deepest, 1, STACK_ENOUGH);
+}
+
 static void trap_18_in_a_library_loaded_later(void **state)
 {
     (void)state;
@@ -375,6 +409,7 @@ int main(void)
         cmocka_unit_test(trap_18_around_a_cxx_throw),
         cmocka_unit_test(trap_09_in_a_signal_handler),
         cmocka_unit_test(trap_18_on_an_alternate_signal_stack),
+        cmocka_unit_test(trap_18_a_call_takes_no_more_stack_than_is_documented),
         cmocka_unit_test(trap_18_in_a_library_loaded_later),
         cmocka_unit_test(trap_18_in_coroutines),
     };
