@@ -44,8 +44,7 @@ enum {
 #define STACK_SHIFT   4
 #define FLAG_SHIFT    (STACK_SHIFT + BLOCKMAP_STACK_BITS)
 #define SIZE_SHIFT    32
-#define SIZE_IN_PAGES (UINT32_C(1) << 31) /* the size code counts pages, not bytes */
-#define SIZE_PAGE     4096u
+#define SIZE_IN_PAGES BLOCKMAP_EXACT_SIZES /* the size code counts pages, not bytes */
 
 struct slot {
     _Atomic uint64_t head;
@@ -95,18 +94,14 @@ static uint32_t size_encode(size_t size)
 {
     if (LIKELY(size < SIZE_IN_PAGES))
         return (uint32_t)size;
-
-    size_t pages = size / SIZE_PAGE + (size % SIZE_PAGE != 0);
-    return SIZE_IN_PAGES | (uint32_t)(pages < SIZE_IN_PAGES ? pages : SIZE_IN_PAGES - 1);
+    return SIZE_IN_PAGES | (uint32_t)(blockmap_kept_size(size) / BLOCKMAP_SIZE_PAGE);
 }
 
 static size_t size_decode(uint32_t code)
 {
     if (LIKELY(code < SIZE_IN_PAGES))
         return code;
-
-    uint64_t bytes = (uint64_t)(code & ~SIZE_IN_PAGES) * SIZE_PAGE;
-    return bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX;
+    return (size_t)(code & ~SIZE_IN_PAGES) * BLOCKMAP_SIZE_PAGE;
 }
 
 static inline uint64_t head_of(const struct block *block, uint64_t key, uint64_t version)

@@ -40,6 +40,10 @@
 
 #include "config.h"
 
+/* Sizes below this are kept exactly, others in pages of so many bytes. */
+#define BLOCKMAP_EXACT_SIZES (UINT32_C(1) << 31)
+#define BLOCKMAP_SIZE_PAGE   4096u
+
 #define BLOCKMAP_STACK_BITS 24
 #define BLOCKMAP_FLAG_BITS  4
 #define BLOCKMAP_MARK_BITS  14
@@ -51,6 +55,18 @@ struct block {
     uint32_t mark;       /* epoch, exact for BLOCKMAP_EXACT_EPOCHS */
     uint32_t flags;      /* BLOCKMAP_FLAG_BITS of them, the caller's */
 };
+
+/* The size that a record tells for a block of this size.  Totals are of these, or what was added for a block
+ * would not be what is taken off for it. */
+static inline size_t blockmap_kept_size(size_t size)
+{
+    size_t pages;
+
+    if (size < BLOCKMAP_EXACT_SIZES)
+        return size;
+    pages = size / BLOCKMAP_SIZE_PAGE + (size % BLOCKMAP_SIZE_PAGE != 0);
+    return (pages < BLOCKMAP_EXACT_SIZES ? pages : BLOCKMAP_EXACT_SIZES - 1) * BLOCKMAP_SIZE_PAGE;
+}
 
 /* Epochs for which a record's mark is exact; see blockmap_start_epoch. */
 #define BLOCKMAP_EXACT_EPOCHS 8192u

@@ -87,7 +87,7 @@ static struct block describe(struct thread *thread, unsigned level, const void *
         atomic_fetch_add_explicit(&library.cut_stacks, 1, memory_order_relaxed);
     return (struct block){
         .address = address,
-        .size = size,
+        .size = blockmap_kept_size(size),
         .stack = stack.id,
         .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
         .flags = stack.is_cut ? LD_LEAK_STACK_CUT : 0,
@@ -112,9 +112,9 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct
     } else {
         struct block block = describe(thread, level, address, size, caller);
 
-        thread_count(thread, level, 1, (int64_t)size);
+        thread_count(thread, level, 1, (int64_t)block.size);
         if (UNLIKELY(!blockmap_insert(&block))) {
-            thread_count(thread, level, -1, -(int64_t)size);
+            thread_count(thread, level, -1, -(int64_t)block.size);
             count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
         }
     }
@@ -151,9 +151,9 @@ static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size,
     /* Where nothing may be recorded the block keeps the stack that it has. */
     if (LIKELY(thread != NULL))
         block = describe(thread, level, hold->block.address, size, caller);
-    block.size = size;
+    block.size = blockmap_kept_size(size);
     blockmap_settle(hold, &block);
-    thread_count(thread, level, 0, (int64_t)size - (int64_t)hold->block.size);
+    thread_count(thread, level, 0, (int64_t)block.size - (int64_t)hold->block.size);
     if (LIKELY(thread != NULL))
         thread_leave(thread, level);
     errno = saved;
