@@ -25,7 +25,8 @@ BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
            thread.c module.c symbolize.c elf_file.c platform.c \
-           text.c scratch.c sites.c report_text.c report.c
+           text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c report_text.c report_json.c \
+           report_folded.c report.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)

@@ -78,6 +78,17 @@ bool elf_build_ids_are_equal(const struct elf_build_id *a, const struct elf_buil
     return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
 }
 
+void elf_build_id_text(const struct elf_build_id *build_id, char *text, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < build_id->size && used + 2 < size; i++) {
+        text[used++] = "0123456789abcdef"[build_id->bytes[i] / 16];
+        text[used++] = "0123456789abcdef"[build_id->bytes[i] % 16];
+    }
+    text[used] = 0;
+}
+
 /* --- In memory ---------------------------------------------------------------------------------------- */
 
 /* Whether a readable segment of the module holds what this one, a segment of notes, says it holds. */
@@ -164,6 +175,8 @@ int elf_file_open(const char *path)
     /* What is there need not be a file any more: a pipe or a terminal must not do anything to us. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
+    if (fd < 0)
+        fd = -errno;
     errno = saved;
     return fd;
 }

@@ -29,7 +29,10 @@ bool elf_build_ids_are_equal(const struct elf_build_id *a, const struct elf_buil
 bool elf_memory_build_id(uintptr_t start, uintptr_t end, uintptr_t base, struct elf_build_id *out,
                          uintptr_t *at);
 
-/* A descriptor for the functions below, to be closed by elf_file_close, or -1. */
+/* Writes it in hexadecimal, cut to size bytes with its final 0; size is not 0. */
+void elf_build_id_text(const struct elf_build_id *build_id, char *text, size_t size);
+
+/* A descriptor for the functions below, to be closed by elf_file_close, or a negative errno value. */
 int elf_file_open(const char *path);
 void elf_file_close(int fd);
 

@@ -165,7 +165,8 @@ size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
 /* --- Names ------------------------------------------------------------------------------------------------
  */
 
-#define LD_SYMBOL_TEXT 1024 /* longest name that needs a copy, with its final 0; longer ones are cut */
+#define LD_SYMBOL_TEXT   1024 /* longest name that needs a copy, with its final 0; longer ones are cut */
+#define LD_BUILD_ID_TEXT 41   /* a SHA-1 in hexadecimal, with its final 0; longer build ids are cut */
 
 /* The source of one frame.  Strings point into this very struct or to memory that is never released, so
  * a struct must not be copied; NULL or 0 where a thing is not known. */
@@ -176,13 +177,15 @@ struct ld_symbol {
     unsigned line;        /* in file, from 1; 0: unknown */
     uintptr_t offset;     /* of the call in the module, for `addr2line -e module 0xoffset` */
     char text[LD_SYMBOL_TEXT];
+    char build_id[LD_BUILD_ID_TEXT]; /* of the module, in hexadecimal; "": it has none, or it is not known */
+    bool is_partial; /* descriptors or memory ran out on the way: ask again later, and there may be more */
 };
 
 /* Names a return address, as found in ld_leak.frames: the call before it is what is looked up.  Any value
- * may be given: true if at least the module is known, otherwise false with all fields NULL or 0.  A module
- * that has been unloaded still has its name and, if its file is still the same (which its build id tells),
- * its functions and lines; when another one took its place, use ld_symbolize_frame, which knows which of them
- * was there.
+ * may be given: true if at least the module is known, otherwise false with all fields NULL, 0 or empty.  A
+ * module that has been unloaded still has its name and, if its file is still the same (which its build id
+ * tells), its functions and lines; when another one took its place, use ld_symbolize_frame, which knows which
+ * of them was there.
  *
  * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
  * since, into memory of its own, never through the heap that is watched.  What cannot be read, for want of
@@ -232,21 +235,77 @@ void ld_get_stats(struct ld_stats *out);
 /* --- Report -----------------------------------------------------------------------------------------------
  */
 
-/* Zero-initialise it, set what you need: 0 means the default everywhere. */
+/* In what form a report is written. */
+enum ld_report_format {
+    /* For people: a header with the totals, all that was not recorded, and the memory that the library uses;
+     * then each call site with its blocks, its bytes, and its stack with function, file and line. */
+    LD_REPORT_TEXT,
+
+    /* One object, and a newline:
+     *
+     *     {"version":1,"tool":"leakdetect","pid":N,"program":"...","kind":"live","blocks":N,"bytes":N,
+     *      "dropped_blocks":N,"dropped_bytes":N,"own_bytes":N,
+     *      "nested_blocks":N,"nested_bytes":N,"cut_stacks":N,"peak_blocks":N,"peak_bytes":N,"capacity_blocks":N,
+     *      "since":N,"estimate":false,"sampled_blocks":N,
+     *      "sites":[{"blocks":N,"bytes":N,"kind":"live","stack_cut":false,"stack_deep":false,
+     *        "frames":[{"pc":"0x..","module":"..","build_id":"..","offset":"0x..","function":"..","file":"..","line":N}]}],
+     *      "unlisted":{"sites":N,"blocks":N,"bytes":N},"unplaced":{"blocks":N,"bytes":N},
+     *      "suppressed":{"blocks":N,"bytes":N,"bad_lines":N,"no_memory":false,
+     *        "rules":[{"rule":"..","builtin":true,"blocks":N,"bytes":N}]},
+     *      "partial_names":false}
+     *
+     * What is not known of a frame is "" or 0, so that each key always has the same type.  The kind of a site
+     * is live, definite, indirect, possible or reachable.  estimate: only a sample was recorded, and stands
+     * for all. stack_cut: LD_LEAK_STACK_CUT.  stack_deep: there may be more frames outside.  unlisted: left
+     * out, as the options ask.  unplaced: at call sites for which there was no memory.  bad_lines: of the
+     * suppressions, that are no rule; no_memory: for the rules, so that none was used.  partial_names: see
+     * ld_symbol.is_partial. A byte that is not part of well-formed UTF-8 becomes U+FFFD.  Keys may be added.
+     */
+    LD_REPORT_JSON,
+
+    /* A line for each call site, outermost function first, with its bytes: "main;parse;strdup 4096", as
+     * flamegraph.pl and speedscope read it.  In names a space becomes _ and a semicolon a colon. */
+    LD_REPORT_FOLDED,
+};
+
+/* Zero-initialise it, set what you need: 0 means the default everywhere.  Fields may be added at the end; as
+ * the library is linked statically, a program that does so needs no change.  The library keeps no pointer to
+ * it or to its strings.
+ *
+ * A pattern is what LeakSanitizer takes: it matches a name that contains it; * stands for any characters, ^
+ * at the beginning for the beginning of the name, $ at the end for its end. */
 struct ld_report_options {
     size_t max_sites;  /* call sites to print; the others are summed up in a line.  0: all */
     size_t min_bytes;  /* print no site with fewer.  0: all */
     size_t max_frames; /* frames to print of each stack.  0: all */
     uint32_t since;    /* only blocks of this epoch (ld_mark) or later.  0: all */
+    enum ld_report_format format;
+
+    /* Functions that only allocate for others, and are never the call site: they are left out of the inner
+     * end of a stack, unless nothing of it would remain.  Patterns, separated by commas or newlines; * will
+     * stand for a comma too.  They come on top of a list of well-known ones (skip.c): operator new,
+     * std::allocator, xmalloc, g_malloc, strdup ...  That list is not used for LD_REPORT_FOLDED, where each
+     * is a function like others. */
+    const char *skip;
+    bool no_default_skip; /* without that list */
+
+    /* The text of a file of suppressions, as LeakSanitizer has them: lines "leak:PATTERN", empty lines, and
+     * comments that begin with #.  A block is left out if the pattern matches function, source file or module
+     * of any frame of its stack.  Reports say how many blocks each rule has taken, and which lines are none.
+     *
+     * What the C library and the C++ run time keep on purpose is left out too, by built-in rules (kept.c)
+     * that name what they are about: stdio's buffers, the dynamic loader's tables, the pool for exceptions
+     * ... */
+    const char *suppressions;
+    bool no_default_suppressions; /* without the built-in ones */
 };
 
-/* Writes to fd what a person wants to read: a header with the totals, all that was not recorded, and the
- * memory that the library uses; then each call site, the largest first, with its blocks, its bytes, and its
- * stack with function, file and line.  options may be NULL.
+/* Writes to fd the live blocks, grouped by call site, the largest first.  options may be NULL.
  *
- * Returns 0 or an errno value: EBADF, EPIPE ... from writing, ENOMEM when there is no scratch memory
- * (mapped apart, never taken from the heap it reports on).  Retries on EINTR.  SIGPIPE is the caller's
- * affair. Not from a signal handler: wake a thread, as examples/ctrl_c.c does. */
+ * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
+ * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
+ * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
+ * wake a thread, as examples/ctrl_c.c does.  It takes some 32 KiB of the stack. */
 int ld_report(int fd, const struct ld_report_options *options);
 
 #ifdef __cplusplus

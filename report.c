@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a report is: blocks that a walk hands over, grouped by call site, in order, in one of the forms of
- * report_format.h.
+ * What a report is: blocks that a walk hands over, grouped by call site, less those that a suppression
+ * takes, without wrappers, in order, in one of the forms of report_format.h.
  *
  * Every total in the report was counted in that walk, so the report agrees with itself even while other
  * threads allocate.  What the walk does not see, because it was never recorded, comes from ld_get_stats and
@@ -18,9 +18,12 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "platform.h"
 #include "report_format.h"
 #include "sites.h"
+#include "skip.h"
+#include "suppress.h"
 #include "text.h"
 
 /* The path of the program, as the kernel has it, or NULL. */
@@ -33,47 +36,146 @@ static const char *find_program(char *path, size_t size)
     return path;
 }
 
+/* --- Leaving out -------------------------------------------------------------------------------------- */
+
+/* What is asked about each name, once. */
+struct rules {
+    const struct ld_report_options *options;
+    struct suppress suppress;
+    bool with_wrappers; /* the built-in ones */
+    bool has_shortened; /* some stack */
+};
+
+/* A name_judge_fn. */
+static void judge(const struct name *name, struct name_verdict *verdict, void *ctx)
+{
+    const struct rules *rules = ctx;
+    *verdict = (struct name_verdict){0};
+    verdict->is_skipped = skip_matches(name->function, rules->options->skip, rules->with_wrappers);
+    suppress_judge(&rules->suppress, name, verdict);
+}
+
+/* What the two passes over the sites need. */
+struct pass {
+    struct rules *rules;
+    struct names *names;
+};
+
+/* A sites_keep_fn. */
+static bool is_reported(struct site *site, void *ctx)
+{
+    const struct pass *pass = ctx;
+    return !suppress_takes(&pass->rules->suppress, site, pass->names);
+}
+
+/* A sites_keep_fn: takes the wrappers off the inner end of the stack.  Where inner frames are unknown, what
+ * stands there is no wrapper of the call. */
+static bool shorten(struct site *site, void *ctx)
+{
+    const struct pass *pass = ctx;
+    struct ld_leak *leak = &site->leak;
+    size_t wrappers = 0;
+    if ((leak->flags & LD_LEAK_STACK_CUT) != 0)
+        return true;
+    while (wrappers < leak->frame_count && names_get(pass->names, leak, wrappers)->verdict.is_skipped)
+        wrappers++;
+    if (wrappers == 0 || wrappers == leak->frame_count)
+        return true;
+    leak->frames += wrappers;
+    leak->modules += wrappers;
+    leak->frame_count -= wrappers;
+    pass->rules->has_shortened = true;
+    return true;
+}
+
+/* Suppressions see the whole stack, so they come first. */
+static void leave_out(struct site_table *sites, struct rules *rules, struct names *names)
+{
+    struct pass pass = {.rules = rules, .names = names};
+    if (rules->suppress.with_kept || rules->suppress.rule_count > 0)
+        sites_keep(sites, is_reported, &pass);
+    if (rules->with_wrappers || rules->options->skip != NULL)
+        sites_keep(sites, shorten, &pass);
+    if (rules->has_shortened)
+        sites_merge(sites);
+}
+
+/* --- Writing ------------------------------------------------------------------------------------------ */
+
+static report_put_fn *find_form(enum ld_report_format format)
+{
+    switch (format) {
+    case LD_REPORT_TEXT:
+        return report_put_text;
+    case LD_REPORT_JSON:
+        return report_put_json;
+    case LD_REPORT_FOLDED:
+        return report_put_folded;
+    }
+    return NULL;
+}
+
 /* 0 or an errno value. */
 static int write_report(int fd, const struct report *report)
 {
     struct text text;
     text_init(&text, fd);
-    report_put_text(&text, report);
+    find_form(report->options->format)(&text, report);
     text_flush(&text);
     return text.error;
 }
 
-static int report_sites(int fd, struct report *report, struct site_table *sites, struct report_found *found)
+/* From a walk that has ended to a report that is written. */
+static int report_sites(int fd, const struct ld_report_options *options, const char *kind,
+                        struct site_table *sites, struct report_found *found)
 {
+    struct rules rules = {.options = options,
+                          .with_wrappers = !options->no_default_skip && options->format != LD_REPORT_FOLDED};
+    struct names names;
     char path[1024];
-    report->program = find_program(path, sizeof(path));
-    report->process = (size_t)getpid();
-    ld_get_stats(&report->stats);
 
+    suppress_init(&rules.suppress, options->suppressions, !options->no_default_suppressions, &sites->scratch);
+    names_init(&names, judge, &rules);
     sites_pack(sites);
+    leave_out(sites, &rules, &names);
     sites_sort(sites);
-    report->sites = sites;
-    report->total = sites_total(sites);
-    *found = (struct report_found){
-        .sites = sites->site_count, .blocks = report->total.blocks, .bytes = report->total.bytes};
 
-    int error = write_report(fd, report);
-    return error == 0 && sites->lost.blocks > 0 ? ENOMEM : error;
+    struct report report = {
+        .kind = kind,
+        .options = options,
+        .program = find_program(path, sizeof(path)),
+        .process = (size_t)getpid(),
+        .sites = sites,
+        .total = sites_total(sites),
+        .names = &names,
+        .suppress = &rules.suppress,
+    };
+    ld_get_stats(&report.stats);
+    found->sites = sites->site_count;
+    found->blocks = report.total.blocks;
+    found->bytes = report.total.bytes;
+
+    int error = write_report(fd, &report);
+    names_release(&names);
+    return error == 0 && (sites->lost.blocks > 0 || rules.suppress.is_short) ? ENOMEM : error;
 }
 
 int report_walk(int fd, const struct ld_report_options *options, const char *kind, report_source_fn *walk,
                 void *ctx, struct report_found *found)
 {
     static const struct ld_report_options defaults = {0};
-    struct report report = {.kind = kind, .options = options == NULL ? &defaults : options};
     struct report_found unused;
     struct site_table sites;
     int saved_errno = errno;
 
+    if (options == NULL)
+        options = &defaults;
+    if (find_form(options->format) == NULL)
+        return EINVAL;
     sites_init(&sites);
     int error = walk(ctx, sites_add, &sites);
     if (error == 0)
-        error = report_sites(fd, &report, &sites, found == NULL ? &unused : found);
+        error = report_sites(fd, options, kind, &sites, found == NULL ? &unused : found);
     sites_release(&sites);
     errno = saved_errno;
     return error;

@@ -10,7 +10,9 @@
 #include <stddef.h>
 
 #include "leakdetect.h"
+#include "names.h"
 #include "sites.h"
+#include "suppress.h"
 #include "text.h"
 
 struct report {
@@ -21,6 +23,8 @@ struct report {
     struct ld_stats stats;
     const struct site_table *sites; /* in order */
     struct tally total;             /* of sites, and of what is in none for want of memory */
+    struct names *names;
+    const struct suppress *suppress; /* what it has taken is in no site */
 };
 
 /* Whether the options ask for this site, when so many before it have been listed. */
@@ -38,7 +42,21 @@ static inline size_t report_frames(const struct report *report, const struct sit
     return most > 0 && most < site->leak.frame_count ? most : site->leak.frame_count;
 }
 
-/* What people read. */
-void report_put_text(struct text *text, const struct report *report);
+/* The kind of a site in one word, for programs. */
+static inline const char *report_kind(enum ld_reach reach)
+{
+    static const char *const words[] = {
+        [LD_LIVE] = "live",
+        [LD_REACHABLE] = "reachable",
+        [LD_POSSIBLY_LOST] = "possible",
+        [LD_INDIRECTLY_LOST] = "indirect",
+        [LD_DEFINITELY_LOST] = "definite",
+    };
+    return words[reach];
+}
+
+/* See enum ld_report_format. */
+typedef void report_put_fn(struct text *text, const struct report *report);
+report_put_fn report_put_text, report_put_json, report_put_folded;
 
 #endif

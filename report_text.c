@@ -84,11 +84,24 @@ static void put_total_line(struct text *text, const struct report *report)
     text_put(text, "\n");
 }
 
+/* "suppressed: 1 block, 72,704 bytes by 1 rule", if any. */
+static void put_suppressed_line(struct text *text, const struct suppress *suppress)
+{
+    if (suppress->total.blocks == 0)
+        return;
+    put_label(text, "suppressed");
+    put_tally(text, &suppress->total);
+    text_put(text, " by ");
+    text_put_count(text, suppress->used, "rule");
+    text_put(text, "\n");
+}
+
 static void put_header(struct text *text, const struct report *report)
 {
     const struct tally peak = {.blocks = report->stats.peak_blocks, .bytes = report->stats.peak_bytes};
     put_title(text, report);
     put_total_line(text, report);
+    put_suppressed_line(text, report->suppress);
     put_label(text, "peak");
     put_tally(text, &peak);
     text_put(text, "\n");
@@ -107,40 +120,36 @@ static void put_header(struct text *text, const struct report *report)
 
 /* As ld_symbol_name: "function (file:line)", "function (module+0xoffset)", "module+0xoffset".  The address
  * stands before it already, so nothing known is "??". */
-static void put_symbol(struct text *text, const struct ld_symbol *symbol)
+static void put_symbol(struct text *text, const struct name *name)
 {
-    if (symbol->function != NULL) {
-        text_put_name(text, symbol->function);
+    if (name->function != NULL) {
+        text_put_name(text, name->function);
         text_put(text, " (");
     }
-    if (symbol->function != NULL && symbol->file != NULL) {
-        text_put_name(text, symbol->file);
+    if (name->function != NULL && name->file != NULL) {
+        text_put_name(text, name->file);
         text_put(text, ":");
-        text_put_id(text, symbol->line);
-    } else if (symbol->module != NULL) {
-        text_put_name(text, symbol->module);
+        text_put_id(text, name->line);
+    } else if (name->module != NULL) {
+        text_put_name(text, name->module);
         text_put(text, "+");
-        text_put_hex(text, symbol->offset);
+        text_put_hex(text, name->offset);
     } else {
         text_put(text, "??");
     }
-    if (symbol->function != NULL)
+    if (name->function != NULL)
         text_put(text, ")");
 }
 
 /* "    #0  0x55d0c0de1234  parse_line (wordcount.c:42)" */
-static void put_frame(struct text *text, const struct ld_leak *leak, size_t index)
+static void put_frame(struct text *text, struct names *names, const struct ld_leak *leak, size_t index)
 {
     text_put(text, index < 10 ? "    #" : "   #");
     text_put_id(text, index);
     text_put(text, "  ");
     size_t width = text_put_hex(text, (uintptr_t)leak->frames[index]);
     text_put_spaces(text, width < ADDRESS_WIDTH ? ADDRESS_WIDTH - width + 2 : 2);
-
-    struct ld_symbol symbol;
-    if (!ld_symbolize_frame(leak, index, &symbol))
-        symbol = (struct ld_symbol){0};
-    put_symbol(text, &symbol);
+    put_symbol(text, names_get(names, leak, index));
     text_put(text, "\n");
 }
 
@@ -175,7 +184,7 @@ static void put_site(struct text *text, const struct report *report, const struc
 
     size_t count = report_frames(report, site);
     for (size_t i = 0; i < count && text->error == 0; i++)
-        put_frame(text, leak, i);
+        put_frame(text, report->names, leak, i);
     if (count < leak->frame_count) {
         text_put(text, "    ... ");
         text_put_count(text, leak->frame_count - count, "more frame");
@@ -187,8 +196,7 @@ static void put_site(struct text *text, const struct report *report, const struc
     }
 }
 
-/* Prints what the options ask for of the sorted sites, and sums up the others.  The totals once more at the
- * end are for a terminal, which has scrolled the header away, and they show that the report is complete. */
+/* Prints what the options ask for of the sorted sites, and sums up the others. */
 static void put_sites(struct text *text, const struct report *report)
 {
     const struct site_table *sites = report->sites;
@@ -207,13 +215,54 @@ static void put_sites(struct text *text, const struct report *report)
         text_put_count(text, sites->site_count - listed, "call site");
         text_put(text, "\n");
     }
-    text_put(text, "\ntotal: ");
-    put_total(text, report);
-    text_put(text, "\n");
 }
 
+/* --- The end ------------------------------------------------------------------------------------------ */
+
+/* Each rule that has taken something: "    1 block, 72,704 bytes: leak:pattern". */
+static void put_suppressed(struct text *text, const struct suppress *suppress)
+{
+    if (suppress->total.blocks > 0)
+        text_put(text, "\nsuppressed:\n");
+    for (size_t i = 0; i < suppress_count(suppress) && text->error == 0; i++) {
+        struct suppress_hits hits;
+        suppress_get(suppress, i, &hits);
+        if (hits.taken.blocks == 0)
+            continue;
+        text_put(text, "    ");
+        put_tally(text, &hits.taken);
+        text_put(text, hits.is_builtin ? ": " : ": leak:");
+        text_put_name_part(text, hits.name.text, hits.name.length);
+        text_put(text, hits.is_builtin ? " (built in)\n" : "\n");
+    }
+}
+
+/* What the report could not do. */
+static void put_troubles(struct text *text, const struct report *report)
+{
+    if (report->suppress->bad_count > 0) {
+        text_put(text, "\nnot understood of the suppressions: ");
+        text_put_count(text, report->suppress->bad_count, "line");
+        text_put(text, ", the first is line ");
+        text_put_id(text, report->suppress->first_bad);
+        text_put(text, "\n");
+    }
+    if (report->suppress->is_short)
+        text_put(text, "\nno suppression was used: no memory for them\n");
+    if (report->names->is_partial)
+        text_put(text,
+                 "\nsome names are missing, and were missing to patterns: no descriptors or memory left\n");
+}
+
+/* The totals once more are for a terminal, which has scrolled the header away, and they show that the report
+ * is complete. */
 void report_put_text(struct text *text, const struct report *report)
 {
     put_header(text, report);
     put_sites(text, report);
+    put_suppressed(text, report->suppress);
+    put_troubles(text, report);
+    text_put(text, "\ntotal: ");
+    put_total(text, report);
+    text_put(text, "\n");
 }

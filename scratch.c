@@ -6,6 +6,7 @@
 
 #include <stdalign.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "platform.h"
 
@@ -15,8 +16,6 @@ struct scratch_chunk {
     size_t size;
 };
 
-_Static_assert(sizeof(struct scratch_chunk) + alignof(max_align_t) <= SCRATCH_CHUNK - SCRATCH_PIECE_MAX,
-               "the largest piece fits into the smallest chunk");
 _Static_assert(sizeof(struct scratch_chunk) % alignof(max_align_t) == 0,
                "the first piece of a chunk is aligned");
 
@@ -28,13 +27,16 @@ void scratch_init(struct scratch *scratch, void *first, size_t size)
     scratch->end = scratch->next + size;
 }
 
-/* Each chunk is twice as large as the one before; where address space is short, less is better than nothing.
- */
-static bool map_chunk(struct scratch *scratch)
+/* Each chunk is twice as large as the one before, and more if a piece needs it; where address space is short,
+ * less is better than nothing. */
+static bool map_chunk(struct scratch *scratch, size_t piece)
 {
+    size_t least = sizeof(struct scratch_chunk) + piece;
     size_t size = scratch->chunks == NULL ? SCRATCH_CHUNK : scratch->chunks->size * 2;
+    if (size < least)
+        size = least;
     struct scratch_chunk *chunk = platform_map(size);
-    while (chunk == NULL && size > SCRATCH_CHUNK) {
+    while (chunk == NULL && size / 2 >= least && size / 2 >= SCRATCH_CHUNK) {
         size /= 2;
         chunk = platform_map(size);
     }
@@ -49,10 +51,11 @@ static bool map_chunk(struct scratch *scratch)
 
 void *scratch_take(struct scratch *scratch, size_t size)
 {
-    if (size > SCRATCH_PIECE_MAX)
+    const size_t alignment = alignof(max_align_t);
+    if (size > PTRDIFF_MAX)
         return NULL;
-    size = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
-    if ((size_t)(scratch->end - scratch->next) < size && !map_chunk(scratch))
+    size = (size + alignment - 1) & ~(alignment - 1);
+    if ((size_t)(scratch->end - scratch->next) < size && !map_chunk(scratch, size))
         return NULL;
     void *piece = scratch->next;
     scratch->next += size;

@@ -9,9 +9,7 @@
 
 #include <stddef.h>
 
-/* The least that is mapped at a time; any piece of up to SCRATCH_PIECE_MAX bytes fits into it. */
-#define SCRATCH_CHUNK     65536
-#define SCRATCH_PIECE_MAX (SCRATCH_CHUNK - 64)
+#define SCRATCH_CHUNK 65536 /* the least number of bytes that is mapped at a time */
 
 struct scratch_chunk;
 
@@ -24,7 +22,7 @@ struct scratch {
 /* `first` may be NULL if size is 0; otherwise it is aligned as max_align_t is, and lives as long. */
 void scratch_init(struct scratch *scratch, void *first, size_t size);
 
-/* Room for anything, not zeroed.  NULL when memory is out, or size is above SCRATCH_PIECE_MAX. */
+/* Room for anything, not zeroed.  NULL when memory is out. */
 void *scratch_take(struct scratch *scratch, size_t size);
 
 void scratch_release(struct scratch *scratch);

@@ -9,9 +9,6 @@
 #include "config.h"
 #include "platform.h"
 
-_Static_assert(sizeof(struct site) + LD_MAX_FRAMES * (sizeof(void *) + sizeof(uint16_t)) <= SCRATCH_PIECE_MAX,
-               "any one call site fits into a piece of scratch memory");
-
 void tally_add(struct tally *tally, const struct tally *more)
 {
     tally->blocks += more->blocks;

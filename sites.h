@@ -68,8 +68,8 @@ void sites_pack(struct site_table *sites);
 /* Makes one of those that have become equal because their stacks were shortened. */
 void sites_merge(struct site_table *sites);
 
-/* Removes the sites for which keep says no. */
-typedef bool sites_keep_fn(const struct site *site, void *ctx);
+/* Removes the sites for which keep says no.  It may shorten their stacks, if sites_merge comes next. */
+typedef bool sites_keep_fn(struct site *site, void *ctx);
 void sites_keep(struct site_table *sites, sites_keep_fn *keep, void *ctx);
 
 /* Into the order of the report: the worst kind first, then most bytes, then most blocks, then by stack so

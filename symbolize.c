@@ -283,8 +283,12 @@ static bool memory_is_left(void)
  * called when it is bound to fail, and what it made when something ran short nevertheless is not used. */
 static uint8_t make_view(struct scan *scan, int fd)
 {
-    if (shared.view_count == VIEWS_MAX || !descriptors_are_left(fd) || !memory_is_left())
+    if (shared.view_count == VIEWS_MAX)
         return 0;
+    if (!descriptors_are_left(fd) || !memory_is_left()) {
+        scan->is_incomplete = true;
+        return 0;
+    }
     dl_iterate_phdr(scan_modules, scan);
     if (scan->view.state == NULL)
         return 0;
@@ -292,7 +296,7 @@ static uint8_t make_view(struct scan *scan, int fd)
     return scan->is_incomplete ? 0 : shared.view_count;
 }
 
-static uint8_t find_view(const struct place *place, int fd)
+static uint8_t find_view(const struct place *place, int fd, bool *is_partial)
 {
     struct scan scan = {.id = place->id, .is_in_view = place->is_in_view};
     uint8_t view;
@@ -305,6 +309,7 @@ static uint8_t find_view(const struct place *place, int fd)
         (!module_get(place->id)->can_unload || shared.newest_loads == place->loads))
         return shared.newest;
     view = make_view(&scan, fd);
+    *is_partial = scan.is_incomplete;
     if (view != 0 && place->is_in_view) {
         shared.newest = view;
         shared.newest_loads = scan.loads;
@@ -366,8 +371,8 @@ static void ask_view(uint8_t number, uintptr_t address, struct ld_symbol *out)
         backtrace_syminfo(view->state, address + view->shift, on_symbol, ignore_error, out);
 }
 
-/* The module's file, if it is what was loaded, or -1.  Without a build id that is taken for granted while the
- * module is loaded, and not afterwards. */
+/* The module's file, if it is what was loaded, or a negative errno value.  Without a build id that is taken
+ * for granted while the module is loaded, and not afterwards. */
 static int open_same_file(const struct module *module, bool is_loaded)
 {
     int fd = elf_file_open(module->is_program ? "/proc/self/exe" : module->name);
@@ -379,7 +384,7 @@ static int open_same_file(const struct module *module, bool is_loaded)
         elf_build_ids_are_equal(&build_id, &module->build_id))
         return fd;
     elf_file_close(fd);
-    return -1;
+    return -ENOENT;
 }
 
 static void look_up(const struct place *place, struct ld_symbol *out)
@@ -395,9 +400,11 @@ static void look_up(const struct place *place, struct ld_symbol *out)
     /* Of an unloaded module this is done each time: its file may change, and libbacktrace has parts of it
      * mapped. */
     fd = open_same_file(module, place->is_loaded);
-    if (fd < 0)
+    if (fd < 0) {
+        out->is_partial = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM;
         return;
-    view = find_view(place, fd);
+    }
+    view = find_view(place, fd, &out->is_partial);
     shared.view_of[place->id] = view;
     if (view != 0)
         ask_view(view, place->address, out);
@@ -466,6 +473,7 @@ static bool name_place(struct place *place, struct ld_symbol *out)
         return false;
     module = module_get(place->id);
     out->module = module->name;
+    elf_build_id_text(&module->build_id, out->build_id, sizeof(out->build_id));
     out->offset = place->address - module->base;
     if (place->is_trampoline)
         out->function = "<signal handler called>";
@@ -479,7 +487,8 @@ static void clear(struct ld_symbol *out)
     out->function = out->file = out->module = NULL;
     out->line = 0;
     out->offset = 0;
-    out->text[0] = 0;
+    out->text[0] = out->build_id[0] = 0;
+    out->is_partial = false;
 }
 
 static bool symbolize(struct place *place, struct ld_symbol *out)

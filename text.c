@@ -119,19 +119,30 @@ static bool is_control(const unsigned char *at)
     return at[0] < ' ' || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0);
 }
 
+/* Writes one character, and returns the bytes that it has taken. */
+static size_t put_character(struct text *text, const char *name)
+{
+    const unsigned char *at = (const unsigned char *)name;
+    size_t length = is_control(at) ? 0 : text_utf8_length(name);
+    const char escape[] = {'\\', 'x', hex_digits[*at / 16], hex_digits[*at % 16]};
+    if (*at == '\\')
+        text_put(text, "\\\\");
+    else if (length > 0)
+        text_put_bytes(text, name, length);
+    else
+        text_put_bytes(text, escape, sizeof(escape));
+    return length > 0 ? length : 1;
+}
+
 void text_put_name(struct text *text, const char *name)
 {
-    while (*name != 0) {
-        const unsigned char *at = (const unsigned char *)name;
-        size_t length = is_control(at) ? 0 : text_utf8_length(name);
-        if (*at == '\\') {
-            text_put(text, "\\\\");
-        } else if (length > 0) {
-            text_put_bytes(text, name, length);
-        } else {
-            const char escape[] = {'\\', 'x', hex_digits[*at / 16], hex_digits[*at % 16]};
-            text_put_bytes(text, escape, sizeof(escape));
-        }
-        name += length > 0 ? length : 1;
-    }
+    while (*name != 0)
+        name += put_character(text, name);
+}
+
+void text_put_name_part(struct text *text, const char *name, size_t size)
+{
+    const char *end = name + size;
+    while (name < end)
+        name += put_character(text, name);
 }

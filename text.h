@@ -43,4 +43,7 @@ size_t text_utf8_length(const char *at);
  * can be told apart. */
 void text_put_name(struct text *text, const char *name);
 
+/* The same for the first `size` bytes of a text that goes on, or ends with 0. */
+void text_put_name_part(struct text *text, const char *name, size_t size);
+
 #endif

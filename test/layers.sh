@@ -11,7 +11,7 @@ BEGIN {
     # Low to high; files of one line know nothing of each other.
     rank["config.h"] = rank["leakdetect.h"] = rank["options.def"] = 0
     rank["platform"] = 1
-    rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = 2
+    rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
     rank["backing"] = rank["module"] = 3
     rank["blockmap"] = rank["stackmap"] = 4
@@ -19,16 +19,21 @@ BEGIN {
     rank["trail"] = 6
     rank["thread"] = 7
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
-    rank["symbolize"] = rank["sites"] = rank["helper"] = 9
-    rank["report_format"] = 10
-    rank["report"] = 11
-    rank["leakdetect.c"] = rank["whole"] = 12
+    rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
+    rank["suppress"] = 10
+    rank["report_format"] = 11
+    rank["report"] = 12
+    rank["leakdetect.c"] = rank["whole"] = 13
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
     only["sites"] = " leakdetect.h config.h platform scratch "
-    only["report_format"] = " leakdetect.h config.h text sites "
-    only["report"] = " leakdetect.h platform text sites report_format "
+    only["names"] = " leakdetect.h scratch "
+    only["skip"] = " pattern "
+    only["kept"] = " platform pattern "
+    only["suppress"] = " scratch pattern kept names sites "
+    only["report_format"] = " leakdetect.h config.h text names sites suppress "
+    only["report"] = " leakdetect.h platform text names sites skip suppress report_format "
 
     # What only these may name, as a pattern of code.
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"

@@ -152,8 +152,8 @@ TEST(other_files_are_nothing)
     struct elf_build_id build_id;
     char name[NAME_ROOM];
 
-    REQUIRE(elf_file_open("/nowhere/at/all") == -1);
-    REQUIRE(elf_file_open("") == -1);
+    REQUIRE(elf_file_open("/nowhere/at/all") == -ENOENT);
+    REQUIRE(elf_file_open("") == -ENOENT);
     REQUIRE(mkfifo(path_of("pipe"), 0600) == 0);
     for (size_t i = 0; i <= sizeof(paths) / sizeof(paths[0]); i++) {
         int fd = elf_file_open(i < sizeof(paths) / sizeof(paths[0]) ? paths[i] : path_of("pipe"));
