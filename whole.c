@@ -11,6 +11,7 @@
  */
 #define _GNU_SOURCE /* on_exit */
 #include "config.h"
+#include "leakdetect.h"
 
 #if LD_OVERRIDE
 
@@ -27,7 +28,6 @@
 
 #include "destination.h"
 #include "helper.h"
-#include "leakdetect.h"
 #include "options.h"
 #include "platform.h"
 

@@ -160,7 +160,7 @@ straight() { # COMPILER FLAGS...
     compiler=$1
     shift
     mkdir -p "$work/straight"
-    cp ./*.c ./*.h test/link/app.c "$work/straight"
+    cp ./*.c ./*.h ./*.def test/link/app.c "$work/straight"
     (
         cd "$work/straight"
         "$compiler" -g -std=c11 -Wall -Wextra -Wpedantic -Werror -DLD_MAX_BLOCKS=300 -DLD_MAX_FRAMES=20 -DLD_MAX_STACKS=500 \
