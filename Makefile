@@ -25,7 +25,7 @@ BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
            thread.c module.c symbolize.c elf_file.c platform.c \
-           text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c report_text.c report_json.c \
+           text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
            report_folded.c report.c
 
 PREFIX     = /usr/local
@@ -243,7 +243,7 @@ bench: all
 # --- Tests ---------------------------------------------------------------------------------------------
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
-DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config
+DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3-minimal
 DEPS_ALL   = $(DEPS_TEST) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:

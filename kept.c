@@ -38,10 +38,6 @@ static const struct rule rules[] = {
     /* libstdc++ reserves some 70 KiB at start, from which exceptions are thrown when memory is out. */
     {"exception-pool", "^_GLOBAL__sub_I_eh_alloc.cc$", ANYWHERE, ANYWHERE, false},
 
-    /* The same and the like, by initialisers of libstdc++ and libgcc that have no name: what is known is that
-     * the loader has called into them. */
-    {"runtime-initialisers", "^call_init*,^_dl_init*,^_dl_start_user*", LOADER, CXX, true},
-
     /* Thread-local variables and the vector through which they are found: for each thread, as long as it
      * lives or its stack is cached. */
     {"thread-local-storage",
@@ -56,6 +52,12 @@ static const struct rule rules[] = {
      "^cache_rpath*,^add_name_to_*,^resize_scopes*,^add_dependency*,^init_tls*,^strdup*",
      LOADER, LOADER, true},
     {"dynamic-loader", "^_dl_*,^dl_open_*", PROGRAM, PROGRAM, false},
+    /* The pool for exceptions and the like, by initialisers of libstdc++ and libgcc that have no name: what
+     * is known is that the loader has called into them.  Comes after dynamic-loader, which takes what the
+     * loader allocates itself. */
+    {"runtime-initialisers", "^call_init*,^_dl_init*,^_dl_start_user*", LOADER, CXX, true},
+
+    /* The texts of dlerror. */
     {"dlerror", "^dlerror$,^__dlerror$,^_dlerror_run$,^__libc_dl*", LIBC | PROGRAM, LIBC | LOADER | PROGRAM,
      false},
 

@@ -21,7 +21,7 @@ BEGIN {
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
     rank["suppress"] = 10
-    rank["report_format"] = 11
+    rank["report_format"] = rank["suppress_file"] = 11
     rank["report"] = 12
     rank["leakdetect.c"] = rank["whole"] = 13
 
@@ -32,6 +32,7 @@ BEGIN {
     only["skip"] = " pattern "
     only["kept"] = " platform pattern "
     only["suppress"] = " scratch pattern kept names sites "
+    only["suppress_file"] = " platform pattern suppress "
     only["report_format"] = " leakdetect.h config.h text names sites suppress "
     only["report"] = " leakdetect.h platform text names sites skip suppress report_format "
 

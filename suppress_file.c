@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading a file of suppressions, see suppress_file.h.
+ */
+#define _GNU_SOURCE /* strerrordesc_np, which translates nothing and so allocates nothing */
+#include "suppress_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pattern.h"
+#include "platform.h"
+#include "suppress.h"
+
+enum {
+    LINE_BYTES = 512,    /* of what is said; longer lines are cut */
+    LINES_COMPLAINED = 5 /* of a file; the others are counted */
+};
+
+typedef void say_fn(const char *line);
+
+/* --- Complaints --------------------------------------------------------------------------------------- */
+
+static void complain(say_fn *say, const char *path, const char *what)
+{
+    char line[LINE_BYTES];
+
+    if (say == NULL)
+        return;
+    snprintf(line, sizeof(line), "leakdetect: suppressions %s: %s", path, what);
+    say(line);
+}
+
+static void complain_of_line(say_fn *say, const char *path, size_t number)
+{
+    char line[LINE_BYTES];
+
+    if (say == NULL)
+        return;
+    snprintf(line, sizeof(line), "leakdetect: %s:%zu: no suppression: expected leak:PATTERN, or a # comment",
+             path, number);
+    say(line);
+}
+
+static void check_lines(const char *text, const char *path, say_fn *say)
+{
+    struct pattern line, pattern;
+    size_t number = 0, bad = 0;
+    char rest[64];
+
+    while (pattern_next(&text, "\n", &line)) {
+        number++;
+        if (!suppress_parse(line, &pattern) && ++bad <= LINES_COMPLAINED)
+            complain_of_line(say, path, number);
+    }
+    if (bad > LINES_COMPLAINED) {
+        snprintf(rest, sizeof(rest), "%zu more lines are no suppressions", bad - LINES_COMPLAINED);
+        complain(say, path, rest);
+    }
+}
+
+/* --- Reading ------------------------------------------------------------------------------------------ */
+
+/* How many bytes were read, or a negative errno value. */
+static ssize_t read_all(int fd, char *out, size_t size)
+{
+    size_t used = 0;
+
+    while (used < size) {
+        ssize_t got = read(fd, out + used, size - used);
+
+        if (got == 0)
+            break;
+        if (got > 0)
+            used += (size_t)got;
+        else if (errno != EINTR)
+            return -errno;
+    }
+    return (ssize_t)used;
+}
+
+/* A file that grows meanwhile is read as far as it was, and one that shrinks to its end. */
+static const char *read_file(int fd, const char **problem)
+{
+    struct stat status;
+    ssize_t length;
+    char *text;
+
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        *problem = strerrordesc_np(errno);
+        return NULL;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        *problem = "not a regular file";
+        return NULL;
+    }
+    if (status.st_size > SUPPRESS_FILE_MAX) {
+        *problem = "larger than 1 MiB";
+        return NULL;
+    }
+    text = platform_map((size_t)status.st_size + 1);
+    if (text == NULL) {
+        *problem = strerrordesc_np(ENOMEM);
+        return NULL;
+    }
+    length = read_all(fd, text, (size_t)status.st_size);
+    if (length >= 0 && memchr(text, 0, (size_t)length) == NULL)
+        return text;
+    *problem = length < 0 ? strerrordesc_np((int)-length) : "not a text: it has a zero byte";
+    platform_unmap(text, (size_t)status.st_size + 1);
+    return NULL;
+}
+
+const char *suppress_file_load(const char *path, void (*say)(const char *line))
+{
+    int saved = errno;
+    /* What is there may be a pipe or a terminal, which must not do anything to us. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const char *problem = NULL, *text = read_file(fd, &problem);
+
+    if (fd >= 0)
+        close(fd);
+    if (text == NULL)
+        complain(say, path, problem);
+    else
+        check_lines(text, path, say);
+    errno = saved;
+    return text;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Suppressions that come in a file, read when a program starts, so that what is wrong with them is said
+ * before it matters.  Nothing here allocates from the heap that is watched.
+ */
+#ifndef SUPPRESS_FILE_H
+#define SUPPRESS_FILE_H
+
+#define SUPPRESS_FILE_MAX 1048576 /* bytes */
+
+/* The text of the file, for ld_report_options.suppressions, in memory that is never given back; NULL if the
+ * file cannot be read, is no regular file or is larger than SUPPRESS_FILE_MAX.  Calls say, which may be NULL,
+ * with a line for what is wrong: of the file, or of the first lines that are no rule.  The good lines count
+ * all the same. */
+const char *suppress_file_load(const char *path, void (*say)(const char *line));
+
+#endif
