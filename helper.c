@@ -65,7 +65,7 @@ static int start_thread(void)
     pthread_t thread;
     int error;
 
-    thread_foreign_enter();
+    thread_disable();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
     pthread_attr_init(&attributes);
@@ -76,7 +76,7 @@ static int start_thread(void)
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
     if (error == 0)
         pthread_setspecific(helper.of_main_thread, &helper);
-    thread_foreign_leave();
+    thread_enable();
     return error;
 }
 

@@ -30,6 +30,7 @@
 #include "helper.h"
 #include "options.h"
 #include "platform.h"
+#include "report.h"
 
 #define LIBRARY_FILE "libleakdetect_malloc.so"
 
@@ -70,8 +71,10 @@ static void release_sigpipe(const sigset_t *saved, bool was_pending)
     pthread_sigmask(SIG_SETMASK, saved, NULL);
 }
 
-static void write_report(void)
+/* True if it has call sites to show. */
+static bool write_report(void)
 {
+    struct report_found found = {0};
     const struct ld_report_options options = {
         .max_sites = whole.options.max_sites,
         .min_bytes = whole.options.min_bytes,
@@ -81,24 +84,33 @@ static void write_report(void)
     bool was_pending;
     int fd = destination_open();
 
-    if (fd < 0)
-        return;
+    /* The exit status may depend on it even if nobody can read it. */
     hold_sigpipe(&saved, &was_pending);
-    ld_report(fd, &options);
+    report_live(fd, &options, &found);
     release_sigpipe(&saved, was_pending);
-    destination_close(fd);
+    if (fd >= 0)
+        destination_close(fd);
+    return found.sites != 0;
 }
 
 /* One at a time: that at exit waits a while for one that a signal has asked for. */
-static void report(void)
+static bool report(void)
 {
+    bool has_sites;
+
     for (int i = 0; atomic_flag_test_and_set_explicit(&whole.is_reporting, memory_order_acquire); i++) {
         if (i == WAIT_FOR_REPORT_YIELDS)
-            return;
+            return false;
         platform_yield();
     }
-    write_report();
+    has_sites = write_report();
     atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
+    return has_sites;
+}
+
+static void report_on_signal(void)
+{
+    report();
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
@@ -113,9 +125,8 @@ static void at_the_very_end(int status, void *unused)
 {
     (void)status;
     (void)unused;
-    report();
     /* exit goes on where it was, with this status, and flushes what the program has written. */
-    if (whole.options.exitcode != 0 && ld_now_leaks(NULL, NULL) != 0)
+    if (report() && whole.options.exitcode != 0)
         exit((int)whole.options.exitcode);
 }
 
@@ -184,7 +195,7 @@ static void after_fork_in_child(void)
 static void start_helper(void)
 {
     char line[128];
-    int error = helper_init((int)whole.options.signal, report);
+    int error = helper_init((int)whole.options.signal, report_on_signal);
 
     if (error == 0)
         return;
