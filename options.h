@@ -12,6 +12,7 @@
 
 /* The words of the choices, in order. */
 enum { OPTIONS_REPORT_LIVE, OPTIONS_REPORT_NONE };
+enum { OPTIONS_FORMAT_TEXT, OPTIONS_FORMAT_JSON, OPTIONS_FORMAT_FOLDED };
 enum { OPTIONS_CHILDREN_FOLLOW, OPTIONS_CHILDREN_IGNORE };
 
 #define OPTIONS_TEXT_BYTES 4096 /* of all texts together, with their final 0 */

@@ -16,6 +16,7 @@
 #if LD_OVERRIDE
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,8 +40,9 @@ enum { WAIT_FOR_REPORT_YIELDS = 1000000 }; /* of another thread, seconds */
 
 static struct {
     struct options options;
-    pid_t process; /* the one that was started, if it was not forked from one */
-    bool is_on;    /* this library is the program's malloc */
+    pid_t process;            /* the one that was started, if it was not forked from one */
+    bool is_on;               /* this library is the program's malloc */
+    const char *suppressions; /* the text of the file; NULL: none */
     atomic_flag is_reporting;
 } whole = {.is_reporting = ATOMIC_FLAG_INIT};
 
@@ -74,11 +77,19 @@ static void release_sigpipe(const sigset_t *saved, bool was_pending)
 /* True if it has call sites to show. */
 static bool write_report(void)
 {
+    static const enum ld_report_format formats[] = {
+        [OPTIONS_FORMAT_TEXT] = LD_REPORT_TEXT,
+        [OPTIONS_FORMAT_JSON] = LD_REPORT_JSON,
+        [OPTIONS_FORMAT_FOLDED] = LD_REPORT_FOLDED,
+    };
     struct report_found found = {0};
     const struct ld_report_options options = {
         .max_sites = whole.options.max_sites,
         .min_bytes = whole.options.min_bytes,
         .max_frames = whole.options.frames,
+        .format = formats[whole.options.format],
+        .skip = whole.options.skip,
+        .suppressions = whole.suppressions,
     };
     sigset_t saved;
     bool was_pending;
@@ -152,6 +163,40 @@ static void read_options(void)
         options_parse(&whole.options, "ld_default_options", ld_default_options(), destination_say);
     if (set != NULL)
         options_parse(&whole.options, "LEAKDETECT_OPTIONS", set, destination_say);
+}
+
+/* The text of a file, for good; NULL and errno if it cannot be read. */
+static const char *read_file(const char *path)
+{
+    struct stat file;
+    ssize_t length = -1;
+    char *text = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode))
+        text = platform_map((size_t)file.st_size + 1);
+    else
+        errno = EINVAL;
+    if (text != NULL)
+        length = read(fd, text, (size_t)file.st_size);
+    close(fd);
+    return length < 0 ? NULL : text;
+}
+
+static void read_suppressions(void)
+{
+    char line[OPTIONS_LINE_BYTES];
+
+    if (whole.options.suppressions == NULL)
+        return;
+    whole.suppressions = read_file(whole.options.suppressions);
+    if (whole.suppressions != NULL)
+        return;
+    snprintf(line, sizeof(line), "leakdetect: suppressions=%s: %s; none are used", whole.options.suppressions,
+             strerrordesc_np(errno));
+    destination_say(line);
 }
 
 static bool is_library(const char *path, size_t length)
@@ -229,6 +274,7 @@ __attribute__((constructor(101))) static void start(void)
     ld_init();
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
+    read_suppressions();
     if (whole.options.signal != 0)
         start_helper();
     if (whole.options.verbosity > 0)
