@@ -243,7 +243,7 @@ bench: all
 # --- Tests ---------------------------------------------------------------------------------------------
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
-DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3-minimal
+DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3
 DEPS_ALL   = $(DEPS_TEST) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:

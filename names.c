@@ -6,6 +6,14 @@
 
 #include <string.h>
 
+const char *name_plain(const struct name *name)
+{
+    static const char prefix[] = "__GI_";
+    const size_t length = sizeof(prefix) - 1;
+    const char *function = name->function;
+    return function != NULL && strncmp(function, prefix, length) == 0 ? function + length : function;
+}
+
 void names_init(struct names *names, name_judge_fn *judge, void *ctx)
 {
     names->root = NULL;

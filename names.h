@@ -42,6 +42,10 @@ struct name {
     struct name *child[4];
 };
 
+/* The function as its users call it: glibc's debug information has its internal aliases, such as
+ * __GI_setlocale.  NULL: not known. */
+const char *name_plain(const struct name *name);
+
 /* Called once for each name that is looked up, with all but the verdict filled in. */
 typedef void name_judge_fn(const struct name *name, struct name_verdict *verdict, void *ctx);
 

@@ -51,7 +51,7 @@ static void judge(const struct name *name, struct name_verdict *verdict, void *c
 {
     const struct rules *rules = ctx;
     *verdict = (struct name_verdict){0};
-    verdict->is_skipped = skip_matches(name->function, rules->options->skip, rules->with_wrappers);
+    verdict->is_skipped = skip_matches(name_plain(name), rules->options->skip, rules->with_wrappers);
     suppress_judge(&rules->suppress, name, verdict);
 }
 

@@ -126,6 +126,7 @@ static void well_known_wrappers_are_known(void **state)
         "std::__detail::_MakeUniq<int>::__single_object std::make_unique<int, int>(int&&)",
         "strdup",
         "__strdup",
+        "__GI___strdup",
         "xmalloc",
         "xstrndup",
         "safe_malloc",
@@ -305,6 +306,7 @@ static void what_runtime_libraries_keep_is_left_out_by_name(void **state)
                         "thread-local-storage");
     assert_string_equal(kept(STACK(in(libc, "setenv"), start)), "environment");
     assert_string_equal(kept(STACK(in(libc, NULL), in(libc, NULL), in(libc, "setlocale"), start)), "locale");
+    assert_string_equal(kept(STACK(in(libc, "__GI___strdup"), in(libc, "__GI_setlocale"), start)), "locale");
     assert_string_equal(kept(STACK(in(libc, NULL), in(libc, "tzset"), start)), "time-zone");
     assert_string_equal(kept(STACK(in(libc, "strdup"), in(libc, NULL), in(libc, "localtime_r"), start)),
                         "time-zone");
