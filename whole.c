@@ -16,7 +16,6 @@
 #if LD_OVERRIDE
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +31,7 @@
 #include "options.h"
 #include "platform.h"
 #include "report.h"
+#include "suppress_file.h"
 
 #define LIBRARY_FILE "libleakdetect_malloc.so"
 
@@ -74,7 +73,7 @@ static void release_sigpipe(const sigset_t *saved, bool was_pending)
     pthread_sigmask(SIG_SETMASK, saved, NULL);
 }
 
-/* True if it has call sites to show. */
+/* True if it has blocks to show. */
 static bool write_report(void)
 {
     static const enum ld_report_format formats[] = {
@@ -101,7 +100,7 @@ static bool write_report(void)
     release_sigpipe(&saved, was_pending);
     if (fd >= 0)
         destination_close(fd);
-    return found.sites != 0;
+    return found.blocks != 0;
 }
 
 /* One at a time: that at exit waits a while for one that a signal has asked for. */
@@ -163,40 +162,6 @@ static void read_options(void)
         options_parse(&whole.options, "ld_default_options", ld_default_options(), destination_say);
     if (set != NULL)
         options_parse(&whole.options, "LEAKDETECT_OPTIONS", set, destination_say);
-}
-
-/* The text of a file, for good; NULL and errno if it cannot be read. */
-static const char *read_file(const char *path)
-{
-    struct stat file;
-    ssize_t length = -1;
-    char *text = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-    if (fd < 0)
-        return NULL;
-    if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode))
-        text = platform_map((size_t)file.st_size + 1);
-    else
-        errno = EINVAL;
-    if (text != NULL)
-        length = read(fd, text, (size_t)file.st_size);
-    close(fd);
-    return length < 0 ? NULL : text;
-}
-
-static void read_suppressions(void)
-{
-    char line[OPTIONS_LINE_BYTES];
-
-    if (whole.options.suppressions == NULL)
-        return;
-    whole.suppressions = read_file(whole.options.suppressions);
-    if (whole.suppressions != NULL)
-        return;
-    snprintf(line, sizeof(line), "leakdetect: suppressions=%s: %s; none are used", whole.options.suppressions,
-             strerrordesc_np(errno));
-    destination_say(line);
 }
 
 static bool is_library(const char *path, size_t length)
@@ -274,7 +239,8 @@ __attribute__((constructor(101))) static void start(void)
     ld_init();
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
-    read_suppressions();
+    if (whole.options.suppressions != NULL)
+        whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
     if (whole.options.signal != 0)
         start_helper();
     if (whole.options.verbosity > 0)
