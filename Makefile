@@ -181,6 +181,13 @@ $(BUILD)/whole/run.o: tools/run.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -DVERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
 
+$(BUILD)/whole/options_md: tools/options_md.c options.c options.h options.def
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ tools/options_md.c options.c
+
+docs/options.md: $(BUILD)/whole/options_md
+	$< >$@
+
 # Changes whenever anything that went into the objects does.
 STAMP = $(CC) $(ALL_CFLAGS) $(BLOCKMAP) $(HEAP) $(VERSION)
 $(BUILD)/flags: FORCE
