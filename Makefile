@@ -250,7 +250,7 @@ bench: all
 # --- Tests ---------------------------------------------------------------------------------------------
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
-DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3
+DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3 libxml2
 DEPS_ALL   = $(DEPS_TEST) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:
