@@ -151,9 +151,6 @@ uint32_t kept_match(const char *function, const char *module, uint32_t *within)
     unsigned library = library_of(module);
     uint32_t at = 0;
     *within = 0;
-    /* So debug information has the C library's functions where they are called from within. */
-    if (function != NULL && strncmp(function, "__GI_", 5) == 0)
-        function += 5;
     for (size_t i = 0; i < RULE_COUNT; i++) {
         const struct rule *rule = &rules[i];
         if ((rule->within & library) != 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For test_third_party.sh: parses a document with libxml2 and forgets it.  The library's functions are declared here, so
- * that its run-time package is enough.
+ * For test_third_party.sh: parses a document with libxml2 and forgets it.  The library's functions are
+ * declared here, so that its run-time package is enough.
  */
 #include <stdio.h>
 
