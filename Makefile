@@ -4,6 +4,7 @@
 #   make demo            installs what the demo needs, builds it, and runs it on a text (FILE=...)
 #   make check           installs what the tests need, builds and runs all of them
 #   make check-all       the same in every flavour, and lint
+#   make check-unwind    compares millions of captured stacks with what libunwind says: real programs, and nasty ones
 #   make test            the tests of one flavour, with nothing installed
 #   make lint            clang-format, clang-tidy, cppcheck, shellcheck, and `make layers`
 #   make layers          no file includes one from above it
@@ -56,6 +57,7 @@ flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD
 # gcc's run-time library for threads crashes when a thread ends that has used libunwind; clang's does not.
 flags.tsan     = -O1 -fsanitize=thread -DLD_BACKING_LIBC=1
 scale.debug    = 20
+scale.unwind   = 20
 scale.O0       = 50
 scale.clang-O0 = 50
 scale.asan     = 10
@@ -251,7 +253,8 @@ bench: all
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3 libxml2
-DEPS_ALL   = $(DEPS_TEST) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
+DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils
+DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:
 	@sh test/deps.sh $(DEPS_ALL)
@@ -284,6 +287,18 @@ check:
 	@$(MAKE) --no-print-directory $(JOBS) test-programs examples
 	@$(MAKE) --no-print-directory test
 
+# In the checking build, which is another flavour.
+UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork reentrancy stacks threads traps walk)
+UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
+test-unwind: $(LIBRARY) $(UNWIND_PROGRAMS)
+	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts
+	@$(TEST_ENVIRONMENT) LEAKDETECT_CHECK_COUNTS=$(abspath $(BUILD)/counts) UNWIND_CAPTURES=20000000 \
+	    LEAKDETECT_TEST_DEADLINE=900 sh test/run.sh $(BUILD)/result $(UNWIND_PROGRAMS) $(UNWIND_CHECKS)
+
+check-unwind:
+	@sh test/deps.sh $(DEPS_UNWIND)
+	@$(MAKE) --no-print-directory $(JOBS) FLAVOUR=unwind test-unwind
+
 check-all: deps
 	@sh test/check_all.sh $(FLAVOURS)
 
@@ -291,7 +306,7 @@ check-all: deps
 
 ALL_C   = $(wildcard *.c *.h bench/*.c bench/*.h examples/*.c test/*.c test/*.h test/*/*.c)
 ALL_CC  = $(wildcard bench/*.cc test/*.cc test/*/*.cc)
-ALL_SH  = $(wildcard test/*.sh bench/*.sh) .ci/run
+ALL_SH  = $(wildcard test/*.sh test/*/*.sh bench/*.sh) .ci/run
 
 lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
@@ -302,4 +317,4 @@ lint: layers
 layers:
 	@sh test/layers.sh
 
-.PHONY: all help install uninstall clean examples demo bench deps test-programs test check check-all lint layers FORCE
+.PHONY: all help install uninstall clean examples demo bench deps test-programs test test-unwind check check-unwind check-all lint layers FORCE

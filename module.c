@@ -463,6 +463,21 @@ bool module_is_current(module_id id, const void *pc)
     return LIKELY(!module->can_unload) || (find_loaded(pc, &now) && is_same(&now, module));
 }
 
+static int see_unloads(struct dl_phdr_info *info, size_t size, void *unloads)
+{
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof(info->dlpi_subs))
+        *(uint64_t *)unloads = info->dlpi_subs;
+    return 1;
+}
+
+uint64_t module_unloads(void)
+{
+    uint64_t unloads = 0;
+
+    dl_iterate_phdr(see_unloads, &unloads);
+    return unloads;
+}
+
 module_id module_last_at(const void *pc)
 {
     uintptr_t address = (uintptr_t)pc;

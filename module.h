@@ -60,6 +60,9 @@ bool module_can_unload(module_id id);
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);
 
+/* How many modules have ever been unloaded.  Takes the loader's lock for a moment. */
+uint64_t module_unloads(void);
+
 /* The newest module, loaded now or earlier, that covered this address; 0: none.  Any address will do. */
 module_id module_last_at(const void *pc);
 

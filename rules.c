@@ -229,10 +229,15 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
     module_id module = module_at((const void *)pc);
-    rule r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp);
+    bool can_unload = module_can_unload(module);
+    rule r;
 
+    /* libunwind remembers places, whatever is there now. */
+    if (can_unload)
+        unw_flush_cache(unw_local_addr_space, 0, 0);
+    r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp);
     r |= (uint64_t)module << 8;
-    if (module_can_unload(module))
+    if (can_unload)
         r |= RULE_CAN_UNLOAD;
     keep(pc, r);
     return r;

@@ -95,7 +95,7 @@ static COLD void step_afresh(struct thread *thread, unsigned level, const void *
         do {
             unw_word_t pc = 0;
 
-            if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0)
+            if (unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0 || pc == 0 || pc >> 48 != 0)
                 break;
             if (out->count > 0 || (const void *)(uintptr_t)pc == caller)
                 out->at[out->count++] = (const void *)(uintptr_t)pc;

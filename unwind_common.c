@@ -8,21 +8,31 @@
 
 #include <libunwind.h>
 
+#include "module.h"
 #include "platform.h"
 
 enum {
     TRIES_MAX = 1000,     /* collections that may overtake a capture before it is given up */
     WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
+    ADDRESS_BITS = 48,    /* of what can be a return address, and has room in the tree */
 };
 
-/* unw_backtrace's cache must not be used by a signal handler that interrupted it (libunwind issue 425): such
- * a handler's stack is stepped through, which is slow, but keeps signals out while it uses what is shared. */
+/* unw_backtrace's cache must not be used by a signal handler that interrupted it (libunwind issue 425), nor
+ * once a library has been unloaded: it keeps what it has learnt about a place, and would read wild when there
+ * is another library.  Then a stack is stepped through, which is slow, but keeps signals out while it uses
+ * what is shared, and can be told to forget. */
 static COLD size_t step_through(const void **frames, size_t capacity)
 {
+    static _Atomic uint64_t forgotten;
+    uint64_t unloads = module_unloads();
     unw_context_t context;
     unw_cursor_t cursor;
     size_t count = 0;
 
+    if (atomic_load_explicit(&forgotten, memory_order_relaxed) != unloads) {
+        unw_flush_cache(unw_local_addr_space, 0, 0);
+        atomic_store_explicit(&forgotten, unloads, memory_order_relaxed);
+    }
     if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
         return 0;
     do {
@@ -40,7 +50,7 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
     uint32_t inside = thread_unwind_enter(thread, level);
     size_t count;
 
-    if (LIKELY(inside == 0)) {
+    if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
 
         count = returned > 0 ? (size_t)returned : 0;
@@ -59,7 +69,12 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
 const void **unwind_backtrace(struct thread *thread, unsigned level, const void *caller, const void **buffer,
                               size_t *count)
 {
-    size_t all = backtrace_here(thread, level, buffer);
+    size_t all = backtrace_here(thread, level, buffer), addresses = 0;
+
+    /* Where libunwind guesses, it may take for a return address what cannot be one. */
+    while (addresses < all && (uintptr_t)buffer[addresses] >> ADDRESS_BITS == 0)
+        addresses++;
+    all = addresses;
 
     /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in between.
      */

@@ -45,7 +45,7 @@ for test in "$@"; do
     else
         echo "ok      $name: $1 passed ($seconds s)"
     fi
-    sed -n 's/^.*# SKIP \{0,1\}/skipped: /p' "$log"
+    sed -n 's/^.*# SKIP \{0,1\}/skipped: /p; s/^# note: /        /p' "$log"
 done
 
 echo "$all_passed $all_failed $all_skipped" >"$result"
