@@ -123,12 +123,13 @@ begin puppet_enter
     .cfi_endproc
 end puppet_enter
 
-begin puppet_end
+# A return address: what is before it belongs to it.
     .cfi_startproc
     .cfi_undefined rip
     nop
-    .cfi_endproc
+begin puppet_end
     nop
+    .cfi_endproc
 end puppet_end
 
     .section .data.rel.ro.puppets, "aw", @progbits

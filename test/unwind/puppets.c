@@ -16,13 +16,18 @@ enum {
     SIZE = WORDS * (int)sizeof(uintptr_t),
 };
 
+enum { ENTRY_BP = UINT32_MAX };
+
 /* A whole stack: what RBP is at its inner end, and its words, from `first` on. */
 struct image {
     uintptr_t bp;
     uint32_t first;
     uint32_t frame_count;
-    uint32_t at[FRAMES_MAX];               /* where the return address of each frame lies */
-    const struct puppet *kind[FRAMES_MAX]; /* NULL: the outermost frame */
+    struct {
+        const struct puppet *kind; /* NULL: the outermost frame */
+        uint32_t at;               /* the word with its return address */
+        uint32_t bp_from;          /* the word that RBP comes from if the frame counts from it, or ENTRY_BP */
+    } frames[FRAMES_MAX];
     uintptr_t words[WORDS];
 };
 
@@ -49,66 +54,105 @@ static uintptr_t any_bp(void)
     }
 }
 
-/* Lays out frames from number `from` on, outwards, until there are `wanted` of them; `is_tight` puts the last
- * return address into the last word of all.  BP is kept track of by where it came from last: *source is the
- * word to write when a frame wants to count from it. */
-static void lay_out(struct image *image, uint32_t wanted, int is_tight)
+static void set_bp(struct image *image, uint32_t from, uintptr_t bp)
 {
-    uint32_t word = image->first;
-    uintptr_t *source = &image->bp;
-    int is_free = 1; /* no frame has counted from the BP in *source yet */
+    *(from == ENTRY_BP ? &image->bp : &image->words[from]) = bp;
+}
 
-    image->frame_count = 0;
-    *source = any_bp();
-    for (;;) {
+/* How far it is laid out. */
+struct end {
+    uint32_t word;    /* the next return address */
+    uint32_t bp_from; /* where RBP comes from in the next frame */
+    int is_free;      /* no frame has counted from it yet, so it may be anything */
+};
+
+/* Adds a frame at the outer end.  Its BP points `up` words higher than it must. */
+static void add(struct image *image, struct end *end, const struct puppet *kind, uint32_t up)
+{
+    uint32_t word = end->word, cfa;
+
+    image->frames[image->frame_count].kind = kind;
+    image->frames[image->frame_count].at = word;
+    image->frames[image->frame_count].bp_from = end->bp_from;
+    image->frame_count++;
+    if (kind == NULL) {
+        image->words[word] = (uintptr_t)puppet_end;
+        return;
+    }
+    image->words[word] = (uintptr_t)kind->pc;
+    if (kind->is_loaded) {
+        cfa = word + 4 + up;
+        set_bp(image, end->bp_from, address_of(word + 2 + up));
+        image->words[word + 1 + up] = address_of(cfa);
+        end->is_free = 0;
+    } else if (kind->from_bp) {
+        /* So high that the saved BP, below the CFA, is in this frame. */
+        cfa = word + 1 + up + kind->size / 8;
+        set_bp(image, end->bp_from, address_of(word + 1 + up));
+        end->is_free = 0;
+    } else {
+        cfa = word + 1 + kind->size / 8;
+    }
+    if (kind->saved_bp != 0) {
+        end->bp_from = cfa - kind->saved_bp / 8;
+        end->is_free = 1;
+        set_bp(image, end->bp_from, any_bp());
+    }
+    end->word = cfa - 1;
+}
+
+/* Adds frames until there are `wanted` of them. */
+static void lay_out(struct image *image, struct end *end, uint32_t wanted)
+{
+    while (image->frame_count + 1 < wanted && end->word + 200 < WORDS) {
         const struct puppet *kind = &puppet_kinds[random_below((uint32_t)puppet_kind_count)];
-        uint32_t slack = random_below(4) == 0 ? random_below(30) : random_below(3), cfa;
 
-        image->at[image->frame_count] = word;
-        if (image->frame_count + 1 == wanted || word + 200 > WORDS) {
-            image->words[word] = (uintptr_t)puppet_end;
-            image->kind[image->frame_count++] = NULL;
-            break;
-        }
-        if ((kind->from_bp || kind->is_loaded) && !is_free)
+        if ((kind->from_bp || kind->is_loaded) && !end->is_free)
             continue;
-        if (kind->from_bp) {
-            /* BP points at least so high that the saved BP, below the CFA, is in this frame. */
-            *source = address_of(word + 1 + slack);
-            cfa = word + 1 + slack + kind->size / 8;
-            is_free = 0;
-        } else if (kind->is_loaded) {
-            *source = address_of(word + 2 + slack);
-            cfa = word + 4 + slack + random_below(10);
-            image->words[word + 1 + slack] = address_of(cfa);
-            is_free = 0;
-        } else {
-            cfa = word + 1 + kind->size / 8;
-        }
-        if (kind->saved_bp != 0) {
-            source = &image->words[cfa - kind->saved_bp / 8];
-            *source = any_bp();
-            is_free = 1;
-        }
-        image->words[word] = (uintptr_t)kind->pc;
-        image->kind[image->frame_count++] = kind;
-        word = cfa - 1;
+        /* Rules cannot express it. */
+        if (kind->is_loaded && random_below(50) != 0)
+            continue;
+        add(image, end, kind, random_below(4) == 0 ? random_below(30) : random_below(3));
     }
-    if (is_tight && word < WORDS - 1) {
-        /* Moved as a whole: the same frames, elsewhere. */
-        uint32_t by = WORDS - 1 - word;
+    add(image, end, NULL, 0);
+}
 
-        memmove(&image->words[image->first + by], &image->words[image->first],
-                (word + 1 - image->first) * sizeof(image->words[0]));
-        image->first += by;
-        for (uint32_t i = image->first; i < WORDS; i++)
-            if (image->words[i] >= address_of(0) && image->words[i] < address_of(WORDS))
-                image->words[i] += by * sizeof(uintptr_t);
-        if (image->bp >= address_of(0) && image->bp < address_of(WORDS))
-            image->bp += by * sizeof(uintptr_t);
-        for (uint32_t i = 0; i < image->frame_count; i++)
-            image->at[i] += by;
+/* Moves all to the very end of the stack. */
+static void move_to_edge(struct image *image)
+{
+    uint32_t by = WORDS - 1 - image->frames[image->frame_count - 1].at;
+    uintptr_t low = address_of(0), high = address_of(WORDS);
+
+    memmove(&image->words[image->first + by], &image->words[image->first],
+            (WORDS - by - image->first) * sizeof(image->words[0]));
+    image->first += by;
+    for (uint32_t i = image->first; i < WORDS; i++)
+        if (image->words[i] >= low && image->words[i] < high)
+            image->words[i] += by * sizeof(uintptr_t);
+    if (image->bp >= low && image->bp < high)
+        image->bp += by * sizeof(uintptr_t);
+    for (uint32_t i = 0; i < image->frame_count; i++) {
+        image->frames[i].at += by;
+        if (image->frames[i].bp_from != ENTRY_BP)
+            image->frames[i].bp_from += by;
     }
+}
+
+/* New frames, from the inner end on, which lies where that of other images does: 16-byte aligned, as a call
+ * wants it. */
+static void renew(struct image *image, int is_at_edge)
+{
+    do {
+        struct end end = {.word = FREE_WORDS + 2 * random_below(4), .bp_from = ENTRY_BP, .is_free = 1};
+
+        memset(image->words, 0, sizeof(image->words));
+        image->first = end.word;
+        image->frame_count = 0;
+        image->bp = any_bp();
+        lay_out(image, &end, 1 + random_below(random_below(8) == 0 ? FRAMES_MAX - 1 : 30));
+        if (is_at_edge)
+            move_to_edge(image);
+    } while (image->first % 2 != 0);
 }
 
 static int has_same_layout(const struct puppet *a, const struct puppet *b)
@@ -118,17 +162,38 @@ static int has_same_layout(const struct puppet *a, const struct puppet *b)
 }
 
 /* One return address becomes that of a frame just like it. */
-static void change_one(struct image *image)
+static void change_return(struct image *image)
 {
     uint32_t i = random_below(image->frame_count);
-    const struct puppet *kind = &puppet_kinds[random_below((uint32_t)puppet_kind_count)];
+    const struct puppet *old = image->frames[i].kind, *kind = old;
 
-    if (image->kind[i] == NULL)
+    if (old == NULL)
         return;
-    while (!has_same_layout(kind, image->kind[i]))
+    do
         kind = &puppet_kinds[random_below((uint32_t)puppet_kind_count)];
-    image->kind[i] = kind;
-    image->words[image->at[i]] = (uintptr_t)kind->pc;
+    while (!has_same_layout(kind, old));
+    image->frames[i].kind = kind;
+    image->words[image->frames[i].at] = (uintptr_t)kind->pc;
+}
+
+/* Makes `other` differ from the image in one BP, that of the register or a saved one, by which a frame's
+ * caller is another, further up, where nothing was so far. */
+static void change_bp(struct image *image, struct image *other)
+{
+    uint32_t i = random_below(image->frame_count), top = image->frames[image->frame_count - 1].at;
+    const struct puppet *kind = image->frames[i].kind;
+    struct end end = {.word = image->frames[i].at, .bp_from = image->frames[i].bp_from, .is_free = 1};
+    uintptr_t bp;
+
+    if (kind == NULL || !kind->from_bp || top + 500 > WORDS)
+        return;
+    bp = end.bp_from == ENTRY_BP ? image->bp : image->words[end.bp_from];
+    *other = *image;
+    other->frame_count = i;
+    add(other, &end, kind, top - end.word + random_below(3));
+    lay_out(other, &end, i + 2 + random_below(20));
+    memcpy(image->words, other->words, sizeof(image->words));
+    set_bp(image, image->frames[i].bp_from, bp);
 }
 
 static void try_out(const struct image *image)
@@ -137,47 +202,39 @@ static void try_out(const struct image *image)
     puppet_enter(&stack[image->first], (const void *)image->bp, probe);
 }
 
-/* New frames from the inner end on, at a place that other images have, too: 16-byte aligned, as a call wants
- * it. */
-static void renew(struct image *image, int is_tight)
-{
-    memset(image->words, 0, sizeof(image->words));
-    image->first = FREE_WORDS + 2 * random_below(8);
-    lay_out(image, 1 + random_below(random_below(8) == 0 ? FRAMES_MAX - 1 : 30), is_tight);
-    if (image->first % 2 != 0)
-        renew(image, is_tight);
-}
-
-static void try_images(int count, int is_tight)
+static void try_images(int count, int is_at_edge)
 {
     stack = (uintptr_t *)(void *)guarded_pages(SIZE);
     for (int i = 0; i < IMAGES; i++)
-        renew(&images[i], is_tight);
+        renew(&images[i], is_at_edge);
     for (int i = 0; i < count; i++) {
-        struct image *image = &images[random_below(IMAGES)];
+        struct image *image = &images[random_below(IMAGES)], *other = &images[random_below(IMAGES)];
 
-        switch (random_below(16)) {
+        switch (random_below(8)) {
         case 0:
-            renew(image, is_tight);
+            if (random_below(4) == 0)
+                renew(image, is_at_edge);
             break;
         case 1:
-            *image = images[random_below(IMAGES)];
+            if (random_below(4) == 0)
+                *other = *image;
             break;
         case 2:
-            probe();
+            if (image != other)
+                change_bp(image, other);
+            try_out(other);
             break;
         case 3:
         case 4:
+            change_return(image);
+            break;
         case 5:
-        case 6:
-            change_one(image);
+            probe();
             break;
         default:
             break;
         }
         try_out(image);
-        if (random_below(4) == 0)
-            try_out(image);
     }
     give_back_guarded((char *)stack, SIZE);
 }
