@@ -21,8 +21,8 @@
 size_t kept_count(void);
 const char *kept_name(size_t index);
 
-/* The rules that a frame of this function (NULL: not known) in the module of this path (NULL: not known)
+/* The rules that a frame in this function (NULL: not known) of the module of this path (NULL: not known)
  * fulfils, and in *within those that the frames further outwards may still fulfil. */
-uint32_t kept_match(const char *function, const char *module, uint32_t *within);
+uint32_t kept_match(const void *frame, const char *function, const char *module, uint32_t *within);
 
 #endif

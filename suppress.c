@@ -63,7 +63,7 @@ void suppress_judge(const struct suppress *suppress, const struct name *name, st
             verdict->rule = (uint32_t)i + 1;
     }
     if (suppress->with_kept)
-        verdict->kept_at = kept_match(name_plain(name), name->module, &verdict->kept_within);
+        verdict->kept_at = kept_match(name->frame, name_plain(name), name->module, &verdict->kept_within);
 }
 
 static unsigned lowest_bit(uint32_t bits)

@@ -9,6 +9,8 @@
  */
 #include "report_world.h"
 
+#include "kept.h"
+
 static const char app[] = "/usr/bin/app", libc[] = "/lib/x86_64-linux-gnu/libc.so.6",
                   loader[] = "/lib64/ld-linux-x86-64.so.2", cxx[] = "/usr/lib/libstdc++.so.6.0.30",
                   library[] = "/usr/lib/libfoo.so.1";
@@ -316,6 +318,24 @@ static void what_runtime_libraries_keep_is_left_out_by_name(void **state)
     assert_string_equal(kept(STACK(in(libc, "getpwnam"), start)), "name-service");
 }
 
+static const void *next_to_setenv(intptr_t distance)
+{
+    return (const void *)((uintptr_t)setenv + (uintptr_t)distance);
+}
+
+static void nameless_neighbour_is_known_in_a_stripped_library(void **state)
+{
+    (void)state;
+    uint32_t within, environment = kept_match(NULL, "setenv", libc, &within);
+    assert_true(environment != 0);
+    assert_int_equal(kept_match(next_to_setenv(-100), NULL, libc, &within), environment);
+    assert_int_equal(kept_match(next_to_setenv(100), NULL, libc, &within), environment);
+    assert_int_equal(kept_match(next_to_setenv(-10000), NULL, libc, &within), 0);
+    assert_int_equal(kept_match(next_to_setenv(10000), NULL, libc, &within), 0);
+    assert_int_equal(kept_match(next_to_setenv(100), "getline", libc, &within), 0);
+    assert_int_equal(kept_match(next_to_setenv(100), NULL, library, &within), 0);
+}
+
 static void what_the_program_allocates_is_reported_however_it_was_called(void **state)
 {
     (void)state;
@@ -391,6 +411,7 @@ int main(void)
         cmocka_unit_test_setup(names_that_could_not_be_read_are_said, world_init),
         cmocka_unit_test_setup(each_frame_is_looked_up_once, world_init),
         cmocka_unit_test_setup(what_runtime_libraries_keep_is_left_out_by_name, world_init),
+        cmocka_unit_test_setup(nameless_neighbour_is_known_in_a_stripped_library, world_init),
         cmocka_unit_test_setup(what_the_program_allocates_is_reported_however_it_was_called, world_init),
         cmocka_unit_test_setup(static_programs_have_the_libraries_inside, world_init),
         cmocka_unit_test_setup(built_in_ones_can_be_switched_off, world_init),
