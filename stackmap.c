@@ -55,7 +55,7 @@ static struct {
     /* sweep - FIRST_EPOCH in the upper half, nodes looked through since it was raised in the lower one. */
     ALIGNED(CACHE_LINE) _Atomic uint64_t cursor;
 
-    ALIGNED(CACHE_LINE) atomic_bool is_collecting;
+    ALIGNED(CACHE_LINE) _Atomic uintptr_t collector; /* which thread collects; 0: none */
     _Atomic uint32_t refused; /* nodes that could not be had since the last collection */
     _Atomic uint32_t kept;    /* nodes that the last collection found needed */
     _Atomic size_t collections;
@@ -360,15 +360,34 @@ static bool pays(void)
     return granted + atomic_load_explicit(&map.refused, memory_order_relaxed) >= limit / 64;
 }
 
+/* A number that no other thread has at the same time. */
+static uintptr_t this_thread(void)
+{
+    static THREAD_LOCAL char own;
+
+    return (uintptr_t)&own;
+}
+
 static bool try_begin(void)
 {
+    uintptr_t none = 0;
+
     /* Acquire: partner of end. */
-    return !atomic_exchange_explicit(&map.is_collecting, true, memory_order_acquire);
+    return atomic_compare_exchange_strong_explicit(&map.collector, &none, this_thread(), memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 static void end(void)
 {
-    atomic_store_explicit(&map.is_collecting, false, memory_order_release);
+    atomic_store_explicit(&map.collector, 0, memory_order_release);
+}
+
+/* What was marked counts for nothing, since the next collection has an epoch of its own; what the index lost
+ * is entered again. */
+void stackmap_abandon(void)
+{
+    if (atomic_load_explicit(&map.collector, memory_order_relaxed) == this_thread())
+        end();
 }
 
 enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
@@ -402,7 +421,7 @@ enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
 
 bool stackmap_is_collecting(void)
 {
-    return atomic_load_explicit(&map.is_collecting, memory_order_relaxed);
+    return atomic_load_explicit(&map.collector, memory_order_relaxed) != 0;
 }
 
 void stackmap_before_fork(void)
@@ -444,7 +463,7 @@ size_t stackmap_own_bytes(void)
 
 bool stackmap_is_valid(void)
 {
-    if (stackmap_epoch() != stackmap_sweep() && stackmap_epoch() != epoch_after(stackmap_sweep()))
+    if (is_older(stackmap_epoch(), stackmap_sweep()))
         return false;
     for (size_t id = 1; id < NODES; id++) {
         uint32_t parent = atomic_load_explicit(&map.nodes[id].parent, memory_order_relaxed);

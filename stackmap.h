@@ -20,7 +20,7 @@
  *
  *     stamp = 0        never used, or given back      stamp = e    needed in epoch e
  *
- *     (1) sweep <= epoch <= sweep + 1
+ *     (1) sweep <= epoch, and sweep = epoch unless a collection is going on or was abandoned
  *     (2) every node of the stack of a live block, and of one in flight, has stamp >= sweep
  *     (3) only nodes with stamp < sweep are given back
  *
@@ -80,6 +80,10 @@ enum stackmap_outcome { STACKMAP_COLLECTED, STACKMAP_BUSY, STACKMAP_FULL };
 typedef void stackmap_mark_fn(stack_id stack);
 typedef void stackmap_roots_fn(stackmap_mark_fn *mark);
 enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root);
+
+/* Ends the collection that the calling thread was in when a signal handler left it for good, by longjmp; if
+ * there is none, nothing happens. */
+void stackmap_abandon(void);
 
 /* True while some thread is in stackmap_collect. */
 bool stackmap_is_collecting(void);

@@ -135,6 +135,7 @@ static COLD bool was_left(const void *frame)
 {
     if ((uintptr_t)frame < (uintptr_t)self.outermost || platform_on_signal_stack())
         return false;
+    stackmap_abandon();
     self.nested = 0;
     self.muted &= ~(uint32_t)(DISABLED - 1);
     if (self.share != NULL)

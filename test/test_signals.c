@@ -16,6 +16,8 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include "stackmap.h"
+
 enum { KEPT = 64, KEPT_SIZE = 640 };
 
 static void *kept[KEPT]; /* blocks that handlers have made */
@@ -296,6 +298,88 @@ static void trap_18_recording_survives_a_longjmp_from_every_instruction(void **s
     assert_true(n > 100);
 }
 
+/* Recursion that needs nodes for paths of its own. */
+static SITE int take_a_path(uint64_t *seed, unsigned depth);
+
+static SITE int turn_left(uint64_t *seed, unsigned depth)
+{
+    return take_a_path(seed, depth) + 1;
+}
+
+static SITE int turn_right(uint64_t *seed, unsigned depth)
+{
+    return take_a_path(seed, depth) + 1;
+}
+
+static SITE int take_a_path(uint64_t *seed, unsigned depth)
+{
+    if (depth == 0) {
+        ld_free(ld_malloc(666));
+        return 1;
+    }
+    return (random_below(seed, 2) == 0 ? turn_left : turn_right)(seed, depth - 1) + 1;
+}
+
+static void take_paths_until_collected(void)
+{
+    size_t collections = stats_now().stack_collections;
+    uint64_t seed = test_seed();
+
+    while (stats_now().stack_collections == collections)
+        take_a_path(&seed, 25);
+}
+
+static void on_step_leave_collection(int number, siginfo_t *info, void *context)
+{
+    (void)number;
+    (void)info;
+    if (stackmap_is_collecting() && is_own_code(context) && steps_left-- == 0)
+        siglongjmp(out, 1);
+}
+
+/* Leaves a collection at its n-th step; false if it had fewer. */
+static SITE bool leave_collection_at_step(size_t n)
+{
+    uint64_t seed = test_seed() + n;
+    size_t collections;
+
+    take_paths_until_collected();
+    while (stats_now().stack_nodes + 64 < LD_MAX_STACKS)
+        take_a_path(&seed, 25);
+    collections = stats_now().stack_collections;
+    steps_left = n;
+    if (sigsetjmp(out, 1) != 0)
+        return true;
+    begin_stepping();
+    for (int i = 0; i < 20; i++)
+        take_a_path(&seed, 25);
+    end_stepping();
+    REQUIRE(stats_now().stack_collections > collections);
+    return false;
+}
+
+static void trap_18_a_collection_that_was_left_by_longjmp_does_not_block_the_next(void **state)
+{
+    (void)state;
+    struct sigaction action = {.sa_sigaction = on_step_leave_collection, .sa_flags = SA_NODEFER | SA_SIGINFO};
+    size_t n = 0;
+
+    if (!CAN_STEP)
+        skip();
+    REQUIRE(sigaction(SIGTRAP, &action, NULL) == 0);
+    while (n < 20000 && leave_collection_at_step(n)) {
+        size_t cut = stats_now().cut_stacks;
+
+        take_paths_until_collected();
+        check_recording();
+        REQUIRE(stats_now().cut_stacks == cut);
+        REQUIRE(stackmap_is_valid());
+        ld_now_leaks(free_it, NULL);
+        n = n * 2 + 1;
+    }
+    assert_true(n > 100);
+}
+
 /* --- At random instants ------------------------------------------------------------------------------- */
 
 static void trap_18_handlers_of_a_fast_timer_allocate(void **state)
@@ -437,6 +521,7 @@ int main(void)
         cmocka_unit_test(trap_18_handlers_of_a_fast_timer_allocate),
         cmocka_unit_test(trap_18_handlers_allocate_in_many_threads),
         cmocka_unit_test(trap_18_recording_survives_a_longjmp_from_every_instruction),
+        cmocka_unit_test(trap_18_a_collection_that_was_left_by_longjmp_does_not_block_the_next),
     };
 
     test_deadline(280);
