@@ -245,8 +245,8 @@ enum ld_report_format {
      *
      *     {"version":1,"tool":"leakdetect","pid":N,"program":"...","kind":"live","blocks":N,"bytes":N,
      *      "dropped_blocks":N,"dropped_bytes":N,"own_bytes":N,
-     *      "nested_blocks":N,"nested_bytes":N,"cut_stacks":N,"peak_blocks":N,"peak_bytes":N,"capacity_blocks":N,
-     *      "since":N,"estimate":false,"sampled_blocks":N,
+     *      "nested_blocks":N,"nested_bytes":N,"missed_blocks":N,"missed_bytes":N,"cut_stacks":N,
+     *      "peak_blocks":N,"peak_bytes":N,"capacity_blocks":N,"since":N,"estimate":false,"sampled_blocks":N,
      *      "sites":[{"blocks":N,"bytes":N,"kind":"live","stack_cut":false,"stack_deep":false,
      *        "frames":[{"pc":"0x..","module":"..","build_id":"..","offset":"0x..","function":"..","file":"..","line":N}]}],
      *      "unlisted":{"sites":N,"blocks":N,"bytes":N},"unplaced":{"blocks":N,"bytes":N},
@@ -305,7 +305,7 @@ struct ld_report_options {
  * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
  * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
  * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
- * wake a thread, as examples/ctrl_c.c does.  It takes some 32 KiB of the stack. */
+ * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack. */
 int ld_report(int fd, const struct ld_report_options *options);
 
 #ifdef __cplusplus

@@ -119,6 +119,8 @@ static void put_head(struct json *json, const struct report *report)
     put_number(json, "own_bytes", stats->own_bytes);
     put_number(json, "nested_blocks", stats->nested_blocks);
     put_number(json, "nested_bytes", stats->nested_bytes);
+    put_number(json, "missed_blocks", stats->missed_blocks);
+    put_number(json, "missed_bytes", stats->missed_bytes);
     put_number(json, "cut_stacks", stats->cut_stacks);
     put_number(json, "peak_blocks", stats->peak_blocks);
     put_number(json, "peak_bytes", stats->peak_bytes);

@@ -46,6 +46,7 @@ static void put_unrecorded(struct text *text, const struct ld_stats *stats)
 {
     const struct tally dropped = {.blocks = stats->dropped_blocks, .bytes = stats->dropped_bytes};
     const struct tally nested = {.blocks = stats->nested_blocks, .bytes = stats->nested_bytes};
+    const struct tally missed = {.blocks = stats->missed_blocks, .bytes = stats->missed_bytes};
     put_label(text, "dropped");
     put_tally(text, &dropped);
     text_put(text, " (no room on record for more than ");
@@ -54,6 +55,11 @@ static void put_unrecorded(struct text *text, const struct ld_stats *stats)
     put_label(text, "nested");
     put_tally(text, &nested);
     text_put(text, " (made while the library was in foreign code)\n");
+    if (missed.blocks > 0) {
+        put_label(text, "missed");
+        put_tally(text, &missed);
+        text_put(text, " (made before recording began)\n");
+    }
     put_label(text, "cut stacks");
     text_put_count(text, stats->cut_stacks, "block");
     text_put(text, " (no room for more than ");
@@ -84,6 +90,40 @@ static void put_total_line(struct text *text, const struct report *report)
     text_put(text, "\n");
 }
 
+static const char *kind_words(enum ld_reach reach)
+{
+    switch (reach) {
+    case LD_REACHABLE:
+        return "still reachable";
+    case LD_POSSIBLY_LOST:
+        return "possibly lost";
+    case LD_INDIRECTLY_LOST:
+        return "indirectly lost";
+    case LD_DEFINITELY_LOST:
+        return "definitely lost";
+    case LD_LIVE:
+        break;
+    }
+    return "";
+}
+
+/* How much of each kind, if there are kinds. */
+static void put_kinds(struct text *text, const struct site_table *sites)
+{
+    struct tally kinds[LD_DEFINITELY_LOST + 1] = {{0}};
+    for (size_t i = 0; i < sites->site_count; i++)
+        tally_add(&kinds[sites->slots[i]->leak.reach], &sites->slots[i]->tally);
+    for (enum ld_reach reach = LD_DEFINITELY_LOST; reach > LD_LIVE; reach--) {
+        if (kinds[reach].blocks == 0)
+            continue;
+        text_put(text, "    ");
+        text_put(text, kind_words(reach));
+        text_put(text, ": ");
+        put_tally(text, &kinds[reach]);
+        text_put(text, "\n");
+    }
+}
+
 /* "suppressed: 1 block, 72,704 bytes by 1 rule", if any. */
 static void put_suppressed_line(struct text *text, const struct suppress *suppress)
 {
@@ -101,6 +141,7 @@ static void put_header(struct text *text, const struct report *report)
     const struct tally peak = {.blocks = report->stats.peak_blocks, .bytes = report->stats.peak_bytes};
     put_title(text, report);
     put_total_line(text, report);
+    put_kinds(text, report->sites);
     put_suppressed_line(text, report->suppress);
     put_label(text, "peak");
     put_tally(text, &peak);
@@ -153,30 +194,16 @@ static void put_frame(struct text *text, struct names *names, const struct ld_le
     text_put(text, "\n");
 }
 
-static const char *kind_words(enum ld_reach reach)
-{
-    switch (reach) {
-    case LD_REACHABLE:
-        return "still reachable: ";
-    case LD_POSSIBLY_LOST:
-        return "possibly lost: ";
-    case LD_INDIRECTLY_LOST:
-        return "indirectly lost: ";
-    case LD_DEFINITELY_LOST:
-        return "definitely lost: ";
-    case LD_LIVE:
-        break;
-    }
-    return "";
-}
-
 static void put_site(struct text *text, const struct report *report, const struct site *site, size_t number)
 {
     const struct ld_leak *leak = &site->leak;
     text_put(text, "\nsite ");
     text_put_id(text, number);
     text_put(text, ": ");
-    text_put(text, kind_words(leak->reach));
+    if (leak->reach != LD_LIVE) {
+        text_put(text, kind_words(leak->reach));
+        text_put(text, ": ");
+    }
     put_tally(text, &site->tally);
     text_put(text, "\n");
     if ((leak->flags & LD_LEAK_STACK_CUT) != 0)

@@ -104,6 +104,8 @@ static void trap_14_what_was_not_recorded_is_always_said(void **state)
     world.stats.dropped_bytes = 6789012;
     world.stats.nested_blocks = 3;
     world.stats.nested_bytes = 128;
+    world.stats.missed_blocks = 5;
+    world.stats.missed_bytes = 1337;
     world.stats.cut_stacks = 7;
     world.stats.peak_blocks = 1000;
     world.stats.peak_bytes = 64000;

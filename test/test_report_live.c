@@ -165,6 +165,7 @@ static void trap_25_comes_out_when_no_descriptor_is_left(void **state)
     char *text = in_child(report_without_descriptors);
 
     assert_contains(text, ": 1 block, 1,337 bytes\n    #0  0x");
+    assert_contains(text, "\nsome names are missing, ");
     assert_contains(text, "\ntotal: 1 block, 1,337 bytes, at 1 call site\n");
     free(text);
     ld_free(block);
@@ -341,6 +342,122 @@ static void trap_14_full_table_says_what_was_dropped(void **state)
         last = next;
     }
     assert_int_equal(stats_now().live_blocks, 0);
+}
+
+/* --- For programs ----------------------------------------------------------------------------------------
+ */
+
+/* What jq makes of the text. */
+static char *jq(const char *text, const char *filter)
+{
+    char command[256], *output = calloc(1, 4096);
+    int fd = new_file();
+
+    REQUIRE(output != NULL && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    snprintf(command, sizeof(command), "jq -c '%s' </dev/fd/%d", filter, fd);
+    lseek(fd, 0, SEEK_SET);
+    FILE *pipe = popen(command, "r");
+    REQUIRE(pipe != NULL);
+    size_t size = fread(output, 1, 4095, pipe);
+    output[size] = 0;
+    if (pclose(pipe) != 0)
+        fail_msg("jq does not take:\n%.4000s", text);
+    close(fd);
+    return output;
+}
+
+static void assert_jq(const char *text, const char *filter, const char *expected)
+{
+    char *output = jq(text, filter);
+    assert_string_equal(output, expected);
+    free(output);
+}
+
+static void json_says_where_a_block_was_made(void **state)
+{
+    (void)state;
+    const struct ld_report_options options = {.format = LD_REPORT_JSON};
+    void *block = make_block(ODD_SIZE);
+    char *text = report(&options), expected[64];
+
+    snprintf(expected, sizeof(expected), "[\"make_block\",%d]\n", SITE_LINE);
+    assert_jq(text, ".sites[0].frames[0] | [.function, .line]", expected);
+    assert_jq(text, ".sites[0].frames[0] | .file | endswith(\"test_report_live.c\")", "true\n");
+    assert_jq(text, ".sites[0].frames[0].module == .program", "true\n");
+    assert_jq(text, "[.sites[0] | .blocks, .bytes, .kind]", "[1,1337,\"live\"]\n");
+    free(text);
+    ld_free(block);
+    text = report(&options);
+    assert_jq(text, "[.blocks, .sites]", "[0,[]]\n");
+    free(text);
+}
+
+/* The build id as a symbolizer elsewhere would look for it. */
+static void json_has_build_ids_as_files_have_them(void **state)
+{
+    (void)state;
+    const struct ld_report_options options = {.format = LD_REPORT_JSON};
+    void *block = make_block(ODD_SIZE);
+    char *text = report(&options), id[64] = "";
+    FILE *pipe = popen("readelf -n \"$(readlink /proc/$PPID/exe)\" | sed -n 's/.*Build ID: //p'", "r");
+
+    assert_non_null(pipe);
+    if (fgets(id, sizeof(id), pipe) == NULL)
+        id[0] = 0;
+    pclose(pipe);
+    id[strcspn(id, "\n")] = 0;
+    char expected[80];
+    snprintf(expected, sizeof(expected), "\"%s\"\n", id);
+    assert_jq(text, ".sites[0].frames[0].build_id", expected);
+    free(text);
+    ld_free(block);
+}
+
+static void folded_ends_where_the_block_was_made(void **state)
+{
+    (void)state;
+    const struct ld_report_options options = {.format = LD_REPORT_FOLDED};
+    void *block = make_block(ODD_SIZE);
+    char *text = report(&options);
+
+    assert_contains(text, ";main;");
+    assert_contains(text, ";folded_ends_where_the_block_was_made;make_block 1337\n");
+    free(text);
+    ld_free(block);
+}
+
+static SITE void *make_odd_block(void)
+{
+    void *block = ld_malloc(ODD_SIZE);
+
+    RETURN_FROM_SITE(block);
+}
+
+static void suppression_leaves_out_by_function(void **state)
+{
+    (void)state;
+    const struct ld_report_options options = {.suppressions = "leak:^make_odd_block$"};
+    void *left_out = make_odd_block(), *reported = make_block_elsewhere(OTHER_ODD_SIZE);
+    char *text = report(&options);
+
+    assert_contains(text, "\n  suppressed: 1 block, 1,337 bytes by 1 rule\n");
+    assert_contains(text, "\ntotal: 1 block, 666 bytes, at 1 call site\n");
+    free(text);
+    ld_free(left_out);
+    ld_free(reported);
+}
+
+static void skipped_function_is_not_the_site(void **state)
+{
+    (void)state;
+    const struct ld_report_options options = {.skip = "^make_block"};
+    void *one = make_block(ODD_SIZE);
+    char *text = report(&options);
+
+    assert_contains(text, "skipped_function_is_not_the_site (");
+    assert_null(strstr(text, " make_block ("));
+    free(text);
+    ld_free(one);
 }
 
 /* --- Writing ----------------------------------------------------------------------------------------------
@@ -540,6 +657,11 @@ int main(void)
         cmocka_unit_test(freed_block_is_in_no_report),
         cmocka_unit_test(sites_agree_with_the_records),
         cmocka_unit_test(since_a_mark_reports_only_newer_blocks),
+        cmocka_unit_test(json_says_where_a_block_was_made),
+        cmocka_unit_test(json_has_build_ids_as_files_have_them),
+        cmocka_unit_test(folded_ends_where_the_block_was_made),
+        cmocka_unit_test(suppression_leaves_out_by_function),
+        cmocka_unit_test(skipped_function_is_not_the_site),
         cmocka_unit_test(write_errors_are_returned_and_errno_is_kept),
         cmocka_unit_test(interrupted_writes_lose_nothing),
         cmocka_unit_test(pipe_that_does_not_block_is_waited_for),
