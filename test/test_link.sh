@@ -89,6 +89,41 @@ in_shared_library() {
 }
 check 'in a shared library' in_shared_library
 
+# What dlopen loads has the library of the program, which shows ld_* to it.
+in_a_plugin() { # LINKER
+    rm -f "$work/plugin.so" "$work/main"
+    cat >"$work/plugin.c" <<'EOF'
+#include <leakdetect.h>
+void *forget(void *(*keep)(void *)) { return keep(ld_malloc(1337)); }
+EOF
+    cat >"$work/main.c" <<'EOF'
+#include <dlfcn.h>
+#include <leakdetect.h>
+static void *keep(void *block) { return block; }
+int main(int count, char **arguments)
+{
+    ld_init();
+    void *plugin = count == 2 ? dlopen(arguments[1], RTLD_NOW) : NULL;
+    if (plugin == NULL)
+        return 1;
+    void *(*forget)(void *(*)(void *));
+    *(void **)&forget = dlsym(plugin, "forget");
+    forget(keep);
+    dlclose(plugin);
+    return ld_report(1, NULL);
+}
+EOF
+    gcc -g -fPIC -shared -I"$include" "$work/plugin.c" -o "$work/plugin.so"
+    gcc -g -rdynamic "-fuse-ld=$1" -I"$include" "$work/main.c" -L"$lib" -lleakdetect -o "$work/main"
+    "$work/main" "$work/plugin.so" >"$work/report"
+    cat "$work/report"
+    grep -q ' forget (.*plugin.c:2)$' "$work/report"
+}
+for linker in bfd gold lld; do
+    has ld.$linker || continue
+    check "in a plugin, $linker" in_a_plugin $linker
+done
+
 only_ld_names() {
     nm --defined-only --extern-only --format=just-symbols "$lib/libleakdetect_core.a" | sed '/:$/d; /^$/d' >"$work/names"
     cat "$work/names"
