@@ -122,7 +122,7 @@ enum ld_reach {
     LD_REACHABLE,       /* a pointer leads to it */
     LD_POSSIBLY_LOST,   /* only a pointer into its middle does */
     LD_INDIRECTLY_LOST, /* only lost blocks point to it */
-    LD_DEFINITELY_LOST, /* nothing does */
+    LD_DEFINITELY_LOST  /* nothing does */
 };
 
 /* One live block, as handed to a callback.  It and all that it points to belong to the library and
@@ -265,7 +265,7 @@ enum ld_report_format {
 
     /* A line for each call site, outermost function first, with its bytes: "main;parse;strdup 4096", as
      * flamegraph.pl and speedscope read it.  In names a space becomes _ and a semicolon a colon. */
-    LD_REPORT_FOLDED,
+    LD_REPORT_FOLDED
 };
 
 /* Zero-initialise it, set what you need: 0 means the default everywhere.  Fields may be added at the end; as
