@@ -232,7 +232,7 @@ clean:
 
 # --- Examples and the demo -----------------------------------------------------------------------------
 
-EXAMPLES = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+EXAMPLES = $(patsubst examples/%,$(BUILD)/examples/%,$(basename $(wildcard examples/*.c examples/*.cc)))
 examples: $(EXAMPLES)
 
 $(BUILD)/examples/sqlite: LIBS = -lsqlite3
@@ -240,6 +240,11 @@ $(BUILD)/examples/sqlite: LIBS = -lsqlite3
 $(BUILD)/examples/%: examples/%.c leakdetect.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS) -Og -o $@ $< $(LDFLAGS) -L$(BUILD) -lleakdetect $(LIBS)
+
+# In C++: programs that know nothing of the library.
+$(BUILD)/examples/%: examples/%.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CXX_WARNINGS) $(CPPFLAGS) $(CXXFLAGS) $(FLAGS) -o $@ $< $(LDFLAGS)
 
 demo:
 	@sh test/deps.sh $(DEPS_BUILD)
@@ -304,8 +309,8 @@ check-all: deps
 
 # --- Lint ----------------------------------------------------------------------------------------------
 
-ALL_C   = $(wildcard *.c *.h bench/*.c bench/*.h examples/*.c test/*.c test/*.h test/*/*.c)
-ALL_CC  = $(wildcard bench/*.cc test/*.cc test/*/*.cc)
+ALL_C   = $(wildcard *.c *.h tools/*.c bench/*.c bench/*.h examples/*.c test/*.c test/*.h test/*/*.c)
+ALL_CC  = $(wildcard bench/*.cc examples/*.cc test/*.cc test/*/*.cc)
 ALL_SH  = $(wildcard test/*.sh test/*/*.sh bench/*.sh) .ci/run
 
 lint: layers

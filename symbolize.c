@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <link.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -429,6 +430,7 @@ static void copy_cut(char *out, size_t size, const char *text)
 
 static void demangle(struct ld_symbol *out)
 {
+    sigset_t all, saved;
     char *demangled;
     int status;
 
@@ -436,12 +438,19 @@ static void demangle(struct ld_symbol *out)
     if (__cxa_demangle == NULL || !is_mangled(out->function) ||
         strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
         return;
+    /* It allocates.  What it does not free, this does, so that is neither to be recorded nor to be counted as
+     * missing; signals wait, as what their handlers allocate is. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &saved);
+    thread_disable();
     demangled = __cxa_demangle(out->function, NULL, NULL, &status);
-    if (demangled == NULL)
-        return;
-    copy_cut(out->text, sizeof(out->text), demangled);
-    out->function = out->text;
-    free(demangled);
+    if (demangled != NULL) {
+        copy_cut(out->text, sizeof(out->text), demangled);
+        out->function = out->text;
+        free(demangled);
+    }
+    thread_enable();
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
 /* --- Entry points ------------------------------------------------------------------------------------- */
@@ -502,8 +511,8 @@ static bool symbolize(struct place *place, struct ld_symbol *out)
     lock();
     is_known = name_place(place, out);
     unlock();
-    demangle(out);
     thread_foreign_leave();
+    demangle(out);
     pthread_setcancelstate(cancel_state, NULL);
     errno = saved;
     return is_known;

@@ -84,7 +84,7 @@ suppresses() {
     cat "$work/err"
     grep -q 'total: 0 blocks' "$work/err"
     "$command" run --suppressions="$work/missing" "$work/app" 2>"$work/err"
-    grep -q "^leakdetect: suppressions=.*/missing: No such file" "$work/err"
+    grep -q "^leakdetect: suppressions .*/missing: No such file" "$work/err"
     got=0
     "$command" run --skip=leave --exitcode=9 "$work/app" leave 2>"$work/err" || got=$?
     [ $got -eq 9 ]
