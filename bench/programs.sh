@@ -26,7 +26,7 @@ BUILD=${BUILD:-build/default}
 CC=${CC:-cc}
 CXX=${CXX:-g++}
 python=/usr/bin/python3
-mkdir -p "$work/heap"
+mkdir -p "$work"
 
 say() {
     echo "bench: $*" >&2
@@ -41,14 +41,8 @@ library() { # NAME: its path, if it is installed
 
 $CC -std=c11 -O2 -I. -o "$work/spend" bench/spend.c bench/measure.c
 
-# The shim has the C names, and jemalloc must not.
-set --
-for name in malloc calloc realloc free memalign aligned_alloc posix_memalign malloc_usable_size valloc; do
-    set -- "$@" --redefine-sym $name=unused_$name
-done
-objcopy "$@" "$(library libjemalloc_pic.a)" "$work/heap/libjemalloc_pic.a"
-$CC -std=c11 -O2 -I. -fPIC -shared -o "$work/forward.so" bench/forward.c -L"$work/heap" -L"$BUILD" -lleakdetect \
-    -Wl,--exclude-libs,ALL
+preload=$(cd "$BUILD" && pwd)/lib/leakdetect/libleakdetect_malloc.so
+$CC -std=c11 -O2 -I. -fPIC -shared -o "$work/write_figures.so" bench/figures.c
 
 # --- Programs -------------------------------------------------------------------------------------------
 
@@ -118,7 +112,10 @@ what_is() { # PROGRAM
 run_with() { # TOOL PROGRAM
     case $1 in
     plain) spend "$2" LD_PRELOAD="$jemalloc" ;;
-    leakdetect) spend "$2" LD_PRELOAD="$work/forward.so" LEAKDETECT_BENCH_FIGURES="$work/figures.$2" ;;
+    leakdetect)
+        spend "$2" LD_PRELOAD="$preload:$work/write_figures.so" LEAKDETECT_OPTIONS=report_at_exit=none \
+            LEAKDETECT_BENCH_FIGURES="$work/figures.$2"
+        ;;
     heaptrack) spend "$2" LD_PRELOAD="$heaptrack" DUMP_HEAPTRACK_OUTPUT="$work/heaptrack.$2" ;;
     jemalloc_profile) spend "$2" LD_PRELOAD="$jemalloc" MALLOC_CONF=prof:true,lg_prof_sample:0 ;;
     gperftools) spend "$2" LD_PRELOAD="$tcmalloc" HEAPPROFILE="$work/gperftools" ;;
@@ -214,7 +211,7 @@ if [ $result = programs ]; then
 ## Whole programs
 
 User time with every allocation recorded, over user time on plain jemalloc in the same round, start and exit of the program
-included; $rounds rounds, medians. A shim (\`bench/forward.c\`) puts the library under programs that know nothing of it. Memory
+included; $rounds rounds, medians. The library is preloaded into programs that know nothing of it, as \`leakdetect run\` does. Memory
 is the most that was resident. Mean depth is that of the stacks of blocks that are alive at exit, at most \`LD_MAX_FRAMES\`.
 
 $(sh bench/table.sh "$out/programs.tsv")
