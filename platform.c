@@ -16,7 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-bool platform_has_membarrier;
+atomic_bool platform_has_membarrier;
+
+enum { SETTLE_YIELDS = 10000 }; /* milliseconds, where a store takes nanoseconds to be seen */
 
 static long membarrier(int command)
 {
@@ -27,7 +29,8 @@ void platform_init(void)
 {
     int saved = errno;
 
-    platform_has_membarrier = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+    atomic_store_explicit(&platform_has_membarrier,
+                          membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0, memory_order_relaxed);
     errno = saved;
 }
 
@@ -36,9 +39,14 @@ void platform_heavy_fence(void)
     int saved = errno;
 
     atomic_thread_fence(memory_order_seq_cst);
-    /* Once registered it cannot fail, unless a seccomp filter was set up since. */
-    if (platform_has_membarrier && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0)
-        platform_fatal("membarrier was taken away by a seccomp filter after ld_init");
+    /* Once registered it cannot fail, unless a seccomp filter was set up since.  From now on light fences are
+     * full ones; those that other threads have passed already are waited for. */
+    if (atomic_load_explicit(&platform_has_membarrier, memory_order_relaxed) &&
+        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
+        atomic_store_explicit(&platform_has_membarrier, false, memory_order_seq_cst);
+        for (int i = 0; i < SETTLE_YIELDS; i++)
+            platform_yield();
+    }
     errno = saved;
 }
 

@@ -44,7 +44,8 @@
  * platform_light_fence on their hot path.  Linux membarrier(2). */
 void platform_heavy_fence(void);
 
-/* The other half.  A compiler barrier where membarrier works, a full fence elsewhere. */
+/* The other half.  A compiler barrier where membarrier works, a full fence elsewhere, and from the moment on
+ * that a seccomp filter forbids it. */
 static inline void platform_light_fence(void);
 
 /* Called once, before the fences are used. */
@@ -79,11 +80,11 @@ _Noreturn void platform_fatal(const char *what);
             platform_fatal("broken invariant: " #condition); \
     } while (0)
 
-extern bool platform_has_membarrier;
+extern atomic_bool platform_has_membarrier;
 
 static inline void platform_light_fence(void)
 {
-    if (LIKELY(platform_has_membarrier))
+    if (LIKELY(atomic_load_explicit(&platform_has_membarrier, memory_order_relaxed)))
         atomic_signal_fence(memory_order_seq_cst);
     else
         atomic_thread_fence(memory_order_seq_cst);

@@ -176,6 +176,45 @@ static void report_without_ptrace(int fd)
     _exit(ld_report(fd, NULL));
 }
 
+/* A program that shuts itself in after ld_init, and allows nothing but what it uses itself. */
+static void forbid_membarrier(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+
+    REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static void fork_without_membarrier(int fd)
+{
+    int status = 0;
+    pid_t child;
+
+    forget_a_block();
+    forbid_membarrier();
+    child = fork();
+    REQUIRE(child >= 0);
+    forget_a_block();
+    REQUIRE(count_of_size(1337, NULL) == 2);
+    if (child == 0)
+        _exit(0);
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    _exit(ld_report(fd, NULL));
+}
+
+static void trap_17_membarrier_may_be_taken_away(void **state)
+{
+    (void)state;
+    run_child(fork_without_membarrier);
+    assert_non_null(strstr(text, "site 1"));
+}
+
 static void trap_17_nothing_depends_on_ptrace(void **state)
 {
     (void)state;
@@ -314,6 +353,7 @@ int main(void)
         cmocka_unit_test(trap_10_a_wild_frame_pointer_is_not_followed),
         cmocka_unit_test(trap_16_small_blocks_cost_no_page_each),
         cmocka_unit_test(trap_17_nothing_depends_on_ptrace),
+        cmocka_unit_test(trap_17_membarrier_may_be_taken_away),
         cmocka_unit_test(trap_23_a_report_costs_the_program_no_output),
         cmocka_unit_test(trap_25_report_with_stderr_closed),
         cmocka_unit_test(trap_25_report_with_no_descriptors_left),
