@@ -77,23 +77,16 @@ static void put_site(struct text *text, const struct report *report, const struc
 
 void report_put_folded(struct text *text, const struct report *report)
 {
-    const struct site_table *sites = report->sites;
-    struct tally left_out = {0};
-    size_t listed = 0;
-    for (size_t i = 0; i < sites->site_count && text->error == 0; i++) {
-        if (report_lists(report, sites->slots[i], listed)) {
-            put_site(text, report, sites->slots[i]);
-            listed++;
-        } else {
-            tally_add(&left_out, &sites->slots[i]->tally);
-        }
-    }
-    if (left_out.blocks > 0) {
+    struct report_list list = {0};
+    const struct site *site;
+    while (text->error == 0 && (site = report_next(report, &list)) != NULL)
+        put_site(text, report, site);
+    if (list.left_out.blocks > 0) {
         text_put(text, "[unlisted]");
-        put_bytes(text, left_out.bytes);
+        put_bytes(text, list.left_out.bytes);
     }
-    if (sites->lost.blocks > 0) {
+    if (report->sites->lost.blocks > 0) {
         text_put(text, "[unplaced]");
-        put_bytes(text, sites->lost.bytes);
+        put_bytes(text, report->sites->lost.bytes);
     }
 }

@@ -27,15 +27,36 @@ struct report {
     const struct suppress *suppress; /* what it has taken is in no site */
 };
 
-/* Whether the options ask for this site, when so many before it have been listed. */
-static inline bool report_lists(const struct report *report, const struct site *site, size_t listed)
+/* Goes through the sites that the options ask for, and adds up the others. */
+struct report_list {
+    size_t next;   /* of all sites */
+    size_t listed; /* so far */
+    struct tally left_out;
+};
+
+/* The next one, or NULL.  A list begins zero-initialised. */
+static inline const struct site *report_next(const struct report *report, struct report_list *list)
 {
     const struct ld_report_options *options = report->options;
-    return site->tally.bytes >= options->min_bytes &&
-           (options->max_sites == 0 || listed < options->max_sites);
+    while (list->next < report->sites->site_count) {
+        const struct site *site = report->sites->slots[list->next++];
+        if (site->tally.bytes >= options->min_bytes &&
+            (options->max_sites == 0 || list->listed < options->max_sites)) {
+            list->listed++;
+            return site;
+        }
+        tally_add(&list->left_out, &site->tally);
+    }
+    return NULL;
 }
 
-/* How many of its frames. */
+/* How many are not listed, when report_next has come to the end. */
+static inline size_t report_unlisted(const struct report *report, const struct report_list *list)
+{
+    return report->sites->site_count - list->listed;
+}
+
+/* How many of its frames the options ask for. */
 static inline size_t report_frames(const struct report *report, const struct site *site)
 {
     size_t most = report->options->max_frames;

@@ -163,26 +163,19 @@ static void put_site(struct json *json, const struct report *report, const struc
 
 static void put_sites(struct json *json, const struct report *report)
 {
-    const struct site_table *sites = report->sites;
-    struct tally left_out = {0};
-    size_t listed = 0;
+    struct report_list list = {0};
+    const struct site *site;
     put_open(json, "sites", "[");
-    for (size_t i = 0; i < sites->site_count && json->text->error == 0; i++) {
-        if (report_lists(report, sites->slots[i], listed)) {
-            put_site(json, report, sites->slots[i]);
-            listed++;
-        } else {
-            tally_add(&left_out, &sites->slots[i]->tally);
-        }
-    }
+    while (json->text->error == 0 && (site = report_next(report, &list)) != NULL)
+        put_site(json, report, site);
     put_close(json, "]");
     text_put(json->text, "\n");
     put_open(json, "unlisted", "{");
-    put_number(json, "sites", sites->site_count - listed);
-    put_tally(json, &left_out);
+    put_number(json, "sites", report_unlisted(report, &list));
+    put_tally(json, &list.left_out);
     put_close(json, "}");
     put_open(json, "unplaced", "{");
-    put_tally(json, &sites->lost);
+    put_tally(json, &report->sites->lost);
     put_close(json, "}");
 }
 

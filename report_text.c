@@ -223,23 +223,17 @@ static void put_site(struct text *text, const struct report *report, const struc
     }
 }
 
-/* Prints what the options ask for of the sorted sites, and sums up the others. */
 static void put_sites(struct text *text, const struct report *report)
 {
-    const struct site_table *sites = report->sites;
-    struct tally left_out = {0};
-    size_t listed = 0;
-    for (size_t i = 0; i < sites->site_count && text->error == 0; i++) {
-        if (report_lists(report, sites->slots[i], listed))
-            put_site(text, report, sites->slots[i], ++listed);
-        else
-            tally_add(&left_out, &sites->slots[i]->tally);
-    }
-    if (listed < sites->site_count) {
+    struct report_list list = {0};
+    const struct site *site;
+    while (text->error == 0 && (site = report_next(report, &list)) != NULL)
+        put_site(text, report, site, list.listed);
+    if (text->error == 0 && report_unlisted(report, &list) > 0) {
         text_put(text, "\nnot listed, as asked: ");
-        put_tally(text, &left_out);
+        put_tally(text, &list.left_out);
         text_put(text, ", at ");
-        text_put_count(text, sites->site_count - listed, "call site");
+        text_put_count(text, report_unlisted(report, &list), "call site");
         text_put(text, "\n");
     }
 }
