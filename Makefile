@@ -152,7 +152,8 @@ $(BUILD)/whole/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DLD_OVERRIDE=1 -MMD -MP -c -o $@ $<
 
-# The names to show: the library's own, and those that override.ld gives.
+# The names to show, beside the library's own: those that override.ld gives.  They are weak, so that a program that brings
+# a malloc along all the same, as with a static jemalloc of its own, links and runs on that one.
 $(BUILD)/whole/names: override.ld
 	@mkdir -p $(@D)
 	sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' $< | grep -v '^own_' >$@
@@ -160,13 +161,13 @@ $(BUILD)/whole/names: override.ld
 $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
 	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
 	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' --keep-global-symbols=$(BUILD)/whole/names \
-	    $(BUILD)/whole/libleakdetect_malloc.o
+	    --weaken-symbols=$(BUILD)/whole/names $(BUILD)/whole/libleakdetect_malloc.o
 	rm -f $@
 	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o
 
-# The linker must take it even for a program that calls malloc only by way of libraries.
+# The linker must take it even for a program that calls malloc only by way of libraries, one of which may have it too.
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
-	echo '/* GNU ld script */ EXTERN(malloc) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
+	echo '/* GNU ld script */ EXTERN(ld_init) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
 
 # Calls of malloc go to the program's, should it have one; all others stay inside.
 $(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a

@@ -68,4 +68,55 @@ for compiler in gcc clang g++ clang++; do
     done
 done
 
+# --- In company -------------------------------------------------------------------------------------------
+
+# Prints what it should, and the report has so many blocks of 1,337 bytes.
+works() { # BLOCKS COMMAND...
+    want=$1
+    shift
+    rm -f "$work/report"
+    LEAKDETECT_OPTIONS=log_path=$work/report timeout 60 "$@" >"$work/said" 2>"$work/err"
+    cat "$work/said" "$work/err"
+    [ "$(cat "$work/said")" = 'it works' ]
+    if [ "$want" = own ]; then
+        grep -q '^leakdetect: nothing is recorded, because this program brings a malloc of its own$' "$work/err"
+        [ ! -e "$work/report" ]
+    else
+        [ "$(grep -c '^site .* 1 block, 1,337 bytes' "$work/report")" -eq "$want" ]
+    fi
+}
+
+jemalloc() {
+    gcc test/whole/with_jemalloc.c -o "$work/app" -ljemalloc
+    works 1 env LD_PRELOAD="$preload" "$work/app"
+    for libraries in '-lleakdetect_malloc -ljemalloc' '-ljemalloc -lleakdetect_malloc'; do
+        # shellcheck disable=SC2086
+        gcc test/whole/with_jemalloc.c -o "$work/app" -L"$lib" $libraries
+        works 1 "$work/app"
+    done
+    # Here jemalloc's own malloc comes along with its other names.
+    gcc -static test/whole/with_jemalloc.c -o "$work/app" -L"$lib" -lleakdetect_malloc -ljemalloc -lm
+    works own "$work/app"
+}
+check 'a program with a jemalloc of its own' jemalloc
+
+own_malloc() {
+    gcc test/whole/with_malloc.c -o "$work/app"
+    works own env LD_PRELOAD="$preload" "$work/app"
+    "$work/app"
+    for mode in '' -static; do
+        # shellcheck disable=SC2086
+        gcc $mode test/whole/with_malloc.c -o "$work/app" -L"$lib" -lleakdetect_malloc
+        works own "$work/app"
+    done
+}
+check 'a program with a malloc of its own' own_malloc
+
+shows_nothing_else() { # FILE NM-OPTION
+    nm "$2" --defined-only --extern-only --format=just-symbols "$1" | sed '/:$/d; /^$/d' | grep -v '^ld_' | sort >"$work/shown"
+    sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' override.ld | grep -v '^own_' | sort | diff - "$work/shown"
+}
+check 'the archive shows the names of malloc, and ld_*' shows_nothing_else "$lib/libleakdetect_malloc_core.a" -g
+check 'the preload shows the same' shows_nothing_else "$preload" -D
+
 exit $failed
