@@ -115,7 +115,7 @@ static inline uint64_t body_of(const struct block *block, uint64_t version)
            (uint64_t)block->stack << STACK_SHIFT | version;
 }
 
-static void decode(uint64_t head, uint64_t body, struct block *out)
+static inline void decode(uint64_t head, uint64_t body, struct block *out)
 {
     /* The head was read before: its epoch had begun by then, so the difference is its age. */
     uint32_t now = atomic_load_explicit(&map.epoch, memory_order_relaxed);
@@ -220,37 +220,43 @@ static COLD void uncount_return(const void *address, size_t slot, unsigned count
 
 /* --- Insert ------------------------------------------------------------------------------------------- */
 
-/* Budget: one cache line, one compare-and-swap. */
-bool blockmap_insert(const struct block *block)
+/* Puts a block into this slot, whose head was seen to be free; false if somebody else was faster. */
+static inline bool fill(struct slot *slot, uint64_t head, const struct block *block, uint64_t key)
 {
-    uint64_t key = key_of(block->address);
+    uint64_t version = (head + 1) & VERSION_MASK;
+
+    /* Acquire: our body is stored after whoever had the slot before has read its own. */
+    if (UNLIKELY(!atomic_compare_exchange_strong_explicit(&slot->head, &head, CLAIMED | version,
+                                                          memory_order_acquire, memory_order_relaxed)))
+        return false;
+    /* Release: a walk that sees this body sees that the slot was claimed, and looks again. */
+    atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
+    /* Release: partner of the acquiring loads in read_slot and locate. */
+    atomic_store_explicit(&slot->head, head_of(block, key, version), memory_order_release);
+    return true;
+}
+
+static NOINLINE bool insert_slow(const struct block *block, uint64_t key)
+{
     struct probe probe = probe_start(block->address);
 
-    if (UNLIKELY(key == 0))
+    if (key == 0)
         return false;
     for (;;) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
             struct slot *slot = probe_slot(&probe, i);
             uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed);
-            uint64_t version;
 
             if (!is_free(head))
                 continue;
             mark_used(probe.bucket);
-            version = (head + 1) & VERSION_MASK;
-            /* Acquire: our body is stored after whoever had the slot before has read its own. */
-            if (!atomic_compare_exchange_strong_explicit(&slot->head, &head, CLAIMED | version,
-                                                         memory_order_acquire, memory_order_relaxed))
+            if (!fill(slot, head, block, key))
                 continue;
             if (UNLIKELY(probe.count != 0))
                 uncount_return(block->address, (size_t)(slot - map.slots), probe.count);
-            /* Release: a walk that sees this body sees that the slot was claimed, and looks again. */
-            atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
-            /* Release: partner of the acquiring loads in read_slot and locate. */
-            atomic_store_explicit(&slot->head, head_of(block, key, version), memory_order_release);
             return true;
         }
-        /* Ordered before the head is published, hence seen by whoever was handed the address. */
+        /* Before the caller hands out the address, hence seen by whoever removes it. */
         atomic_fetch_add_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
         probe_next(&probe);
         if (UNLIKELY(probe.count == PROBES_MAX)) {
@@ -258,6 +264,22 @@ bool blockmap_insert(const struct block *block)
             return false;
         }
     }
+}
+
+/* Budget: one cache line, one compare-and-swap. */
+bool blockmap_insert(const struct block *block)
+{
+    uint64_t key = key_of(block->address);
+    struct probe probe = probe_start(block->address);
+    struct slot *home = probe_slot(&probe, 0);
+    uint64_t head = atomic_load_explicit(&home->head, memory_order_relaxed);
+
+    if (LIKELY(is_free(head) && key != 0)) {
+        mark_used(probe.bucket);
+        if (LIKELY(fill(home, head, block, key)))
+            return true;
+    }
+    return insert_slow(block, key);
 }
 
 /* --- Find, remove, hold --------------------------------------------------------------------------------- */
@@ -289,8 +311,7 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
     }
 }
 
-/* Budget: one cache line, one compare-and-swap; on a miss one more line, of the overflow counts. */
-bool blockmap_remove(const void *address, struct block *out)
+static NOINLINE bool remove_slow(const void *address, struct block *out)
 {
     struct slot *slot;
     uint64_t head, body;
@@ -302,12 +323,30 @@ bool blockmap_remove(const void *address, struct block *out)
         if (slot == NULL)
             return false;
         body = atomic_load_explicit(&slot->body, memory_order_relaxed);
-        /* Release: partner of the claim in blockmap_insert. */
+        /* Release: partner of the claim in fill. */
     } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head & VERSION_MASK,
                                                       memory_order_release, memory_order_relaxed));
     decode(head, body, out);
     if (UNLIKELY(passed != 0))
         uncount_overflow(address, 0, passed);
+    return true;
+}
+
+/* Budget: one cache line, no locked instruction where the record is in its home slot, which it mostly is; on
+ * a miss one more line, of the overflow counts. */
+bool blockmap_remove(const void *address, struct block *out)
+{
+    struct probe probe = probe_start(address);
+    struct slot *home = probe_slot(&probe, 0);
+    uint64_t head = atomic_load_explicit(&home->head, memory_order_acquire);
+    uint64_t key = key_of(address);
+
+    if (UNLIKELY(key == 0 || (head & (ADDRESS_MASK | HELD)) != key))
+        return remove_slow(address, out);
+    decode(head, atomic_load_explicit(&home->body, memory_order_relaxed), out);
+    /* A plain store: the record is the caller's, and of others only refresh_marks would write to it, whose
+     * swap fails now, or whose mark dies with the record.  Release: partner of the claim in fill. */
+    atomic_store_explicit(&home->head, head & VERSION_MASK, memory_order_release);
     return true;
 }
 

@@ -98,54 +98,41 @@ static struct block describe(struct thread *thread, unsigned level, const void *
  */
 static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct unwind_caller caller)
 {
-    int saved = errno;
     unsigned level;
-    struct thread *thread = thread_enter(&level);
+    struct thread *thread = thread_enter(caller.frame, &level);
 
     if (UNLIKELY(thread == NULL)) {
         if (!thread_is_disabled())
             count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
         return;
     }
-    if (UNLIKELY(thread_is_full(thread))) {
+    if (UNLIKELY(thread_is_full())) {
         count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
     } else {
         struct block block = describe(thread, level, address, size, caller);
 
-        thread_count(thread, level, 1, (int64_t)block.size);
+        thread_count(1, (int64_t)block.size);
         if (UNLIKELY(!blockmap_insert(&block))) {
-            thread_count(thread, level, -1, -(int64_t)block.size);
+            thread_count(-1, -(int64_t)block.size);
             count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
         }
     }
     thread_leave(thread, level);
-    errno = saved;
 }
 
-static void count(int64_t blocks, int64_t bytes)
-{
-    unsigned level = 0;
-    struct thread *thread = thread_enter(&level);
-
-    thread_count(thread, level, blocks, bytes);
-    if (LIKELY(thread != NULL))
-        thread_leave(thread, level);
-}
-
-static void forget(const void *address)
+static inline void forget(const void *address)
 {
     struct block block;
 
-    if (blockmap_remove(address, &block))
-        count(-1, -(int64_t)block.size);
+    if (LIKELY(blockmap_remove(address, &block)))
+        thread_count(-1, -(int64_t)block.size);
 }
 
 /* A block was reallocated without moving. */
 static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size, struct unwind_caller caller)
 {
-    int saved = errno;
-    unsigned level = 0;
-    struct thread *thread = thread_enter(&level);
+    unsigned level;
+    struct thread *thread = thread_enter(caller.frame, &level);
     struct block block = hold->block;
 
     /* Where nothing may be recorded the block keeps the stack that it has. */
@@ -153,10 +140,9 @@ static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size,
         block = describe(thread, level, hold->block.address, size, caller);
     block.size = blockmap_kept_size(size);
     blockmap_settle(hold, &block);
-    thread_count(thread, level, 0, (int64_t)block.size - (int64_t)hold->block.size);
+    thread_count(0, (int64_t)block.size - (int64_t)hold->block.size);
     if (LIKELY(thread != NULL))
         thread_leave(thread, level);
-    errno = saved;
 }
 
 /* --- Allocating --------------------------------------------------------------------------------------- */
@@ -352,7 +338,7 @@ static void *reallocate(void *block, size_t size, struct unwind_caller caller)
     }
     if (is_held) {
         blockmap_settle(&hold, NULL);
-        count(-1, -(int64_t)hold.block.size);
+        thread_count(-1, -(int64_t)hold.block.size);
     }
     if (LIKELY(is_recording()) || begins_with(size))
         record(moved, size, caller);

@@ -20,11 +20,11 @@ bool path_intern(struct path *path, struct stackmap_supply *supply, uint32_t epo
     while (path->known < path->count) {
         uint32_t next = path->known;
 
-        id = stackmap_child(supply, epoch, id, path->frames[next]);
+        path->modules[next] = module_at(path->frames[next]);
+        id = stackmap_child(supply, epoch, id, path->frames[next], path->modules[next]);
         if (UNLIKELY(id == 0))
             return false;
         path->ids[next] = id;
-        path->modules[next] = stackmap_module(id);
         atomic_signal_fence(memory_order_seq_cst);
         path->known = next + 1;
         if (path->firm == next && !module_can_unload(path->modules[next]))

@@ -23,22 +23,14 @@
 #include "config.h"
 #include "stackmap.h"
 
-/* The tree may hold more of a stack than is shown of it, so that a program that recurses beyond LD_MAX_FRAMES
- * does not shift the whole stack with each call.  In small builds nodes are dearer than time. */
-#if LD_MAX_FRAMES >= 32
-#define PATH_MAX_FRAMES (4 * LD_MAX_FRAMES)
-#else
-#define PATH_MAX_FRAMES LD_MAX_FRAMES
-#endif
-
 struct path {
     uint32_t count;
     uint32_t known;
     uint32_t firm; /* of the known ones, so many first ones are in modules that are never unloaded */
     uint32_t epoch;
-    const void *frames[PATH_MAX_FRAMES];
-    stack_id ids[PATH_MAX_FRAMES];
-    uint16_t modules[PATH_MAX_FRAMES]; /* of the known ones */
+    const void *frames[LD_MAX_FRAMES];
+    stack_id ids[LD_MAX_FRAMES];
+    uint16_t modules[LD_MAX_FRAMES]; /* of the known ones */
 };
 
 static inline void path_truncate(struct path *path, uint32_t count)

@@ -80,6 +80,18 @@ _Noreturn void platform_fatal(const char *what);
             platform_fatal("broken invariant: " #condition); \
     } while (0)
 
+/* Adds to a number that only this thread writes, in one instruction, so that a signal handler of it comes
+ * before or after; other threads may read it meanwhile.  Returns the sum, or a later one. */
+static inline int64_t platform_add(_Atomic int64_t *number, int64_t amount)
+{
+#if defined(__x86_64__)
+    __asm__("addq %1, %0" : "+m"(*number) : "er"(amount) : "cc");
+    return atomic_load_explicit(number, memory_order_relaxed);
+#else
+    return atomic_fetch_add_explicit(number, amount, memory_order_relaxed) + amount;
+#endif
+}
+
 extern atomic_bool platform_has_membarrier;
 
 static inline void platform_light_fence(void)

@@ -11,10 +11,9 @@
 #define UNW_LOCAL_ONLY
 #include "rules.h"
 
-#include "config.h"
-
 #if LD_UNWIND_RULES
 
+#include <errno.h>
 #include <libunwind.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,89 +23,39 @@
 #include "platform.h"
 
 enum {
-    WAYS = 4,
-    PC_BITS = 48,
     FRAME_COPY_MAX = 4096, /* bytes; compilers count the CFA of larger frames from SP or BP without fail */
 };
 
-/* One for each 64 nodes of the tree: a program has 50 to 500 paths for each place that it calls from. */
-#define SETS                                   \
-    (LD_MAX_STACKS / 64 / WAYS < 16     ? 16   \
-     : LD_MAX_STACKS / 64 / WAYS > 4096 ? 4096 \
-                                        : LD_MAX_STACKS / 64 / WAYS)
+#define BUSY UINT64_MAX /* as a key: the slot is being written */
 
-#define BUSY    UINT64_MAX /* as a key: the slot is being written */
-#define PC_MASK ((UINT64_C(1) << PC_BITS) - 1)
+ALIGNED(CACHE_LINE) struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
 
-struct rule_slot {
-    _Atomic uint64_t key; /* check of the rule << PC_BITS | pc; 0: free */
-    _Atomic uint64_t rule;
-};
-
-static struct {
-    ALIGNED(CACHE_LINE) struct rule_slot sets[SETS][WAYS];
-} cache;
-
-_Static_assert(sizeof(cache.sets[0]) == CACHE_LINE, "a set is one cache line");
+_Static_assert(sizeof(rule_sets[0]) == CACHE_LINE, "a set is one cache line");
 
 /* --- Cache --------------------------------------------------------------------------------------------- */
 
-static inline struct rule_slot *set_of(uintptr_t pc)
-{
-    return cache.sets[(pc * UINT64_C(0x9e3779b97f4a7c15) >> 32) % SETS];
-}
-
-/* Binds key and rule together, should a reader be so late that the slot was written twice meanwhile. */
-static inline uint64_t key_of(uintptr_t pc, rule r)
-{
-    return (r * UINT64_C(0xd6e8feb86659fd93)) >> PC_BITS << PC_BITS | ((uint64_t)pc & PC_MASK);
-}
-
-static COLD bool is_stale(rule r, uintptr_t pc)
-{
-    return !module_is_current((module_id)(r >> 8), (const void *)pc);
-}
-
-rule rules_find(uintptr_t pc)
-{
-    struct rule_slot *set = set_of(pc);
-
-    for (unsigned i = 0; i < WAYS; i++) {
-        /* Acquire: partner of the releases in keep. */
-        uint64_t key = atomic_load_explicit(&set[i].key, memory_order_acquire);
-        rule r;
-
-        if ((key & PC_MASK) != pc)
-            continue;
-        r = atomic_load_explicit(&set[i].rule, memory_order_acquire);
-        if (key != key_of(pc, r) || atomic_load_explicit(&set[i].key, memory_order_relaxed) != key)
-            return 0;
-        return UNLIKELY((r & RULE_CAN_UNLOAD) != 0) && is_stale(r, pc) ? 0 : r;
-    }
-    return 0;
-}
-
 /* The slot that has this pc, or a free one, or one that another pc can do without. */
-static struct rule_slot *victim(struct rule_slot *set, uintptr_t pc)
+static struct rule_slot *victim(uintptr_t pc)
 {
     static _Atomic unsigned turn;
     struct rule_slot *free_slot = NULL;
 
-    for (unsigned i = 0; i < WAYS; i++) {
-        uint64_t key = atomic_load_explicit(&set[i].key, memory_order_relaxed);
+    for (unsigned i = RULE_WAYS; i-- > 0;) {
+        struct rule_slot *slot = rule_slot(pc, i);
+        uint64_t key = atomic_load_explicit(&slot->key, memory_order_relaxed);
 
-        if ((key & PC_MASK) == pc)
-            return &set[i];
+        if ((key << (64 - RULE_PC_BITS)) == (uint64_t)pc << (64 - RULE_PC_BITS))
+            return slot;
         if (key == 0)
-            free_slot = &set[i];
+            free_slot = slot;
     }
     return free_slot != NULL ? free_slot
-                             : &set[atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % WAYS];
+                             : rule_slot(pc, atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed));
 }
 
 static void keep(uintptr_t pc, rule r)
 {
-    struct rule_slot *slot = victim(set_of(pc), pc);
+    struct rule_slot *slot = victim(pc);
     uint64_t key = atomic_load_explicit(&slot->key, memory_order_relaxed);
 
     if (key == BUSY || !atomic_compare_exchange_strong_explicit(&slot->key, &key, BUSY, memory_order_acquire,
@@ -114,7 +63,7 @@ static void keep(uintptr_t pc, rule r)
         return;
     /* Release: who sees the rule sees that the slot is busy; who sees the key sees the rule. */
     atomic_store_explicit(&slot->rule, r, memory_order_release);
-    atomic_store_explicit(&slot->key, key_of(pc, r), memory_order_release);
+    atomic_store_explicit(&slot->key, rule_key(pc, r), memory_order_release);
 }
 
 /* --- Oracle -------------------------------------------------------------------------------------------- */
@@ -228,6 +177,7 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
+    int saved = errno;
     module_id module = module_at((const void *)pc);
     bool can_unload = module_can_unload(module);
     rule r;
@@ -240,12 +190,13 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
     if (can_unload)
         r |= RULE_CAN_UNLOAD;
     keep(pc, r);
+    errno = saved;
     return r;
 }
 
 size_t rules_own_bytes(void)
 {
-    return sizeof(cache);
+    return sizeof(rule_sets);
 }
 
 #endif

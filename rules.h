@@ -15,8 +15,14 @@
 #ifndef RULES_H
 #define RULES_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "config.h"
+#include "platform.h"
+
+#if LD_UNWIND_RULES
 
 typedef uint64_t rule;
 
@@ -37,8 +43,62 @@ static inline intptr_t rule_bp(rule r)
     return (intptr_t)((int64_t)(r << 24) >> 48) * 8;
 }
 
-/* The rule for the return address pc; 0: not known.  Budget: one cache line. */
-rule rules_find(uintptr_t pc);
+/* The module (module.h) that the code is in. */
+static inline uint16_t rule_module(rule r)
+{
+    return (uint16_t)(r >> 8);
+}
+
+struct rule_slot {
+    _Atomic uint64_t key; /* check of the rule << RULE_PC_BITS | pc; 0: free */
+    _Atomic uint64_t rule;
+};
+
+enum {
+    RULE_WAYS = 4,
+    RULE_PC_BITS = 48,
+    /* One for each 64 nodes of the tree: a program has 50 to 500 paths for each place that it calls from. */
+    RULE_SETS = LD_MAX_STACKS / 64 / RULE_WAYS < 16     ? 16
+                : LD_MAX_STACKS / 64 / RULE_WAYS > 4096 ? 4096
+                                                        : LD_MAX_STACKS / 64 / RULE_WAYS,
+};
+
+extern struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
+
+/* The i-th slot to look at for this pc, all in one cache line. */
+static inline struct rule_slot *rule_slot(uintptr_t pc, unsigned i)
+{
+    uint64_t hash = pc * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &rule_sets[(hash >> 32) % RULE_SETS][((hash >> 60) + i) % RULE_WAYS];
+}
+
+/* Binds key and rule together, should a reader be so late that the slot was written twice meanwhile. */
+static inline uint64_t rule_key(uintptr_t pc, rule r)
+{
+    return (r * UINT64_C(0xd6e8feb86659fd93)) >> RULE_PC_BITS << RULE_PC_BITS | (uint64_t)pc;
+}
+
+/* The rule for the return address pc; 0: not known.  One with RULE_CAN_UNLOAD holds only if its module is
+ * still the one that is loaded there.  Budget: one cache line. */
+static inline rule rules_find(uintptr_t pc)
+{
+    for (unsigned i = 0; i < RULE_WAYS; i++) {
+        struct rule_slot *slot = rule_slot(pc, i);
+        /* Acquire: partner of the releases in keep. */
+        uint64_t key = atomic_load_explicit(&slot->key, memory_order_acquire);
+
+        if ((key << (64 - RULE_PC_BITS)) == (uint64_t)pc << (64 - RULE_PC_BITS)) {
+            rule r = atomic_load_explicit(&slot->rule, memory_order_acquire);
+
+            return LIKELY(key == rule_key(pc, r) &&
+                          atomic_load_explicit(&slot->key, memory_order_relaxed) == key)
+                       ? r
+                       : 0;
+        }
+    }
+    return 0;
+}
 
 /* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it.  Slow: it
  * asks libunwind. */
@@ -47,4 +107,5 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp);
 /* Bytes of static tables. */
 size_t rules_own_bytes(void);
 
+#endif
 #endif

@@ -14,11 +14,11 @@
 
 #include <stdatomic.h>
 
-#include "module.h"
 #include "platform.h"
 
 enum {
     BUCKET_ENTRIES = 16,
+    PROBES = 8,          /* of them that are looked at for one node, from a place that its hash says */
     SUPPLY_NODES = 32,   /* length of the run that a thread looks through at a time */
     LIMIT_FIRST = 16384, /* nodes in use at least, if there are so many */
     ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
@@ -101,58 +101,67 @@ static inline uint32_t limit_now(void)
     return LD_MAX_STACKS < LIMIT_FIRST ? LD_MAX_STACKS : LIMIT_FIRST;
 }
 
-static inline uint64_t pc_bits(const void *pc)
-{
-    return (uint64_t)(uintptr_t)pc & ((UINT64_C(1) << (64 - MODULE_BITS)) - 1);
-}
-
 /* --- Index ------------------------------------------------------------------------------------------- */
 
 struct place {
     struct bucket *bucket;
-    uint32_t tag; /* in its position in an entry, never 0 */
+    unsigned first; /* entry to begin with */
+    uint32_t tag;   /* in its position in an entry, never 0 */
 };
 
+static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned i)
+{
+    return &place->bucket->entries[(place->first + i) % BUCKET_ENTRIES];
+}
+
 /* The part of the index in use grows with the array, so that a small tree stays in the cache. */
-static inline struct place place_of(stack_id parent, uint64_t pc)
+static inline struct place place_of(stack_id parent, uint64_t frame)
 {
     uint64_t buckets = ((uint64_t)limit_now() * 2 + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
-    uint64_t hash = (pc ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
+    uint64_t hash = (frame ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
 
     hash ^= hash >> 32;
-    hash *= UINT64_C(0xc4ceb9fe1a85ec53);
     return (struct place){
         .bucket = &map.index[((hash >> 32) * buckets) >> 32],
+        .first = (unsigned)(hash >> 24) % BUCKET_ENTRIES,
         .tag = ((uint32_t)hash | 1) << ID_BITS,
     };
 }
 
-static void index_add(struct place place, stack_id id)
+static void index_add(const struct place *place, stack_id id)
 {
-    uint32_t entry = place.tag | id;
-    _Atomic uint32_t *victim = &place.bucket->entries[id % BUCKET_ENTRIES];
+    uint32_t entry = place->tag | id;
 
-    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
+    for (unsigned i = 0; i < PROBES; i++) {
+        _Atomic uint32_t *at = place_entry(place, i);
         uint32_t empty = 0;
 
-        if (atomic_load_explicit(&place.bucket->entries[i], memory_order_relaxed) == 0 &&
+        if (atomic_load_explicit(at, memory_order_relaxed) == 0 &&
             /* Release: who finds the id here finds the node filled in. */
-            atomic_compare_exchange_strong_explicit(&place.bucket->entries[i], &empty, entry,
-                                                    memory_order_release, memory_order_relaxed))
+            atomic_compare_exchange_strong_explicit(at, &empty, entry, memory_order_release,
+                                                    memory_order_relaxed))
             return;
     }
-    atomic_store_explicit(victim, entry, memory_order_release);
+    atomic_store_explicit(place_entry(place, id % PROBES), entry, memory_order_release);
 }
 
-static void index_delete(struct place place, stack_id id)
+static void index_delete(const struct place *place, stack_id id)
 {
-    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
-        uint32_t entry = place.tag | id;
+    for (unsigned i = 0; i < PROBES; i++) {
+        _Atomic uint32_t *at = place_entry(place, i);
+        uint32_t entry = place->tag | id;
 
-        if (atomic_compare_exchange_strong_explicit(&place.bucket->entries[i], &entry, 0,
-                                                    memory_order_relaxed, memory_order_relaxed))
+        if (atomic_load_explicit(at, memory_order_relaxed) == entry &&
+            atomic_compare_exchange_strong_explicit(at, &entry, 0, memory_order_relaxed,
+                                                    memory_order_relaxed))
             return;
     }
+}
+
+static inline struct place place_of_node(const struct node *node)
+{
+    return place_of(atomic_load_explicit(&node->parent, memory_order_relaxed),
+                    atomic_load_explicit(&node->frame, memory_order_relaxed));
 }
 
 /* Raises the stamp of a node to this epoch; false if the node is not in use. */
@@ -169,19 +178,16 @@ static bool refresh(struct node *node, uint32_t stamp, uint32_t epoch)
     return true;
 }
 
-/* True if the node says (parent, pc), is in its right module, and is now known to be needed in this epoch. */
-static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t pc)
+/* True if the node says (parent, frame), and is now known to be needed in this epoch. */
+static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t wanted)
 {
     struct node *node = &map.nodes[id];
     /* Acquire: partner of the last store in node_make; the node says what it said when it got this stamp. */
     uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_acquire);
     uint64_t frame = atomic_load_explicit(&node->frame, memory_order_relaxed);
 
-    if (frame >> MODULE_BITS != pc || atomic_load_explicit(&node->parent, memory_order_relaxed) != parent ||
+    if (frame != wanted || atomic_load_explicit(&node->parent, memory_order_relaxed) != parent ||
         stamp == 0 || stamp == CLAIMED)
-        return false;
-    if ((frame & UINT16_MAX) != 0 &&
-        UNLIKELY(!module_is_current((module_id)(frame & UINT16_MAX), (const void *)(uintptr_t)pc)))
         return false;
     /* A stamp that is not older protects the node until this epoch has passed, and whoever asked will notice
      * that. */
@@ -232,51 +238,47 @@ static stack_id node_claim(struct stackmap_supply *supply)
                                                      memory_order_relaxed))
             continue;
         if (stamp != 0) {
-            uint64_t pc = atomic_load_explicit(&node->frame, memory_order_relaxed) >> MODULE_BITS;
+            struct place place = place_of_node(node);
 
-            index_delete(place_of(atomic_load_explicit(&node->parent, memory_order_relaxed), pc), id);
+            index_delete(&place, id);
         }
         return id;
     }
 }
 
-static COLD stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, uint64_t pc)
+static COLD stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent,
+                               uint64_t frame, const struct place *place)
 {
     stack_id id = node_claim(supply);
     struct node *node = &map.nodes[id];
-    uint64_t module;
 
     if (id == 0) {
         atomic_fetch_add_explicit(&map.refused, 1, memory_order_relaxed);
         return 0;
     }
-    module = module_at((const void *)(uintptr_t)pc);
     /* Release: a walk that reads one of these sees the sweep that allowed to write it, and copies again. */
-    atomic_store_explicit(&node->frame, pc << MODULE_BITS | module, memory_order_release);
+    atomic_store_explicit(&node->frame, frame, memory_order_release);
     atomic_store_explicit(&node->parent, parent, memory_order_release);
     atomic_store_explicit(&node->stamp, epoch, memory_order_release);
-    index_add(place_of(parent, pc), id);
+    index_add(place, id);
     return id;
 }
 
 /* Budget of a hit: two cache lines, no write. */
-stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc)
+stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc,
+                        uint16_t module)
 {
-    struct place place = place_of(parent, pc_bits(pc));
+    uint64_t frame = (uint64_t)(uintptr_t)pc << MODULE_BITS | module;
+    struct place place = place_of(parent, frame);
 
-    for (unsigned i = 0; i < BUCKET_ENTRIES; i++) {
+    for (unsigned i = 0; i < PROBES; i++) {
         /* Acquire: partner of index_add. */
-        uint32_t entry = atomic_load_explicit(&place.bucket->entries[i], memory_order_acquire);
+        uint32_t entry = atomic_load_explicit(place_entry(&place, i), memory_order_acquire);
 
-        if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, pc_bits(pc)))
+        if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, frame))
             return entry & ID_MASK;
     }
-    return node_make(supply, epoch, parent, pc_bits(pc));
-}
-
-uint16_t stackmap_module(stack_id id)
-{
-    return (uint16_t)(atomic_load_explicit(&map.nodes[id].frame, memory_order_relaxed) & UINT16_MAX);
+    return node_make(supply, epoch, parent, frame, &place);
 }
 
 size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
@@ -329,10 +331,11 @@ static COLD void index_rebuild(uint32_t old_limit)
     for (stack_id id = 1; id <= old_limit; id++) {
         struct node *node = &map.nodes[id];
 
-        if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch)
-            index_add(place_of(atomic_load_explicit(&node->parent, memory_order_relaxed),
-                               atomic_load_explicit(&node->frame, memory_order_relaxed) >> MODULE_BITS),
-                      id);
+        if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch) {
+            struct place place = place_of_node(node);
+
+            index_add(&place, id);
+        }
     }
 }
 

@@ -58,13 +58,11 @@ struct stackmap_supply {
  * to be e; otherwise the id is worthless and the stack must be built again. */
 uint32_t stackmap_epoch(void);
 
-/* The node of the frame that was called from `parent` (0: outermost) and has this return address, found or
- * made; parent must be good in `epoch`, and the result is.  0: there is no free node, try stackmap_collect.
- */
-stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc);
-
-/* The module that this node's frame was in when it was first seen; 0: not known. */
-uint16_t stackmap_module(stack_id node);
+/* The node of the frame that was called from `parent` (0: outermost) and has this return address, in the
+ * module that is loaded there now (module.h; 0: none), found or made; parent must be good in `epoch`, and the
+ * result is.  0: there is no free node, try stackmap_collect. */
+stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc,
+                        uint16_t module);
 
 /* Copies at most `capacity` frames of a stack, innermost first, and returns how many.  A stack of a live
  * block is intact as long as stackmap_sweep() is what it was before the block was looked up; otherwise what

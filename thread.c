@@ -13,37 +13,18 @@
 #include <pthread.h>
 
 enum {
-    /* A balance beyond these goes into the common totals.  What so many threads as 64 have not balanced yet
-     * is less than the eighth of the table from which on thread_is_full looks closely. */
-    BALANCE_BLOCKS = LD_MAX_BLOCKS >= 64 * 8 * 64 ? 64 : LD_MAX_BLOCKS / (8 * 64) + 1,
-    BALANCE_BYTES = 65536,
-    SHARES_A_MAPPING = 16,
+    SHARES_A_MAPPING = 4,
     FORK_WAIT_YIELDS = 100000, /* some 100 ms */
-    DISABLED = 1 << 12,
 };
 
-/* All that a thread has before it has a share. */
-static THREAD_LOCAL struct {
-    struct thread *share;
-    /* Frame address of the outermost entry point that this thread is in, NULL: it is in none.  One word says
-     * both, so that a signal handler never sees the one without the other. */
-    const void *outermost;
-    uint32_t nested; /* entry points beyond that one */
-    /* Reasons not to record, of two kinds in one word, so that one test will do: how deep the thread is in
-     * foreign code, and, in units of DISABLED, how often it was disabled. */
-    uint32_t muted;
-    bool has_exited;
-    bool is_forking;
-} self;
+THREAD_LOCAL struct thread_self thread_self;
+ALIGNED(CACHE_LINE) struct thread_common thread_common;
 
 static struct {
     _Atomic(struct thread *) list;
     atomic_size_t own_bytes;
     pthread_key_t exit_key;
     atomic_bool is_forking;
-
-    ALIGNED(CACHE_LINE) _Atomic int64_t blocks, bytes; /* without the balances of threads */
-    _Atomic int64_t peak_blocks, peak_bytes;
 } all;
 
 /* --- Shares ------------------------------------------------------------------------------------------- */
@@ -103,8 +84,8 @@ static void give_back(struct thread *share)
 
 static void on_exit(void *share)
 {
-    self.share = NULL;
-    self.has_exited = true;
+    thread_self.share = NULL;
+    thread_self.has_exited = true;
     give_back(share);
 }
 
@@ -115,12 +96,12 @@ static COLD struct thread *take(void)
 
     if (share == NULL)
         share = map_more();
-    if (share != NULL && !self.has_exited) {
+    if (share != NULL && !thread_self.has_exited) {
         /* The C library may allocate for this. */
-        self.muted++;
+        thread_self.muted++;
         if (pthread_setspecific(all.exit_key, share) == 0)
-            self.share = share;
-        self.muted--;
+            thread_self.share = share;
+        thread_self.muted--;
     }
     errno = saved;
     return share;
@@ -133,43 +114,42 @@ static COLD struct thread *take(void)
  * alternate signal stack that means nothing. */
 static COLD bool was_left(const void *frame)
 {
-    if ((uintptr_t)frame < (uintptr_t)self.outermost || platform_on_signal_stack())
+    if ((uintptr_t)frame < (uintptr_t)thread_self.outermost || platform_on_signal_stack())
         return false;
     stackmap_abandon();
-    self.nested = 0;
-    self.muted &= ~(uint32_t)(DISABLED - 1);
-    if (self.share != NULL)
-        atomic_store_explicit(&self.share->unwinding, 0, memory_order_relaxed);
+    thread_self.nested = 0;
+    thread_self.muted &= ~(uint32_t)(THREAD_DISABLED - 1);
+    if (thread_self.share != NULL)
+        atomic_store_explicit(&thread_self.share->unwinding, 0, memory_order_relaxed);
     return true;
 }
 
-static inline void leave(unsigned level)
+static void leave(unsigned level)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    if (LIKELY(level == 0))
-        self.outermost = NULL;
+    if (level == 0)
+        thread_self.outermost = NULL;
     else
-        self.nested = level - 1;
+        thread_self.nested = level - 1;
 }
 
-struct thread *thread_enter(unsigned *level)
+COLD struct thread *thread_enter_slow(const void *frame, unsigned *level)
 {
-    const void *frame = FRAME_ADDRESS();
-    struct thread *share = self.share;
+    struct thread *share = thread_self.share;
 
-    if (UNLIKELY(self.outermost != NULL) && was_left(frame))
-        self.outermost = NULL;
-    if (UNLIKELY(self.muted != 0))
+    if (UNLIKELY(thread_self.outermost != NULL) && was_left(frame))
+        thread_self.outermost = NULL;
+    if (UNLIKELY(thread_self.muted != 0))
         return NULL;
-    if (LIKELY(self.outermost == NULL)) {
+    if (thread_self.outermost == NULL) {
         *level = 0;
-        self.outermost = frame;
+        thread_self.outermost = frame;
     } else {
-        *level = self.nested + 1 < THREAD_NESTING ? self.nested + 1 : THREAD_NESTING - 1;
-        self.nested = *level;
+        *level = thread_self.nested + 1 < THREAD_NESTING ? thread_self.nested + 1 : THREAD_NESTING - 1;
+        thread_self.nested = *level;
     }
     atomic_signal_fence(memory_order_seq_cst);
-    if (UNLIKELY(share == NULL)) {
+    if (share == NULL) {
         share = take();
         if (share == NULL)
             leave(*level);
@@ -177,44 +157,44 @@ struct thread *thread_enter(unsigned *level)
     return share;
 }
 
-void thread_leave(struct thread *share, unsigned level)
+COLD void thread_leave_slow(struct thread *share, unsigned level)
 {
-    if (UNLIKELY(share != self.share))
+    if (share != thread_self.share)
         give_back(share);
     leave(level);
 }
 
 void thread_foreign_enter(void)
 {
-    self.muted++;
+    thread_self.muted++;
     atomic_signal_fence(memory_order_seq_cst);
 }
 
 void thread_foreign_leave(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    self.muted--;
+    thread_self.muted--;
 }
 
 bool thread_is_foreign(void)
 {
-    return self.muted % DISABLED != 0;
+    return thread_self.muted % THREAD_DISABLED != 0;
 }
 
 void thread_disable(void)
 {
-    self.muted += DISABLED;
+    thread_self.muted += THREAD_DISABLED;
 }
 
 void thread_enable(void)
 {
     if (thread_is_disabled())
-        self.muted -= DISABLED;
+        thread_self.muted -= THREAD_DISABLED;
 }
 
 bool thread_is_disabled(void)
 {
-    return self.muted >= DISABLED;
+    return thread_self.muted >= THREAD_DISABLED;
 }
 
 /* --- Totals ------------------------------------------------------------------------------------------- */
@@ -239,66 +219,31 @@ static void balance_one(_Atomic int64_t *own, _Atomic int64_t *own_peak, _Atomic
     raise_to(common_peak, before + peak);
 }
 
-static COLD void balance(struct thread *share)
+static void balance(struct thread *share)
 {
-    balance_one(&share->blocks, &share->peak_blocks, &all.blocks, &all.peak_blocks);
-    balance_one(&share->bytes, &share->peak_bytes, &all.bytes, &all.peak_bytes);
+    balance_one(&share->blocks, &share->peak_blocks, &thread_common.blocks, &thread_common.peak_blocks);
+    balance_one(&share->bytes, &share->peak_bytes, &thread_common.bytes, &thread_common.peak_bytes);
 }
 
-/* Adds to a number that only this thread writes, and not while a signal handler of it does (see below). */
-static inline int64_t add_own(_Atomic int64_t *number, int64_t amount)
+COLD void thread_count_slow(struct thread *share, int64_t blocks, int64_t bytes)
 {
-    int64_t sum = atomic_load_explicit(number, memory_order_relaxed) + amount;
-
-    atomic_store_explicit(number, sum, memory_order_relaxed);
-    return sum;
+    if (share != NULL) {
+        balance(share);
+        return;
+    }
+    raise_to(&thread_common.peak_blocks,
+             atomic_fetch_add_explicit(&thread_common.blocks, blocks, memory_order_relaxed) + blocks);
+    raise_to(&thread_common.peak_bytes,
+             atomic_fetch_add_explicit(&thread_common.bytes, bytes, memory_order_relaxed) + bytes);
 }
 
-static inline void raise_own(_Atomic int64_t *peak, int64_t value)
+COLD bool thread_is_full_slow(void)
 {
-    if (value > atomic_load_explicit(peak, memory_order_relaxed))
-        atomic_store_explicit(peak, value, memory_order_relaxed);
-}
-
-/* A signal handler may have interrupted add_own: it counts in the common totals at once. */
-static COLD void count_common(int64_t blocks, int64_t bytes)
-{
-    raise_to(&all.peak_blocks, atomic_fetch_add_explicit(&all.blocks, blocks, memory_order_relaxed) + blocks);
-    raise_to(&all.peak_bytes, atomic_fetch_add_explicit(&all.bytes, bytes, memory_order_relaxed) + bytes);
-}
-
-static int64_t sum_blocks(void)
-{
-    int64_t sum = atomic_load_explicit(&all.blocks, memory_order_relaxed);
+    int64_t sum = atomic_load_explicit(&thread_common.blocks, memory_order_relaxed);
 
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next)
         sum += atomic_load_explicit(&t->blocks, memory_order_relaxed);
-    return sum;
-}
-
-bool thread_is_full(const struct thread *share)
-{
-    int64_t about = atomic_load_explicit(&all.blocks, memory_order_relaxed) +
-                    atomic_load_explicit(&share->blocks, memory_order_relaxed);
-
-    /* Far from the limit nobody needs to know the exact number. */
-    return UNLIKELY(about > (int64_t)LD_MAX_BLOCKS - LD_MAX_BLOCKS / 8) && sum_blocks() >= LD_MAX_BLOCKS;
-}
-
-/* Budget: one cache line of this thread's, no atomic read-modify-write but one in BALANCE_BLOCKS calls. */
-void thread_count(struct thread *share, unsigned level, int64_t blocks, int64_t bytes)
-{
-    if (UNLIKELY(level != 0 || share == NULL)) {
-        count_common(blocks, bytes);
-        return;
-    }
-    blocks = add_own(&share->blocks, blocks);
-    bytes = add_own(&share->bytes, bytes);
-    raise_own(&share->peak_blocks, blocks);
-    raise_own(&share->peak_bytes, bytes);
-    if (UNLIKELY(blocks >= BALANCE_BLOCKS || blocks <= -BALANCE_BLOCKS || bytes >= BALANCE_BYTES ||
-                 bytes <= -BALANCE_BYTES))
-        balance(share);
+    return sum >= LD_MAX_BLOCKS;
 }
 
 /* A total, and its peak: what a thread has had beyond its present balance may have been the most ever. */
@@ -313,8 +258,8 @@ static void total(int64_t sum, int64_t common, int64_t most_own, int64_t common_
 
 void thread_get_totals(struct thread_totals *out)
 {
-    int64_t common_blocks = atomic_load_explicit(&all.blocks, memory_order_relaxed);
-    int64_t common_bytes = atomic_load_explicit(&all.bytes, memory_order_relaxed);
+    int64_t common_blocks = atomic_load_explicit(&thread_common.blocks, memory_order_relaxed);
+    int64_t common_bytes = atomic_load_explicit(&thread_common.bytes, memory_order_relaxed);
     int64_t blocks = common_blocks, bytes = common_bytes, most_blocks = 0, most_bytes = 0;
 
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
@@ -326,10 +271,12 @@ void thread_get_totals(struct thread_totals *out)
         most_blocks = peak_blocks > most_blocks ? peak_blocks : most_blocks;
         most_bytes = peak_bytes > most_bytes ? peak_bytes : most_bytes;
     }
-    total(blocks, common_blocks, most_blocks, atomic_load_explicit(&all.peak_blocks, memory_order_relaxed),
-          &out->blocks, &out->peak_blocks);
-    total(bytes, common_bytes, most_bytes, atomic_load_explicit(&all.peak_bytes, memory_order_relaxed),
-          &out->bytes, &out->peak_bytes);
+    total(blocks, common_blocks, most_blocks,
+          atomic_load_explicit(&thread_common.peak_blocks, memory_order_relaxed), &out->blocks,
+          &out->peak_blocks);
+    total(bytes, common_bytes, most_bytes,
+          atomic_load_explicit(&thread_common.peak_bytes, memory_order_relaxed), &out->bytes,
+          &out->peak_bytes);
 }
 
 void thread_correct_totals(size_t blocks, size_t bytes)
@@ -340,8 +287,8 @@ void thread_correct_totals(size_t blocks, size_t bytes)
     thread_get_totals(&totals);
     off_blocks -= (int64_t)totals.blocks;
     off_bytes -= (int64_t)totals.bytes;
-    atomic_fetch_add_explicit(&all.blocks, off_blocks, memory_order_relaxed);
-    atomic_fetch_add_explicit(&all.bytes, off_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&thread_common.blocks, off_blocks, memory_order_relaxed);
+    atomic_fetch_add_explicit(&thread_common.bytes, off_bytes, memory_order_relaxed);
 }
 
 /* --- In flight, fork ---------------------------------------------------------------------------------- */
@@ -363,7 +310,7 @@ uint32_t thread_unwind_enter(struct thread *share, unsigned level)
         atomic_store_explicit(&share->unwinding, inside | 1u << level, memory_order_relaxed);
         platform_light_fence();
         if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)) ||
-            self.is_forking)
+            thread_self.is_forking)
             return inside;
         atomic_store_explicit(&share->unwinding, inside, memory_order_release);
         platform_yield();
@@ -380,12 +327,12 @@ void thread_unwind_leave(struct thread *share, unsigned level)
 
 void thread_before_fork(void)
 {
-    self.is_forking = true;
+    thread_self.is_forking = true;
     atomic_store_explicit(&all.is_forking, true, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next)
         /* Bounded: a signal handler may wait in there for something that only this thread can do. */
-        for (int i = 0; i < FORK_WAIT_YIELDS && t != self.share; i++) {
+        for (int i = 0; i < FORK_WAIT_YIELDS && t != thread_self.share; i++) {
             if (atomic_load_explicit(&t->unwinding, memory_order_acquire) == 0)
                 break;
             platform_yield();
@@ -398,18 +345,18 @@ bool thread_after_fork(bool in_child)
     bool had_others = false;
 
     for (; in_child && t != NULL; t = t->next)
-        if (t != self.share && atomic_load_explicit(&t->taken, memory_order_relaxed)) {
+        if (t != thread_self.share && atomic_load_explicit(&t->taken, memory_order_relaxed)) {
             give_back(t);
             had_others = true;
         }
     atomic_store_explicit(&all.is_forking, false, memory_order_release);
-    self.is_forking = false;
+    thread_self.is_forking = false;
     return had_others;
 }
 
 bool thread_is_forking(void)
 {
-    return self.is_forking;
+    return thread_self.is_forking;
 }
 
 void thread_init(void)
@@ -419,5 +366,5 @@ void thread_init(void)
 
 size_t thread_own_bytes(void)
 {
-    return sizeof(all) + atomic_load_explicit(&all.own_bytes, memory_order_relaxed);
+    return sizeof(all) + sizeof(thread_common) + atomic_load_explicit(&all.own_bytes, memory_order_relaxed);
 }

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "path.h"
 #include "platform.h"
+#include "shortcuts.h"
 #include "stackmap.h"
 #include "trail.h"
 
@@ -37,7 +38,10 @@ struct thread {
 
     struct stackmap_supply supply;
     struct path last[THREAD_NESTING]; /* this thread's last stack on each level */
-    struct trail trail;               /* where the one on level 0 lies in memory */
+#if LD_UNWIND_RULES
+    struct trail trail;
+    struct shortcuts shortcuts;
+#endif
 
     struct thread *next; /* never changes once it is on the list */
     atomic_bool taken;   /* by a thread, until it has exited */
@@ -46,10 +50,49 @@ struct thread {
 /* Called once, before anything else here. */
 void thread_init(void);
 
-/* Begins an entry point: the caller's share, and in *level how many entry points of this thread it
- * interrupts, to be handed back.  NULL: nothing may be recorded now, and thread_leave must not be called. */
-struct thread *thread_enter(unsigned *level);
-void thread_leave(struct thread *thread, unsigned level);
+/* All that a thread has before it has a share. */
+struct thread_self {
+    struct thread *share;
+    /* Frame address of the outermost entry point that this thread is in, NULL: it is in none.  One word says
+     * both, so that a signal handler never sees the one without the other. */
+    const void *outermost;
+    uint32_t nested; /* entry points beyond that one */
+    /* Reasons not to record, of two kinds in one word, so that one test will do: how deep the thread is in
+     * foreign code, and, in units of THREAD_DISABLED, how often it was disabled. */
+    uint32_t muted;
+    bool has_exited;
+    bool is_forking;
+};
+#define THREAD_DISABLED (1u << 12)
+extern THREAD_LOCAL struct thread_self thread_self;
+
+struct thread *thread_enter_slow(const void *frame, unsigned *level);
+void thread_leave_slow(struct thread *thread, unsigned level);
+
+/* Begins an entry point with this frame address: the caller's share, and in *level how many entry points of
+ * this thread it interrupts, to be handed back.  NULL: nothing may be recorded now, and thread_leave must not
+ * be called.  Budget: one cache line, no call. */
+static inline struct thread *thread_enter(const void *frame, unsigned *level)
+{
+    struct thread_self *self = &thread_self;
+
+    if (UNLIKELY(self->outermost != NULL || self->share == NULL || self->muted != 0))
+        return thread_enter_slow(frame, level);
+    *level = 0;
+    self->outermost = frame;
+    atomic_signal_fence(memory_order_seq_cst);
+    return self->share;
+}
+
+static inline void thread_leave(struct thread *thread, unsigned level)
+{
+    if (UNLIKELY(level != 0 || thread != thread_self.share)) {
+        thread_leave_slow(thread, level);
+        return;
+    }
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_self.outermost = NULL;
+}
 
 /* Around calls of code that may allocate on the library's behalf; they nest. */
 void thread_foreign_enter(void);
@@ -62,12 +105,54 @@ void thread_disable(void);
 void thread_enable(void);
 bool thread_is_disabled(void);
 
-/* Adds to the totals, before a block is put on record or after it was taken out.  thread may be NULL, level
- * is what thread_enter said. */
-void thread_count(struct thread *thread, unsigned level, int64_t blocks, int64_t bytes);
+/* The totals that are not in any thread's share, and the most that they have been. */
+struct thread_common {
+    _Atomic int64_t blocks, bytes;
+    _Atomic int64_t peak_blocks, peak_bytes;
+};
+extern struct thread_common thread_common;
+
+enum {
+    /* A balance beyond these goes into the common totals.  What so many threads as 64 have not balanced yet
+     * is less than the eighth of the table from which on thread_is_full looks closely. */
+    THREAD_BALANCE_BLOCKS = LD_MAX_BLOCKS >= 64 * 8 * 64 ? 64 : LD_MAX_BLOCKS / (8 * 64) + 1,
+    THREAD_BALANCE_BYTES = 65536,
+};
+
+void thread_count_slow(struct thread *thread, int64_t blocks, int64_t bytes);
+bool thread_is_full_slow(void);
 
 /* True if LD_MAX_BLOCKS are on record. */
-bool thread_is_full(const struct thread *thread);
+static inline bool thread_is_full(void)
+{
+    /* Far from the limit nobody needs to know the exact number. */
+    return UNLIKELY(atomic_load_explicit(&thread_common.blocks, memory_order_relaxed) >
+                    (int64_t)LD_MAX_BLOCKS - LD_MAX_BLOCKS / 8) &&
+           thread_is_full_slow();
+}
+
+/* Adds to the totals, before a block is put on record or after it was taken out.  A share is its owner's
+ * alone, and platform_add cannot be interrupted half way by a signal handler that does the same.
+ * Budget: one cache line of this thread's, no locked instruction but for one in THREAD_BALANCE_BLOCKS. */
+static inline void thread_count(int64_t blocks, int64_t bytes)
+{
+    struct thread *share = thread_self.share;
+
+    if (UNLIKELY(share == NULL)) {
+        thread_count_slow(NULL, blocks, bytes);
+        return;
+    }
+    int64_t own_blocks = platform_add(&share->blocks, blocks);
+    int64_t own_bytes = platform_add(&share->bytes, bytes);
+
+    if (UNLIKELY(own_blocks > atomic_load_explicit(&share->peak_blocks, memory_order_relaxed)))
+        atomic_store_explicit(&share->peak_blocks, own_blocks, memory_order_relaxed);
+    if (UNLIKELY(own_bytes > atomic_load_explicit(&share->peak_bytes, memory_order_relaxed)))
+        atomic_store_explicit(&share->peak_bytes, own_bytes, memory_order_relaxed);
+    if (UNLIKELY((uint64_t)(own_blocks + THREAD_BALANCE_BLOCKS) > 2 * THREAD_BALANCE_BLOCKS ||
+                 (uint64_t)(own_bytes + THREAD_BALANCE_BYTES) > 2 * THREAD_BALANCE_BYTES))
+        thread_count_slow(share, 0, 0);
+}
 
 struct thread_totals {
     size_t blocks, bytes, peak_blocks, peak_bytes;

@@ -1,48 +1,132 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the frames of a path (path.h) lie in memory, so that the next walk can stop where it meets them.
+ * The trail of a thread: the last stack that it walked, outermost frame first, with the node that each frame
+ * has in the tree, and with where it all lies in memory, so that the next walk can stop where it meets it.
  *
- *     frame i of the path, counted from the outermost:
- *       sp[i]      the stack pointer in it: its return address was read from the word below
- *       bp[i]      the frame pointer register in it, which matters only if needs_bp[i]
- *       checks     the words that a walk from frame i outwards reads, and what they were: those
- *                  of the frames 0 ... i are checks[0 ... check_end[i])
+ *     frame i of `count`, counted from the outermost:
+ *       sp          the stack pointer in it: its return address was read from the word below
+ *       bp          the frame pointer register in it, which matters only if needs_bp
+ *       id          its node, good in `epoch`; the first `known` frames have one
+ *       words_end   words[0 ... words_end) are those that a walk from frame i outwards reads, the last of
+ * them first, with what they were
  *
  * If a walk comes to frame i with the same pc, sp and, where it matters, bp, and all words that it would read
- * from there on are unchanged, it would go the same way: each word determines where the next one lies.
+ * from there on are unchanged, it would go the same way: each word determines where the next one lies.  So
+ * what two stacks of a thread have in common is the beginning of its trail, and the next stack is a truncate
+ * and a few pushes away.
+ *
+ * A trail belongs to one thread.  Whoever changes it keeps it true at each instant, since a signal handler
+ * may leave for good at any of them: first `count` and `known` go down, then frames are written, then they go
+ * up.
  */
 #ifndef TRAIL_H
 #define TRAIL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "path.h"
+#include "config.h"
+#include "module.h"
+#include "platform.h"
+#include "stackmap.h"
 
-struct check {
+#if LD_UNWIND_RULES
+
+enum {
+    /* Frames that are walked before a stack counts as deeper than is worth knowing, and frames of one that is
+     * known as a whole: more than are shown, so that a recursion may come back a while, or go on, before
+     * everything has to be walked again.  In small builds nodes are dearer than time. */
+    WALK_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
+    TRAIL_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 4 : LD_MAX_FRAMES,
+};
+
+/* What a walk knows of the frame that it is at. */
+struct registers {
+    uintptr_t pc, sp, bp;
+};
+
+struct word {
     uintptr_t at;
     uintptr_t value;
 };
 
-/* One frame that a walk has passed, innermost first. */
+struct frame {
+    struct registers at;
+    stack_id id;
+    uint32_t words_end;
+    module_id module;
+    bool needs_bp;
+    bool can_unload; /* the module */
+};
+
+/* One frame that a walk has passed. */
 struct step {
-    uintptr_t pc, sp, bp;
-    uintptr_t bp_at; /* the word that bp was read from on the way into this frame; 0: bp was left alone */
+    struct registers at;
+    uintptr_t bp_at; /* the word that at.bp was read from on the way into this frame; 0: it was left alone */
     uint64_t rule;   /* by which the walk went on */
 };
 
 struct trail {
-    char nothing; /* for builds without walks */
-#if LD_UNWIND_RULES
-    bool is_void;     /* the path did not come from a walk: nothing here goes with it */
-    bool is_floating; /* the outermost frame of the path is not where the stack begins */
-    bool needs_bp[PATH_MAX_FRAMES];
-    uint32_t check_end[PATH_MAX_FRAMES];
-    uintptr_t sp[PATH_MAX_FRAMES];
-    uintptr_t bp[PATH_MAX_FRAMES];
-    struct check checks[2 * PATH_MAX_FRAMES];
-    struct step steps[PATH_MAX_FRAMES]; /* scratch of a walk */
-#endif
+    uint32_t count;
+    uint32_t known;
+    uint32_t firm; /* so many first frames are known, and in modules that are never unloaded */
+    uint32_t epoch;
+    bool is_floating; /* the outermost frame is not where the stack begins: it was too deep to walk */
+    struct frame frames[TRAIL_FRAMES_MAX];
+    struct word words[2 * TRAIL_FRAMES_MAX];
+    struct step steps[WALK_FRAMES_MAX]; /* scratch of a walk, innermost frame first */
 };
 
+/* The word at an address on the stack. */
+static inline uintptr_t word_at(uintptr_t address)
+{
+    return *(const uintptr_t *)address;
+}
+
+static inline bool word_holds(const struct word *word)
+{
+    return LIKELY(word_at(word->at) == word->value);
+}
+
+/* Whether all of these words are unchanged.  From the last of them to the first, and not beyond one that is
+ * changed, so that nothing is read that a walk would not read.  Budget: two loads for each. */
+static inline bool words_hold(const struct word *words, size_t count)
+{
+    const struct word *word = words + count;
+
+    for (; count >= 4; count -= 4, word -= 4)
+        if (!word_holds(word - 1) || !word_holds(word - 2) || !word_holds(word - 3) || !word_holds(word - 4))
+            return false;
+    while (word != words)
+        if (!word_holds(--word))
+            return false;
+    return true;
+}
+
+/* How many of these words are further out than the innermost one that has changed, or all. */
+uint32_t words_unchanged(const struct word *words, uint32_t count);
+
+/* How many of the first `count` frames, at most all known ones, are in the module that they were in. */
+uint32_t trail_current_slow(const struct trail *trail, uint32_t count);
+static inline uint32_t trail_current(const struct trail *trail, uint32_t count)
+{
+    return LIKELY(count <= trail->firm) ? count : trail_current_slow(trail, count);
+}
+
+static inline void trail_truncate(struct trail *trail, uint32_t count)
+{
+    if (trail->firm > count)
+        trail->firm = count;
+    if (trail->known > count)
+        trail->known = count;
+    trail->count = count;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Gives every frame its node.  False if there was no room in the tree for the frames from `known` on. */
+bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t epoch);
+
+#endif
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * Capture by cached rules, x86-64.  A walk goes from the entry point's caller outwards, one rule and one or
- * two loads for each frame, until it meets this thread's last stack: a frame with the same pc and stack
- * pointer, from which every word that the walk would go on to read is unchanged (trail.h).  What lies beyond
- * is known, and so is its place in the tree; only the inner frames are new.  When nothing has changed nothing
- * is walked at all.
+ * two loads for each frame, until it meets this thread's trail (trail.h): a frame with the same pc and stack
+ * pointer, from which every word that the walk would go on to read is unchanged.  What lies beyond is known,
+ * and so is its place in the tree; only the inner frames are new.  Stacks that have been walked before leave
+ * shortcuts (shortcuts.h), so that most captures walk nothing at all.
  *
  * What rules cannot express (signal frames, realigned stacks, code without unwind information) is left to
  * libunwind, for that capture.
@@ -15,6 +15,8 @@
 
 #include "platform.h"
 #include "rules.h"
+#include "shortcuts.h"
+#include "trail.h"
 
 enum {
     /* A frame larger than this is not believed. */
@@ -23,73 +25,18 @@ enum {
     LOWEST_PC = 0x4000,
 };
 
-/* Frames walked before the stack counts as deeper than is worth knowing: some more than are shown, so that
- * a recursion may come back a while before it has to be walked again. */
-#define WALK_FRAMES_MAX (LD_MAX_FRAMES + (PATH_MAX_FRAMES - LD_MAX_FRAMES) / 2)
-
-struct registers {
-    uintptr_t pc, sp, bp;
-};
-
 enum outcome {
-    MET,      /* the last stack: what is new are the steps */
+    MET,      /* the trail: what is new are the steps */
     ROOTED,   /* the beginning of the stack */
     FLOATING, /* neither, for WALK_FRAMES_MAX frames */
     UNKNOWN,  /* what no rule can express */
 };
 
 struct walk {
-    uint32_t met; /* frames of the last stack that are still there */
+    uint32_t met;    /* frames of the trail that are still there */
+    uintptr_t bp_at; /* as in struct step, of the frame where the trail was met */
     uint32_t steps;
 };
-
-static inline uintptr_t word_at(uintptr_t address)
-{
-    return *(const uintptr_t *)address;
-}
-
-/* --- Meeting the last stack ------------------------------------------------------------------------------
- */
-
-/* The first `count` frames of the last stack are unchanged in memory: all of them, or those outside of the
- * first that is not. From the inside outwards, so that nothing is read that a walk would not read. */
-static inline uint32_t unchanged(const struct trail *trail, uint32_t count)
-{
-    uint32_t i = count == 0 ? 0 : trail->check_end[count - 1];
-
-    while (i > 0) {
-        const struct check *check = &trail->checks[i - 1];
-
-        if (UNLIKELY(word_at(check->at) != check->value))
-            break;
-        i--;
-    }
-    if (LIKELY(i == 0))
-        return count;
-    while (count > 0 && trail->check_end[count - 1] >= i)
-        count--;
-    return count;
-}
-
-/* If the walk is at a frame of the last stack, and all is unchanged from there on, the number of frames up to
- * that one; otherwise 0.  *limit is the number of frames that may still be met. */
-static inline uint32_t meet(const struct path *last, const struct trail *trail, const struct registers *at,
-                            uint32_t *limit)
-{
-    uint32_t i = *limit, same;
-
-    while (i > 0 && trail->sp[i - 1] < at->sp)
-        i--;
-    *limit = i;
-    if (i == 0 || trail->sp[i - 1] != at->sp || (uintptr_t)last->frames[i - 1] != at->pc ||
-        (trail->needs_bp[i - 1] && trail->bp[i - 1] != at->bp))
-        return 0;
-    same = unchanged(trail, i - 1);
-    if (LIKELY(same == i - 1))
-        return i;
-    *limit = same;
-    return 0;
-}
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
@@ -103,68 +50,116 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
     return r;
 }
 
+/* Whether the module that a rule was learnt in has been replaced by another.  *checked is the last one that
+ * was compared in this walk. */
+static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
+{
+    if (LIKELY((r & RULE_CAN_UNLOAD) == 0) || rule_module(r) == *checked)
+        return false;
+    *checked = rule_module(r);
+    return !module_is_current(*checked, (const void *)pc);
+}
+
+/* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
+ * if the rule leads nowhere that can be believed. */
+static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
+{
+    uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r);
+
+    if (UNLIKELY(cfa <= at->sp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
+        return false;
+    at->pc = word_at(cfa - sizeof(uintptr_t));
+    *bp_at = 0;
+    if ((r & RULE_RESTORES_BP) != 0) {
+        *bp_at = cfa + (uintptr_t)rule_bp(r);
+        at->bp = word_at(*bp_at);
+    }
+    at->sp = cfa;
+    return LIKELY(at->pc >= LOWEST_PC);
+}
+
+/* If the walk is at a frame of the trail, and all is unchanged from there on, the number of frames up to that
+ * one; otherwise 0.  *limit is the number of frames that may still be met. */
+static inline uint32_t meet(const struct trail *trail, const struct registers *at, uint32_t *limit)
+{
+    const struct frame *frame;
+    uint32_t i = *limit, same;
+
+    while (i > 0 && trail->frames[i - 1].at.sp < at->sp)
+        i--;
+    *limit = i;
+    if (i == 0)
+        return 0;
+    frame = &trail->frames[i - 1];
+    if (frame->at.sp != at->sp || frame->at.pc != at->pc || (frame->needs_bp && frame->at.bp != at->bp))
+        return 0;
+    if (words_hold(trail->words, frame->words_end))
+        return i;
+    same = words_unchanged(trail->words, frame->words_end);
+    while (i > 0 && trail->frames[i - 1].words_end > same)
+        i--;
+    *limit = i;
+    return 0;
+}
+
 static enum outcome walk_stack(struct thread *thread, struct registers at, struct walk *walk)
 {
-    const struct path *last = &thread->last[0];
     struct trail *trail = &thread->trail;
-    uint32_t limit = trail->is_void ? 0 : last->count;
-    uintptr_t bp_at = 0;
+    uint32_t limit = trail->count;
+    module_id checked = 0;
 
-    for (walk->steps = 0; walk->steps < WALK_FRAMES_MAX; walk->steps++) {
-        uintptr_t cfa;
+    walk->met = 0;
+    walk->bp_at = 0;
+    for (struct step *step = trail->steps; step < trail->steps + WALK_FRAMES_MAX; step++) {
         rule r;
 
-        walk->met = meet(last, trail, &at, &limit);
+        walk->steps = (uint32_t)(step - trail->steps);
+        walk->met = meet(trail, &at, &limit);
         if (walk->met != 0)
             return MET;
         r = rules_find(at.pc);
-        if (UNLIKELY(r == 0))
+        if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked)))
             r = learn(thread, &at);
-        if (UNLIKELY((r & RULE_ASK) != 0))
-            return UNKNOWN;
-        trail->steps[walk->steps] = (struct step){at.pc, at.sp, at.bp, bp_at, r};
-        if (UNLIKELY((r & RULE_ENDS) != 0)) {
+        *step = (struct step){at, walk->bp_at, r};
+        if (UNLIKELY((r & (RULE_ASK | RULE_ENDS)) != 0)) {
             walk->steps++;
-            return ROOTED;
+            return (r & RULE_ASK) != 0 ? UNKNOWN : ROOTED;
         }
-        cfa = ((r & RULE_FROM_BP) != 0 ? at.bp : at.sp) + (uintptr_t)rule_cfa(r);
-        if (UNLIKELY(cfa <= at.sp || cfa - at.sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
-            return UNKNOWN;
-        at.pc = word_at(cfa - sizeof(uintptr_t));
-        bp_at = 0;
-        if ((r & RULE_RESTORES_BP) != 0) {
-            bp_at = cfa + (uintptr_t)rule_bp(r);
-            at.bp = word_at(bp_at);
-        }
-        at.sp = cfa;
-        if (UNLIKELY(at.pc < LOWEST_PC))
+        if (UNLIKELY(!step_out(&at, r, &walk->bp_at)))
             return UNKNOWN;
     }
+    walk->steps = WALK_FRAMES_MAX;
     return FLOATING;
 }
 
-/* Adds the frame that a step was at, further in than all others. */
-static void push(struct path *path, struct trail *trail, const struct step *step)
+/* Adds the frame that a step was at, further in than all others.  bp_at is that of the one before. */
+static inline void push(struct trail *trail, const struct step *step, uintptr_t bp_at)
 {
-    uint32_t i = path->count, end = i == 0 ? 0 : trail->check_end[i - 1];
+    struct frame *frame = &trail->frames[trail->count];
 
-    /* Known to follow; gcc, which cannot see it, warns where LD_MAX_FRAMES is 1. */
-    ASSUME(i < PATH_MAX_FRAMES);
-    trail->sp[i] = step->sp;
-    trail->bp[i] = step->bp;
-    trail->needs_bp[i] = i > 0 && ((step->rule & RULE_FROM_BP) != 0 ||
-                                   ((step->rule & RULE_RESTORES_BP) == 0 && trail->needs_bp[i - 1]));
-    if (step->bp_at != 0 && trail->needs_bp[i])
-        trail->checks[end++] = (struct check){step->bp_at, step->bp};
-    trail->checks[end++] = (struct check){step->sp - sizeof(uintptr_t), step->pc};
-    trail->check_end[i] = end;
-    path_push(path, (const void *)step->pc);
+    frame->at = step->at;
+    frame->module = rule_module(step->rule);
+    frame->words_end = 0;
+    frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
+    frame->needs_bp = false;
+    if (LIKELY(trail->count > 0)) {
+        const struct frame *outer = frame - 1;
+        uint32_t end = outer->words_end;
+
+        trail->words[end++] = (struct word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
+        if (bp_at != 0 && outer->needs_bp)
+            trail->words[end++] = (struct word){bp_at, outer->at.bp};
+        frame->words_end = end;
+        frame->needs_bp =
+            (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && outer->needs_bp);
+    }
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->count++;
 }
 
-/* Brings the last stack up to date.  False: libunwind has to be asked. */
+/* Brings the trail up to date, so that it ends at this frame.  False: libunwind has to be asked. */
 static bool follow(struct thread *thread, const struct registers *start)
 {
-    struct path *path = &thread->last[0];
     struct trail *trail = &thread->trail;
     struct walk walk;
     enum outcome outcome = walk_stack(thread, *start, &walk);
@@ -172,9 +167,9 @@ static bool follow(struct thread *thread, const struct registers *start)
     if (outcome == MET) {
         uint32_t total = walk.met + walk.steps;
 
-        if (UNLIKELY(path_current(path, walk.met) != walk.met || total > PATH_MAX_FRAMES ||
+        if (UNLIKELY(trail_current(trail, walk.met) != walk.met || total > TRAIL_FRAMES_MAX ||
                      (trail->is_floating && total < LD_MAX_FRAMES))) {
-            path_forget(path);
+            trail_truncate(trail, 0);
             outcome = walk_stack(thread, *start, &walk);
         }
     }
@@ -182,21 +177,84 @@ static bool follow(struct thread *thread, const struct registers *start)
         return false;
     if (outcome != MET) {
         walk.met = 0;
-        path_forget(path);
-        trail->is_void = false;
+        trail_truncate(trail, 0);
         trail->is_floating = outcome == FLOATING;
+    } else if (walk.met != trail->count) {
+        trail_truncate(trail, walk.met);
     }
-    if (walk.met != path->count)
-        path_truncate(path, walk.met);
-    while (walk.steps > 0)
-        push(path, trail, &trail->steps[--walk.steps]);
+    while (walk.steps > 0) {
+        const struct step *step = &trail->steps[--walk.steps];
+
+        push(trail, step, walk.bp_at);
+        walk.bp_at = step->bp_at;
+    }
     return true;
 }
 
 /* --- Capture -------------------------------------------------------------------------------------------- */
 
-/* Budget, when the path repeats: no lock, no write but the id in flight; two loads of this thread's and one
- * of its stack for each frame, one more where a frame pointer matters. */
+/* The pc in the frame that called this one, for the choice of a shortcut; 0 if no rule says it. */
+static inline uintptr_t caller_of(const struct registers *start)
+{
+    rule r = rules_find(start->pc);
+    struct registers at = *start;
+    uintptr_t bp_at;
+
+    if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) || !step_out(&at, r, &bp_at))
+        return 0;
+    return at.pc;
+}
+
+/* True if a shortcut that holds leads to the trail as it was. */
+static inline bool leads_to_trail(const struct shortcut *shortcut, const struct trail *trail)
+{
+    const struct frame *to = &trail->frames[shortcut->depth - 1];
+    struct registers at = shortcut_to(shortcut);
+
+    return LIKELY(shortcut->depth <= trail->known && to->id == shortcut->to_id &&
+                  trail->epoch == shortcut->epoch && to->at.sp == at.sp &&
+                  (!to->needs_bp || to->at.bp == at.bp)) &&
+           trail_current(trail, shortcut->depth) == shortcut->depth &&
+           words_hold(trail->words, to->words_end);
+}
+
+/* Follows the stack from where a shortcut that holds leads to; true if it was that stack. */
+static bool follow_from(struct thread *thread, const struct shortcut *shortcut, uint32_t epoch)
+{
+    struct trail *trail = &thread->trail;
+    struct registers at = shortcut_to(shortcut);
+
+    return follow(thread, &at) && trail_intern(trail, &thread->supply, epoch) &&
+           trail->frames[trail->count - 1].id == shortcut->to_id;
+}
+
+static COLD struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
+                                           const struct registers *start, stackmap_roots_fn *each_root)
+{
+    struct trail *trail = &thread->trail;
+
+    for (int tries = 0; tries < UNWIND_TRIES_MAX; tries++) {
+        uint32_t epoch = stackmap_epoch();
+        struct unwind_stack stack;
+
+        if (UNLIKELY(!follow(thread, start)))
+            return unwind_ask(thread, 0, (const void *)start->pc, each_root);
+        stack.is_cut = !trail_intern(trail, &thread->supply, epoch);
+        stack.id = trail->known == 0 ? 0 : trail->frames[trail->known - 1].id;
+        if (UNLIKELY(stack.is_cut) && unwind_make_room(0, epoch, each_root))
+            continue;
+        if (UNLIKELY(!unwind_publish(thread, 0, stack.id, epoch)))
+            continue;
+        if (!stack.is_cut && shortcuts_wanted(&thread->shortcuts, stack.id))
+            shortcuts_add(&thread->shortcuts, hash, trail);
+        return stack;
+    }
+    return (struct unwind_stack){.id = 0, .is_cut = true};
+}
+
+/* Budget, when the stack was seen before: no lock, no write but the id in flight; of this thread's memory one
+ * line of a set, three of a shortcut, and one word of the trail and one of the stack for each frame, one more
+ * where a frame pointer matters. */
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root)
 {
@@ -208,14 +266,22 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
         .sp = frame + 2 * sizeof(uintptr_t),
         .bp = word_at(frame),
     };
+    uint32_t epoch = stackmap_epoch();
+    uint64_t hash;
+    struct unwind_stack stack = {.id = 0, .is_cut = false};
+    const struct shortcut *shortcut;
 
     if (UNLIKELY(level != 0))
         return unwind_ask(thread, level, caller.pc, each_root);
-    if (UNLIKELY(!follow(thread, &start))) {
-        thread->trail.is_void = true;
-        return unwind_ask(thread, level, caller.pc, each_root);
-    }
-    return unwind_publish(thread, level, each_root);
+    hash = shortcuts_hash(&start, caller_of(&start));
+    shortcut = shortcuts_find(&thread->shortcuts, hash, &start, epoch);
+    if (LIKELY(shortcut != NULL) &&
+        (leads_to_trail(shortcut, &thread->trail) || follow_from(thread, shortcut, epoch)) &&
+        LIKELY(unwind_publish(thread, 0, shortcut->id, epoch)))
+        stack.id = shortcut->id;
+    else
+        stack = follow_all(thread, hash, &start, each_root);
+    return stack;
 }
 
 size_t unwind_own_bytes(void)

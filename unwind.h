@@ -70,7 +70,21 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root);
 
-/* Puts this thread's last stack on this level in the tree, and its id in flight. */
-struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root);
+/* Collections that may overtake a capture before it is given up. */
+#define UNWIND_TRIES_MAX 1000
+
+/* True if it is worth trying again to get nodes, after an attempt in `epoch`. */
+bool unwind_make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root);
+
+/* Puts a stack that was built in `epoch` in flight.  False if a collection that has begun since may have
+ * missed it: build it again. */
+static inline bool unwind_publish(struct thread *thread, unsigned level, stack_id id, uint32_t epoch)
+{
+    /* Release: partner of thread_each_in_flight. */
+    atomic_store_explicit(&thread->in_flight[level], id, memory_order_release);
+    platform_light_fence();
+    /* One that begins now will not miss it. */
+    return LIKELY(stackmap_epoch() == epoch);
+}
 
 #endif

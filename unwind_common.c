@@ -6,13 +6,13 @@
 #define UNW_LOCAL_ONLY
 #include "unwind.h"
 
+#include <errno.h>
 #include <libunwind.h>
 
 #include "module.h"
 #include "platform.h"
 
 enum {
-    TRIES_MAX = 1000,     /* collections that may overtake a capture before it is given up */
     WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
     ADDRESS_BITS = 48,    /* of what can be a return address, and has room in the tree */
 };
@@ -47,6 +47,7 @@ static COLD size_t step_through(const void **frames, size_t capacity)
 
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
+    int saved = errno;
     uint32_t inside = thread_unwind_enter(thread, level);
     size_t count;
 
@@ -63,6 +64,7 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
         thread_foreign_leave();
     }
     thread_unwind_leave(thread, level);
+    errno = saved;
     return count;
 }
 
@@ -89,8 +91,7 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
     return buffer;
 }
 
-/* True if it is worth trying again to get nodes, after an attempt in `epoch`. */
-static COLD bool make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root)
+COLD bool unwind_make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root)
 {
     enum stackmap_outcome outcome = stackmap_collect(each_root);
     /* A signal handler may have interrupted the very collection that it would wait for, and whoever forks
@@ -100,27 +101,6 @@ static COLD bool make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *ea
     for (int i = 0; may_wait && i < WAIT_YIELDS && stackmap_is_collecting(); i++)
         platform_yield();
     return outcome == STACKMAP_COLLECTED || may_wait || stackmap_epoch() != epoch;
-}
-
-struct unwind_stack unwind_publish(struct thread *thread, unsigned level, stackmap_roots_fn *each_root)
-{
-    struct path *path = &thread->last[level];
-
-    for (int tries = 0; tries < TRIES_MAX; tries++) {
-        uint32_t epoch = stackmap_epoch();
-        bool is_cut = !path_intern(path, &thread->supply, epoch);
-        stack_id id = path->known == 0 ? 0 : path->ids[path->known - 1];
-
-        if (UNLIKELY(is_cut) && make_room(level, epoch, each_root))
-            continue;
-        /* Release: partner of thread_each_in_flight. */
-        atomic_store_explicit(&thread->in_flight[level], id, memory_order_release);
-        platform_light_fence();
-        /* A collection that has begun since may have missed the id; one that begins now will not. */
-        if (LIKELY(stackmap_epoch() == epoch))
-            return (struct unwind_stack){.id = id, .is_cut = is_cut};
-    }
-    return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
@@ -137,7 +117,17 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     path_truncate(path, path_current(path, shared));
     while (path->count < count)
         path_push(path, frames[count - 1 - path->count]);
-    return unwind_publish(thread, level, each_root);
+    for (int tries = 0; tries < UNWIND_TRIES_MAX; tries++) {
+        uint32_t epoch = stackmap_epoch();
+        bool is_cut = !path_intern(path, &thread->supply, epoch);
+        stack_id id = path->known == 0 ? 0 : path->ids[path->known - 1];
+
+        if (UNLIKELY(is_cut) && unwind_make_room(level, epoch, each_root))
+            continue;
+        if (LIKELY(unwind_publish(thread, level, id, epoch)))
+            return (struct unwind_stack){.id = id, .is_cut = is_cut};
+    }
+    return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
 void unwind_init(void)

@@ -17,6 +17,7 @@ BEGIN {
     rank["blockmap"] = rank["stackmap"] = 4
     rank["path"] = rank["rules"] = 5
     rank["trail"] = 6
+    rank["shortcuts"] = 6.5
     rank["thread"] = 7
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9

@@ -64,7 +64,7 @@ static stack_id path_enter(const struct path *path, struct stackmap_supply *supp
         stack_id id = 0;
 
         for (size_t i = 0; i < path->depth; i++) {
-            id = stackmap_child(supply, epoch, id, path->frames[i]);
+            id = stackmap_child(supply, epoch, id, path->frames[i], 0);
             if (id == 0)
                 break;
         }

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Making shortcuts (shortcuts.h).  In a set they are replaced in turn.
+ */
+#include "shortcuts.h"
+
+#if LD_UNWIND_RULES
+
+/* A place on the stack in words from sp; false if it cannot be kept. */
+static inline bool encode(uintptr_t at, uintptr_t sp, uint32_t *out)
+{
+    uintptr_t distance = at - sp;
+
+    *out = (uint32_t)(distance / sizeof(uintptr_t));
+    return at >= sp && distance % sizeof(uintptr_t) == 0 && distance / sizeof(uintptr_t) < SHORTCUT_ANY_BP;
+}
+
+static inline bool encode_bp(const struct frame *frame, uintptr_t sp, uint32_t *out)
+{
+    *out = SHORTCUT_ANY_BP;
+    return !frame->needs_bp || encode(frame->at.bp, sp, out);
+}
+
+/* How far out from the innermost frame of this trail a shortcut may lead, and the one module that has to be
+ * compared, with the word that led to a frame of it. */
+static const struct frame *reach(const struct trail *trail, struct shortcut *shortcut)
+{
+    const struct frame *start = &trail->frames[trail->count - 1], *firm = &trail->frames[trail->firm];
+    const struct frame *to = start, *in_module = start;
+
+    shortcut->module = 0;
+    for (const struct frame *frame = start; frame >= trail->frames; frame--) {
+        if (start->words_end - frame->words_end > SHORTCUT_WORDS)
+            break;
+        if (UNLIKELY(frame >= firm) && frame->can_unload && frame->module != shortcut->module) {
+            if (shortcut->module != 0)
+                break;
+            shortcut->module = frame->module;
+            in_module = frame;
+        }
+        to = frame;
+    }
+    shortcut->count = (uint8_t)(start->words_end - to->words_end);
+    /* The pc of a frame is the first word beyond those that lead on from it. */
+    shortcut->in_module =
+        in_module == start ? shortcut->count : (uint8_t)(in_module->words_end - to->words_end);
+    return to;
+}
+
+static bool copy_words(struct shortcut *shortcut, const struct word *words)
+{
+    for (size_t i = 0; i < shortcut->count; i++) {
+        uint64_t distance = (words[i].at - shortcut->sp) / sizeof(uintptr_t);
+
+        if (UNLIKELY(words[i].value > SHORTCUT_VALUE_MASK || distance >> (64 - SHORTCUT_AT_SHIFT) != 0))
+            return false;
+        shortcut->words[i] = distance << SHORTCUT_AT_SHIFT | words[i].value;
+    }
+    return true;
+}
+
+void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trail *trail)
+{
+    size_t set = shortcuts_set(hash);
+    unsigned way = shortcuts->turn[set]++ % SHORTCUT_WAYS;
+    struct shortcut *shortcut = &shortcuts->entries[set][way];
+    const struct frame *start = &trail->frames[trail->count - 1], *to;
+
+    shortcut->pc = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    to = reach(trail, shortcut);
+    shortcuts->tags[set][way] = shortcuts_tag(hash);
+    shortcut->sp = start->at.sp;
+    shortcut->to_pc = to->at.pc;
+    shortcut->epoch = trail->epoch;
+    shortcut->id = start->id;
+    shortcut->to_id = to->id;
+    shortcut->depth = (uint16_t)(to - trail->frames + 1);
+    if (!encode_bp(start, start->at.sp, &shortcut->bp) || !encode_bp(to, start->at.sp, &shortcut->to_bp) ||
+        !encode(to->at.sp, start->at.sp, &shortcut->to_sp) ||
+        !copy_words(shortcut, &trail->words[to->words_end]))
+        return;
+    atomic_signal_fence(memory_order_seq_cst);
+    shortcut->pc = start->at.pc;
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Shortcuts: how stacks of a thread began, from the allocation on, until they came to a frame of the trail
+ * (trail.h).  A thread goes back and forth between some hundreds of them, on a trail that stays the same.
+ *
+ *     the stack, innermost frame first   | f0  f1  f2  f3 | f4  f5  ...  main  _start |
+ *                                          `words`        ^ `to`, frame depth - 1 of the trail
+ *
+ * A shortcut says: a walk that comes to f0 with this pc, stack pointer and, where it matters, frame pointer,
+ * reads these words next, from the last of them to the first; when they were as listed it came to `to`; and
+ * if the node of that frame was to_id, the id of the stack was `id`.  So when the words are the same again,
+ * and the trail is the same from that frame on, in the tree and in memory, the id is known without a walk.
+ *
+ * Sets of shortcuts are found by the hash of pc and stack pointer in f0 and of the pc in f1: often many ways
+ * lead to one call of malloc.  One shortcut is two cache lines: a word is kept in eight bytes, its distance
+ * from the stack pointer above its value, which is an address.  A stack with other values gets no shortcut.
+ *
+ * The cache belongs to one thread.  A shortcut that is being written is invalid meanwhile, since a signal
+ * handler may leave for good at any instant.
+ */
+#ifndef SHORTCUTS_H
+#define SHORTCUTS_H
+
+#include "trail.h"
+
+#if LD_UNWIND_RULES
+
+enum {
+    SHORTCUT_WORDS = 9,
+    SHORTCUT_WAYS = 8,
+    SHORTCUT_SETS = LD_MAX_STACKS / 512 < 4     ? 4
+                    : LD_MAX_STACKS / 512 > 192 ? 192
+                                                : LD_MAX_STACKS / 512,
+    SHORTCUT_SEEN = 2048 < LD_MAX_STACKS ? 2048 : LD_MAX_STACKS,
+    SHORTCUT_AT_SHIFT = 48,
+};
+
+#define SHORTCUT_VALUE_MASK ((UINT64_C(1) << SHORTCUT_AT_SHIFT) - 1)
+#define SHORTCUT_ANY_BP     UINT32_MAX /* the frame pointer does not matter */
+
+struct shortcut {
+    uintptr_t pc; /* in f0; 0: nothing here */
+    uintptr_t sp;
+    uintptr_t to_pc;
+    uint32_t bp, to_bp; /* in words from sp, or SHORTCUT_ANY_BP */
+    uint32_t to_sp;     /* in words from sp */
+    uint32_t epoch;     /* in which both ids are good */
+    stack_id id, to_id;
+    uint16_t depth;
+    module_id module;  /* the one that has some of these frames and can be unloaded; 0: none */
+    uint8_t count;     /* of words */
+    uint8_t in_module; /* the word whose value is a pc in that module; count: f0's pc is */
+    uint64_t words[SHORTCUT_WORDS];
+};
+
+struct shortcuts {
+    uint16_t tags[SHORTCUT_SETS][SHORTCUT_WAYS];
+    uint8_t turn[SHORTCUT_SETS];  /* which one of a set is written next */
+    stack_id seen[SHORTCUT_SEEN]; /* stacks that were walked once, by the low bits of their ids */
+    ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
+};
+
+_Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
+
+static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t caller)
+{
+    uint64_t hash = ((uint64_t)start->pc ^ (uint64_t)start->sp << 19 ^ (uint64_t)caller << 7) *
+                    UINT64_C(0x9e3779b97f4a7c15);
+
+    return hash ^ hash >> 32;
+}
+
+static inline size_t shortcuts_set(uint64_t hash)
+{
+    return (size_t)((hash & UINT32_MAX) * SHORTCUT_SETS >> 32);
+}
+
+static inline uint16_t shortcuts_tag(uint64_t hash)
+{
+    return (uint16_t)(hash >> 48);
+}
+
+/* Whether what was seen between the allocation and `to` is unchanged.  From the inside outwards, so that
+ * nothing is read that a walk would not read. */
+static inline bool shortcut_holds(const struct shortcut *shortcut)
+{
+    if (UNLIKELY(shortcut->module != 0)) {
+        uintptr_t pc = shortcut->in_module == shortcut->count
+                           ? shortcut->pc
+                           : (uintptr_t)(shortcut->words[shortcut->in_module] & SHORTCUT_VALUE_MASK);
+
+        if (!module_is_current(shortcut->module, (const void *)pc))
+            return false;
+    }
+    for (size_t i = shortcut->count; i > 0; i--) {
+        uint64_t word = shortcut->words[i - 1];
+
+        if (UNLIKELY(word_at(shortcut->sp + (uintptr_t)(word >> SHORTCUT_AT_SHIFT) * sizeof(uintptr_t)) !=
+                     (word & SHORTCUT_VALUE_MASK)))
+            return false;
+    }
+    return true;
+}
+
+/* The shortcut that begins at this frame and holds; otherwise NULL. */
+static inline const struct shortcut *shortcuts_find(const struct shortcuts *shortcuts, uint64_t hash,
+                                                    const struct registers *start, uint32_t epoch)
+{
+    size_t set = shortcuts_set(hash);
+
+    for (unsigned way = 0; way < SHORTCUT_WAYS; way++) {
+        const struct shortcut *shortcut = &shortcuts->entries[set][way];
+
+        if (shortcuts->tags[set][way] == shortcuts_tag(hash) && shortcut->pc == start->pc &&
+            shortcut->sp == start->sp && shortcut->epoch == epoch &&
+            (shortcut->bp == SHORTCUT_ANY_BP ||
+             start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)) &&
+            LIKELY(shortcut_holds(shortcut)))
+            return shortcut;
+    }
+    return NULL;
+}
+
+/* Where a shortcut that holds leads to. */
+static inline struct registers shortcut_to(const struct shortcut *shortcut)
+{
+    return (struct registers){
+        .pc = shortcut->to_pc,
+        .sp = shortcut->sp + (uintptr_t)shortcut->to_sp * sizeof(uintptr_t),
+        .bp = shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t),
+    };
+}
+
+/* Whether a stack that had to be walked deserves a shortcut: the second time, because most of the stacks of a
+ * program that recurses through its data never come again. */
+static inline bool shortcuts_wanted(struct shortcuts *shortcuts, stack_id stack)
+{
+    stack_id *seen = &shortcuts->seen[stack % SHORTCUT_SEEN];
+    bool is_second = *seen == stack;
+
+    *seen = stack;
+    return is_second;
+}
+
+/* Keeps the way of the innermost frames of this trail, all of which have their nodes. */
+void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trail *trail);
+
+#endif
+#endif
