@@ -22,10 +22,6 @@
 #include "module.h"
 #include "platform.h"
 
-enum {
-    FRAME_COPY_MAX = 4096, /* bytes; compilers count the CFA of larger frames from SP or BP without fail */
-};
-
 #define BUSY UINT64_MAX /* as a key: the slot is being written */
 
 ALIGNED(CACHE_LINE) struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
@@ -69,7 +65,7 @@ static void keep(uintptr_t pc, rule r)
 /* --- Oracle -------------------------------------------------------------------------------------------- */
 
 struct observation {
-    int result;      /* of unw_step: > 0 stepped, 0 there is no caller */
+    int result;      /* of unw_step: > 0 stepped, 0 there is no caller, or its address is 0 */
     bool has_return; /* the return address was read from memory */
     uintptr_t cfa;   /* SP in the caller */
     uintptr_t return_at;
@@ -104,7 +100,7 @@ static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation
         return false;
     *out = (struct observation){.result = unw_step(&cursor)};
     out->has_return = get_location(&cursor, UNW_REG_IP, &out->return_at);
-    if (out->result <= 0)
+    if (out->result < 0 || (out->result == 0 && !out->has_return))
         return out->result == 0;
     if (unw_get_reg(&cursor, UNW_REG_SP, &cfa) != 0)
         return false;
@@ -126,19 +122,20 @@ static READS_FRAMES void copy_words(uintptr_t *to, uintptr_t from, size_t count)
 
 /* Whether a step from a copy of the frame, with SP or BP pointing there, ends as far from that register as
  * the step from the real one, which `seen` describes. */
-static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp)
+static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp,
+                       uintptr_t *copy)
 {
-    uintptr_t from = with_bp && bp - sp > FRAME_COPY_MAX / 2 ? bp - FRAME_COPY_MAX / 2 : sp;
-    ALIGNED(16) uintptr_t copy[FRAME_COPY_MAX / sizeof(uintptr_t)];
+    uintptr_t from = with_bp && bp - sp > RULES_SCRATCH / 2 ? bp - RULES_SCRATCH / 2 : sp;
     uintptr_t shift;
     struct observation moved;
 
-    if (seen->cfa - from > sizeof(copy))
+    if (seen->cfa - from > RULES_SCRATCH)
         return false;
     copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
     shift = (uintptr_t)copy - from;
-    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) && moved.result > 0 &&
-           moved.cfa == seen->cfa + shift && moved.return_at == seen->return_at + shift &&
+    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
+           moved.result == seen->result && moved.cfa == seen->cfa + shift &&
+           moved.return_at == seen->return_at + shift &&
            (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
 }
 
@@ -156,26 +153,27 @@ static rule encode(const struct observation *seen, uintptr_t base, unsigned flag
     return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
 }
 
-static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
 {
     struct observation seen;
     bool is_large;
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
-    if (seen.result == 0)
-        return seen.has_return ? RULE_ASK : RULE_ENDS;
+    if (seen.result == 0 && !seen.has_return)
+        return RULE_ENDS;
     if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;
-    is_large = seen.cfa - sp > FRAME_COPY_MAX;
-    if (!is_large && moves_with(&seen, pc, sp, bp, false))
+    is_large = seen.cfa - sp > RULES_SCRATCH;
+    if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch))
         return encode(&seen, sp, 0);
-    if (bp >= sp && bp < seen.cfa && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true))
+    if (bp >= sp && bp < seen.cfa && bp % sizeof(uintptr_t) == 0 &&
+        moves_with(&seen, pc, sp, bp, true, scratch))
         return encode(&seen, bp, RULE_FROM_BP);
     return is_large && !(bp >= sp && bp < seen.cfa) ? encode(&seen, sp, 0) : RULE_ASK;
 }
 
-rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
 {
     int saved = errno;
     module_id module = module_at((const void *)pc);
@@ -185,7 +183,7 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp)
     /* libunwind remembers places, whatever is there now. */
     if (can_unload)
         unw_flush_cache(unw_local_addr_space, 0, 0);
-    r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp);
+    r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp, scratch);
     r |= (uint64_t)module << 8;
     if (can_unload)
         r |= RULE_CAN_UNLOAD;

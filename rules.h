@@ -101,8 +101,10 @@ static inline rule rules_find(uintptr_t pc)
 }
 
 /* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it.  Slow: it
- * asks libunwind. */
-rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp);
+ * asks libunwind.  The scratch is for a copy of the frame, which stacks may be too small for; of larger
+ * frames compilers count the CFA from SP or BP without fail. */
+enum { RULES_SCRATCH = 4096 }; /* bytes */
+rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch);
 
 /* Bytes of static tables. */
 size_t rules_own_bytes(void);

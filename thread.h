@@ -21,6 +21,7 @@
 #include "config.h"
 #include "path.h"
 #include "platform.h"
+#include "rules.h"
 #include "shortcuts.h"
 #include "stackmap.h"
 #include "trail.h"
@@ -39,6 +40,7 @@ struct thread {
     struct stackmap_supply supply;
     struct path last[THREAD_NESTING]; /* this thread's last stack on each level */
 #if LD_UNWIND_RULES
+    ALIGNED(16) uintptr_t scratch[RULES_SCRATCH / sizeof(uintptr_t)];
     struct trail trail;
     struct shortcuts shortcuts;
 #endif

@@ -33,8 +33,9 @@ enum outcome {
 };
 
 struct walk {
-    uint32_t met;    /* frames of the trail that are still there */
-    uintptr_t bp_at; /* as in struct step, of the frame where the trail was met */
+    uint32_t met;      /* frames of the trail that are still there */
+    uintptr_t bp_at;   /* as in struct step, of the frame where the trail was met */
+    uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
     uint32_t steps;
 };
 
@@ -45,7 +46,7 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
     rule r;
 
     thread_unwind_enter(thread, 0);
-    r = rules_learn(at->pc, at->sp, at->bp);
+    r = rules_learn(at->pc, at->sp, at->bp, thread->scratch);
     thread_unwind_leave(thread, 0);
     return r;
 }
@@ -75,7 +76,7 @@ static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
         at->bp = word_at(*bp_at);
     }
     at->sp = cfa;
-    return LIKELY(at->pc >= LOWEST_PC);
+    return true;
 }
 
 /* If the walk is at a frame of the trail, and all is unchanged from there on, the number of frames up to that
@@ -110,6 +111,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
 
     walk->met = 0;
     walk->bp_at = 0;
+    walk->zero_at = 0;
     for (struct step *step = trail->steps; step < trail->steps + WALK_FRAMES_MAX; step++) {
         rule r;
 
@@ -127,6 +129,11 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
         }
         if (UNLIKELY(!step_out(&at, r, &walk->bp_at)))
             return UNKNOWN;
+        if (UNLIKELY(at.pc < LOWEST_PC)) {
+            walk->steps++;
+            walk->zero_at = at.sp - sizeof(uintptr_t);
+            return at.pc == 0 ? ROOTED : UNKNOWN;
+        }
     }
     walk->steps = WALK_FRAMES_MAX;
     return FLOATING;
@@ -136,25 +143,35 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
 static inline void push(struct trail *trail, const struct step *step, uintptr_t bp_at)
 {
     struct frame *frame = &trail->frames[trail->count];
+    const struct frame *outer = frame - 1;
+    uint32_t end = outer->words_end;
 
     frame->at = step->at;
     frame->module = rule_module(step->rule);
-    frame->words_end = 0;
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
-    frame->needs_bp = false;
-    if (LIKELY(trail->count > 0)) {
-        const struct frame *outer = frame - 1;
-        uint32_t end = outer->words_end;
-
-        trail->words[end++] = (struct word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
-        if (bp_at != 0 && outer->needs_bp)
-            trail->words[end++] = (struct word){bp_at, outer->at.bp};
-        frame->words_end = end;
-        frame->needs_bp =
-            (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && outer->needs_bp);
-    }
+    trail->words[end++] = (struct word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
+    if (bp_at != 0 && outer->needs_bp)
+        trail->words[end++] = (struct word){bp_at, outer->at.bp};
+    frame->words_end = end;
+    frame->needs_bp =
+        (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && outer->needs_bp);
     atomic_signal_fence(memory_order_seq_cst);
     trail->count++;
+}
+
+/* Adds the outermost frame. */
+static void push_first(struct trail *trail, const struct step *step, uintptr_t zero_at)
+{
+    struct frame *frame = &trail->frames[0];
+
+    frame->at = step->at;
+    frame->module = rule_module(step->rule);
+    frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
+    trail->words[0] = (struct word){zero_at, 0};
+    frame->words_end = zero_at != 0;
+    frame->needs_bp = zero_at != 0 && (step->rule & RULE_FROM_BP) != 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->count = 1;
 }
 
 /* Brings the trail up to date, so that it ends at this frame.  False: libunwind has to be asked. */
@@ -176,9 +193,12 @@ static bool follow(struct thread *thread, const struct registers *start)
     if (UNLIKELY(outcome == UNKNOWN))
         return false;
     if (outcome != MET) {
-        walk.met = 0;
+        const struct step *first = &trail->steps[--walk.steps];
+
         trail_truncate(trail, 0);
         trail->is_floating = outcome == FLOATING;
+        push_first(trail, first, walk.zero_at);
+        walk.bp_at = first->bp_at;
     } else if (walk.met != trail->count) {
         trail_truncate(trail, walk.met);
     }
