@@ -18,6 +18,7 @@ void *ldheap_realloc(void *block, size_t size);
 void ldheap_free(void *block);
 void *ldheap_mallocx(size_t size, int flags);
 size_t ldheap_sallocx(const void *block, int flags);
+int ldheap_mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
 
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
@@ -40,6 +41,15 @@ static inline void backing_free(void *block)
 static inline size_t backing_usable_size(const void *block)
 {
     return ldheap_sallocx(block, 0);
+}
+
+/* Whether it is a block of this heap, and not of another; slow. */
+static inline bool backing_owns(const void *block)
+{
+    unsigned arena;
+    size_t size = sizeof(arena);
+
+    return ldheap_mallctl("arenas.lookup", &arena, &size, &block, sizeof(block)) == 0;
 }
 
 #endif

@@ -6,19 +6,25 @@
 #include "platform.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 atomic_bool platform_has_membarrier;
 
-enum { SETTLE_YIELDS = 10000 }; /* milliseconds, where a store takes nanoseconds to be seen */
+enum {
+    SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
+    HIGH_DESCRIPTORS = 256, /* from there on, unless the process may not have twice as many */
+};
 
 static long membarrier(int command)
 {
@@ -123,6 +129,27 @@ int platform_write(int fd, const void *data, size_t size)
     }
     errno = saved;
     return error;
+}
+
+void platform_with_high_descriptors(void (*function)(void))
+{
+    int saved = errno, lowest = HIGH_DESCRIPTORS, fd = eventfd(0, EFD_CLOEXEC);
+    unsigned char taken[HIGH_DESCRIPTORS];
+    size_t count = 0;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)2 * HIGH_DESCRIPTORS)
+        lowest = (int)(limit.rlim_cur / 2);
+    while (fd >= 0 && fd < lowest) {
+        taken[count++] = (unsigned char)fd;
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+    if (fd >= 0)
+        close(fd);
+    function();
+    while (count > 0)
+        close(taken[--count]);
+    errno = saved;
 }
 
 _Noreturn void platform_fatal(const char *what)

@@ -71,6 +71,11 @@ void platform_unmap(void *address, size_t size);
 /* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
 int platform_write(int fd, const void *data, size_t size);
 
+/* Calls function, and has whatever it opens get descriptors with high numbers: programs count on the lowest
+ * free one, and close all those that they do not know.  Not while other threads open files that must have low
+ * ones. */
+void platform_with_high_descriptors(void (*function)(void));
+
 /* One line on stderr, then abort(): for a broken invariant.  Never allocates. */
 _Noreturn void platform_fatal(const char *what);
 

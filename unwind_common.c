@@ -130,10 +130,16 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
-void unwind_init(void)
+static void warm_up(void)
 {
     const void *frames[UNWIND_BUFFER_FRAMES];
 
     unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
     step_through(frames, UNWIND_BUFFER_FRAMES);
+}
+
+/* libunwind keeps a pipe, by which it finds out whether memory can be read. */
+void unwind_init(void)
+{
+    platform_with_high_descriptors(warm_up);
 }

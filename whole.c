@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "destination.h"
 #include "helper.h"
 #include "options.h"
@@ -45,8 +46,20 @@ static struct {
     atomic_flag is_reporting;
 } whole = {.is_reporting = ATOMIC_FLAG_INIT};
 
-/* This library's malloc, whatever malloc the program has: see override.ld. */
-void *own_malloc(size_t size);
+/* Whether the program's malloc is this library's.  Its address does not tell: in a program that is not
+ * position-independent, and takes the address itself, that of every function is one in the program. */
+static bool is_own_malloc(void)
+{
+    void *volatile block;
+    bool is_own;
+
+    ld_disable();
+    block = malloc(1);
+    is_own = block != NULL && backing_owns(block);
+    free(block);
+    ld_enable();
+    return is_own;
+}
 
 /* --- Reports ------------------------------------------------------------------------------------------ */
 
@@ -231,7 +244,7 @@ __attribute__((constructor(101))) static void start(void)
     whole.process = getpid();
     if (whole.options.children == OPTIONS_CHILDREN_IGNORE)
         leave_children_alone();
-    whole.is_on = (void *(*)(size_t))malloc == own_malloc;
+    whole.is_on = is_own_malloc();
     if (!whole.is_on) {
         destination_say("leakdetect: nothing is recorded, because this program brings a malloc of its own");
         return;
