@@ -120,7 +120,7 @@ for way in preloaded linked static; do
     check "$way: what the program opens in the place of stderr is not written to" reused
 
     threads() {
-        for i in 1 2 3 4 5; do
+        for _ in 1 2 3 4 5; do
             run $way leave thread thread 2>"$work/err"
             holds "$work/err" 1 1
         done
@@ -241,7 +241,8 @@ check 'log_path: a new file of mode 0600, replaced the next time' new_file
 
 names() {
     log "$work/%e-%p-%%-%x"
-    [ -s "$work"/plain-[0-9]*-%-%x ]
+    set -- "$work"/plain-[0-9]*-%-%x
+    [ $# -eq 1 ] && [ -s "$1" ]
 }
 check 'log_path: %p, %e, %%' names
 
