@@ -20,9 +20,11 @@
 
 static struct {
     const char *log_path;
-    int copy;           /* of stderr; -1: none */
-    bool had_stderr;    /* when the program started */
-    struct stat stderr; /* what that was */
+    char folder[PATH_MAX]; /* in which the program was started; empty: not known */
+    char program[64];      /* its name; it may write over its arguments */
+    int copy;              /* of stderr; -1: none */
+    bool had_stderr;       /* when the program started */
+    struct stat stderr;    /* what that was */
 } destination = {.copy = -1};
 
 /* --- stderr ------------------------------------------------------------------------------------------- */
@@ -85,37 +87,40 @@ void destination_say(const char *line)
 
 /* --- Files -------------------------------------------------------------------------------------------- */
 
-static const char *program_name(void)
+static void note_program(void)
 {
     const char *name = program_invocation_name == NULL ? "" : program_invocation_name;
     const char *slash = strrchr(name, '/');
 
-    return slash == NULL ? name : slash + 1;
+    snprintf(destination.program, sizeof(destination.program), "%s", slash == NULL ? name : slash + 1);
+    if (getcwd(destination.folder, sizeof(destination.folder)) == NULL)
+        destination.folder[0] = '\0';
 }
 
-/* log_path with %p, %e and %% replaced; false: it is too long. */
+/* log_path, from the folder where the program was started, with %p, %e and %% replaced; false: it is too
+ * long. */
 static bool expand(char *out, size_t size)
 {
+    bool is_relative = destination.log_path[0] != '/' && destination.folder[0] != '\0';
+    int length = snprintf(out, size, "%s%s", is_relative ? destination.folder : "", is_relative ? "/" : "");
     size_t used = 0;
 
-    for (const char *in = destination.log_path; *in != '\0'; in++) {
-        int length = 1;
-
-        if (in[0] != '%' || (in[1] != 'p' && in[1] != 'e' && in[1] != '%')) {
-            out[used] = *in;
-        } else {
-            in++;
-            if (*in == 'p')
-                length = snprintf(out + used, size - used, "%ld", (long)getpid());
-            else
-                length = snprintf(out + used, size - used, "%s", *in == 'e' ? program_name() : "%");
-        }
+    for (const char *in = destination.log_path;; in++) {
         if (length < 0 || (size_t)length >= size - used)
             return false;
         used += (size_t)length;
+        if (*in == '\0')
+            return true;
+        if (in[0] != '%' || (in[1] != 'p' && in[1] != 'e' && in[1] != '%')) {
+            length = snprintf(out + used, size - used, "%c", *in);
+            continue;
+        }
+        in++;
+        if (*in == 'p')
+            length = snprintf(out + used, size - used, "%ld", (long)getpid());
+        else
+            length = snprintf(out + used, size - used, "%s", *in == 'e' ? destination.program : "%");
     }
-    out[used] = '\0';
-    return true;
 }
 
 /* NULL if the report may go there, or why not. */
@@ -168,6 +173,7 @@ static int open_log(void)
 
 void destination_init(void)
 {
+    note_program();
     destination.had_stderr = fstat(STDERR_FILENO, &destination.stderr) == 0;
 }
 

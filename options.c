@@ -2,6 +2,7 @@
  *
  * The parser of options, over the table that options.def expands into.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "options.h"
 
 #include <signal.h>
@@ -270,4 +271,30 @@ void options_init(struct options *options)
     options->text_bytes = 0;
     for (size_t i = 0; i < options_count; i++)
         set_default(options, &options_table[i]);
+}
+
+static size_t word_length(const char *words, size_t index, const char **word)
+{
+    for (*word = words; index > 0; index--)
+        *word += strcspn(*word, " ") + 1;
+    return strcspn(*word, " ");
+}
+
+void options_show(const struct options *options, const struct option *option, char *line, size_t size)
+{
+    const char *at = (const char *)options + option->offset, *text = NULL;
+    size_t number = 0, length = 0;
+
+    if (option->kind == OPTION_TEXT)
+        memcpy(&text, at, sizeof(text));
+    else
+        memcpy(&number, at, sizeof(number));
+    if (option->kind == OPTION_CHOICE)
+        length = word_length(option->values, number, &text);
+    else if (text != NULL)
+        length = strnlen(text, size);
+    if (option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE)
+        snprintf(line, size, "leakdetect: %s=%.*s", option->name, (int)length, text == NULL ? "" : text);
+    else
+        snprintf(line, size, "leakdetect: %s=%zu", option->name, number);
 }

@@ -56,4 +56,7 @@ struct option {
 extern const struct option options_table[];
 extern const size_t options_count;
 
+/* Writes "leakdetect: name=value", cut to fit. */
+void options_show(const struct options *options, const struct option *option, char *line, size_t size);
+
 #endif

@@ -63,27 +63,37 @@ static bool is_own_malloc(void)
 
 /* --- Reports ------------------------------------------------------------------------------------------ */
 
-/* A reader of the report that has gone must not cost the program its life. */
-static void hold_sigpipe(sigset_t *saved, bool *was_pending)
-{
-    sigset_t sigpipe;
+/* While a report is written: a reader that has gone, a limit to the size of files, or somebody who cancels
+ * this thread must not cost the program its life. */
+struct shelter {
+    sigset_t signals, mask; /* those that were held back, and all that were before */
+    int cancel_state;
+};
 
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &sigpipe, saved);
-    *was_pending = sigpending(&sigpipe) == 0 && sigismember(&sigpipe, SIGPIPE) == 1;
+static const int deadly[] = {SIGPIPE, SIGXFSZ};
+
+static void take_shelter(struct shelter *shelter)
+{
+    sigset_t pending;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &shelter->cancel_state);
+    sigpending(&pending);
+    sigemptyset(&shelter->signals);
+    /* What waits already is for the program. */
+    for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+        if (sigismember(&pending, deadly[i]) == 0)
+            sigaddset(&shelter->signals, deadly[i]);
+    pthread_sigmask(SIG_BLOCK, &shelter->signals, &shelter->mask);
 }
 
-static void release_sigpipe(const sigset_t *saved, bool was_pending)
+static void leave_shelter(struct shelter *shelter)
 {
     const struct timespec no_time = {0};
-    sigset_t sigpipe;
 
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
-    if (!was_pending)
-        sigtimedwait(&sigpipe, NULL, &no_time);
-    pthread_sigmask(SIG_SETMASK, saved, NULL);
+    while (sigtimedwait(&shelter->signals, NULL, &no_time) > 0)
+        continue;
+    pthread_sigmask(SIG_SETMASK, &shelter->mask, NULL);
+    pthread_setcancelstate(shelter->cancel_state, NULL);
 }
 
 /* True if it has blocks to show. */
@@ -103,14 +113,13 @@ static bool write_report(void)
         .skip = whole.options.skip,
         .suppressions = whole.suppressions,
     };
-    sigset_t saved;
-    bool was_pending;
+    struct shelter shelter;
     int fd = destination_open();
 
     /* The exit status may depend on it even if nobody can read it. */
-    hold_sigpipe(&saved, &was_pending);
+    take_shelter(&shelter);
     report_live(fd, &options, &found);
-    release_sigpipe(&saved, was_pending);
+    leave_shelter(&shelter);
     if (fd >= 0)
         destination_close(fd);
     return found.blocks != 0;
@@ -168,11 +177,12 @@ extern const char *ld_default_options(void) __attribute__((weak));
 
 static void read_options(void)
 {
+    const char *compiled_in = ld_default_options == NULL ? NULL : ld_default_options();
     const char *set = secure_getenv("LEAKDETECT_OPTIONS");
 
     options_init(&whole.options);
-    if (ld_default_options != NULL && ld_default_options() != NULL)
-        options_parse(&whole.options, "ld_default_options", ld_default_options(), destination_say);
+    if (compiled_in != NULL)
+        options_parse(&whole.options, "ld_default_options", compiled_in, destination_say);
     if (set != NULL)
         options_parse(&whole.options, "LEAKDETECT_OPTIONS", set, destination_say);
 }
@@ -231,9 +241,14 @@ static void say_start(void)
 {
     char line[OPTIONS_LINE_BYTES];
 
-    snprintf(line, sizeof(line), "leakdetect: recording process %ld, report %s", (long)getpid(),
-             is_to_report() ? "at exit" : "only when asked for");
+    snprintf(line, sizeof(line), "leakdetect: recording process %ld; report %s, to %s", (long)getpid(),
+             is_to_report() ? "at exit" : "only when asked for",
+             whole.options.log_path == NULL ? "stderr" : whole.options.log_path);
     destination_say(line);
+    for (size_t i = 0; whole.options.verbosity > 1 && i < options_count; i++) {
+        options_show(&whole.options, &options_table[i], line, sizeof(line));
+        destination_say(line);
+    }
 }
 
 /* Earlier than anything that is not part of an implementation. */
