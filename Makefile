@@ -277,10 +277,10 @@ TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1:report_signal_unsafe=0 \
     UBSAN_OPTIONS=print_stacktrace=1
 
-$(BUILD)/test/%: test/%.c $(wildcard *.c *.h test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY)
+$(BUILD)/test/%: test/%.c $(wildcard *.c *.h *.def test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY)
 	sh test/build.sh $< $@
 
-$(BUILD)/test/%: test/%.cc $(wildcard *.c *.h test/*.h) test/build.sh $(LIBRARY)
+$(BUILD)/test/%: test/%.cc $(wildcard *.c *.h *.def test/*.h) test/build.sh $(LIBRARY)
 	sh test/build.sh $< $@
 
 test-programs: $(PROGRAMS)

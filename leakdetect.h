@@ -293,7 +293,7 @@ struct ld_report_options {
      * comments that begin with #.  A block is left out if the pattern matches function, source file or module
      * of any frame of its stack.  Reports say how many blocks each rule has taken, and which lines are none.
      *
-     * What the C library and the C++ run time keep on purpose is left out too, by built-in rules (kept.c)
+     * What the C library and the C++ run time keep on purpose is left out too, by built-in rules (kept.def)
      * that name what they are about: stdio's buffers, the dynamic loader's tables, the pool for exceptions
      * ... */
     const char *suppressions;

@@ -66,14 +66,19 @@ static inline size_t report_frames(const struct report *report, const struct sit
 /* The kind of a site in one word, for programs. */
 static inline const char *report_kind(enum ld_reach reach)
 {
-    static const char *const words[] = {
-        [LD_LIVE] = "live",
-        [LD_REACHABLE] = "reachable",
-        [LD_POSSIBLY_LOST] = "possible",
-        [LD_INDIRECTLY_LOST] = "indirect",
-        [LD_DEFINITELY_LOST] = "definite",
-    };
-    return words[reach];
+    switch (reach) {
+    case LD_REACHABLE:
+        return "reachable";
+    case LD_POSSIBLY_LOST:
+        return "possible";
+    case LD_INDIRECTLY_LOST:
+        return "indirect";
+    case LD_DEFINITELY_LOST:
+        return "definite";
+    case LD_LIVE:
+        break;
+    }
+    return "live";
 }
 
 /* See enum ld_report_format. */

@@ -1,201 +1,199 @@
 /* SPDX-License-Identifier: MIT
  *
  * The built-in list of wrappers, and asking it.  It holds functions that return a new block to a caller who
- * is responsible for it, and nothing else: whatever builds something of its own is a call site.
+ * is responsible for it, and nothing else: whatever builds something of its own is a call site.  One text, in
+ * the form in which options have it, so that it needs no memory that can be written.
  *
  * A template function's name begins with its type, so those are looked for anywhere; all others are anchored.
  */
 #include "skip.h"
 
-#include <stddef.h>
-
 #include "pattern.h"
 
-static const char *const wrappers[] = {
+static const char wrappers[] =
     /* C++: the operators, also where no run-time library demangles them, and what stands between them and
      * containers, in libstdc++ and libc++. */
-    "^operator new(*",
-    "^operator new[](*",
-    "^_Znw*",
-    "^_Zna*",
-    "^std::allocator<*",
-    "^std::allocator_traits<*",
-    "^std::__new_allocator<*",
-    "^__gnu_cxx::new_allocator<*",
-    "^__gnu_cxx::__alloc_traits<*",
-    "^std::pmr::memory_resource::allocate(*",
-    "^std::pmr::polymorphic_allocator<*",
-    "*std::__allocate_guarded<*",
-    "^std::_Vector_base<*>::_M_allocate(*",
-    "^std::_Vector_base<*>::_M_create_storage(*",
-    "^std::_Deque_base<*>::_M_allocate_*",
-    "^std::_Rb_tree<*>::_M_get_node(*",
-    "*std::_Rb_tree<*>::_M_create_node<*",
-    "^std::_Rb_tree<*>::_Auto_node::_Auto_node<*",
-    "^std::_List_base<*>::_M_get_node(*",
-    "*std::list<*>::_M_create_node<*",
-    "^std::__detail::_Hashtable_alloc<*>::_M_allocate_*",
-    "*std::__detail::_Hashtable_alloc<*>::_M_allocate_node<*",
-    "^std::__cxx11::basic_string<*>::_M_create(*",
-    "^std::__cxx11::basic_string<*::_M_construct(*",
-    "*std::__cxx11::basic_string<*::_M_construct<*",
-    "^std::string::_Rep::_S_create(*",
-    "^std::__1::allocator<*",
-    "^std::__1::allocator_traits<*",
-    "^std::__1::__libcpp_allocate*",
-    "*std::__1::__libcpp_operator_new*",
-    "*std::__1::__allocate_at_least*",
-    "* std::make_unique<*",
-    "* std::make_shared<*",
-    "* std::allocate_shared<*",
-    "* std::__1::make_unique<*",
-    "* std::__1::make_shared<*",
-    "* std::__1::allocate_shared<*",
-    "^std::__shared_count<*",
-    "^std::__shared_ptr<*",
-    "^std::shared_ptr<*",
+    "^operator new(*\n"
+    "^operator new[](*\n"
+    "^_Znw*\n"
+    "^_Zna*\n"
+    "^std::allocator<*\n"
+    "^std::allocator_traits<*\n"
+    "^std::__new_allocator<*\n"
+    "^__gnu_cxx::new_allocator<*\n"
+    "^__gnu_cxx::__alloc_traits<*\n"
+    "^std::pmr::memory_resource::allocate(*\n"
+    "^std::pmr::polymorphic_allocator<*\n"
+    "*std::__allocate_guarded<*\n"
+    "^std::_Vector_base<*>::_M_allocate(*\n"
+    "^std::_Vector_base<*>::_M_create_storage(*\n"
+    "^std::_Deque_base<*>::_M_allocate_*\n"
+    "^std::_Rb_tree<*>::_M_get_node(*\n"
+    "*std::_Rb_tree<*>::_M_create_node<*\n"
+    "^std::_Rb_tree<*>::_Auto_node::_Auto_node<*\n"
+    "^std::_List_base<*>::_M_get_node(*\n"
+    "*std::list<*>::_M_create_node<*\n"
+    "^std::__detail::_Hashtable_alloc<*>::_M_allocate_*\n"
+    "*std::__detail::_Hashtable_alloc<*>::_M_allocate_node<*\n"
+    "^std::__cxx11::basic_string<*>::_M_create(*\n"
+    "^std::__cxx11::basic_string<*::_M_construct(*\n"
+    "*std::__cxx11::basic_string<*::_M_construct<*\n"
+    "^std::string::_Rep::_S_create(*\n"
+    "^std::__1::allocator<*\n"
+    "^std::__1::allocator_traits<*\n"
+    "^std::__1::__libcpp_allocate*\n"
+    "*std::__1::__libcpp_operator_new*\n"
+    "*std::__1::__allocate_at_least*\n"
+    "* std::make_unique<*\n"
+    "* std::make_shared<*\n"
+    "* std::allocate_shared<*\n"
+    "* std::__1::make_unique<*\n"
+    "* std::__1::make_shared<*\n"
+    "* std::__1::allocate_shared<*\n"
+    "^std::__shared_count<*\n"
+    "^std::__shared_ptr<*\n"
+    "^std::shared_ptr<*\n"
 
     /* The C library's copies. */
-    "^strdup$",
-    "^__strdup$",
-    "^strndup$",
-    "^__strndup$",
-    "^wcsdup$",
-    "^asprintf$",
-    "^__asprintf$",
-    "^__asprintf_chk$",
-    "^vasprintf$",
-    "^__vasprintf_chk$",
-    "^__vasprintf_internal$",
+    "^strdup$\n"
+    "^__strdup$\n"
+    "^strndup$\n"
+    "^__strndup$\n"
+    "^wcsdup$\n"
+    "^asprintf$\n"
+    "^__asprintf$\n"
+    "^__asprintf_chk$\n"
+    "^vasprintf$\n"
+    "^__vasprintf_chk$\n"
+    "^__vasprintf_internal$\n"
 
     /* What programs call their own: gnulib, git, gcc, GNU and BSD tools ... */
-    "^xmalloc*",
-    "^xcalloc*",
-    "^xzalloc*",
-    "^xrealloc*",
-    "^xreallocarray*",
-    "^xnmalloc*",
-    "^xnrealloc*",
-    "^x2realloc*",
-    "^x2nrealloc*",
-    "^xpalloc*",
-    "^ximalloc*",
-    "^xicalloc*",
-    "^xizalloc*",
-    "^xirealloc*",
-    "^xcharalloc*",
-    "^xaligned_alloc*",
-    "^xposix_memalign*",
-    "^xmemdup*",
-    "^ximemdup*",
-    "^xstrdup*",
-    "^xstrndup*",
-    "^xasprintf*",
-    "^xvasprintf*",
-    "^do_xmalloc*",
-    "^emalloc$",
-    "^ecalloc$",
-    "^erealloc$",
-    "^estrdup$",
-    "^checked_malloc$",
-    "^checked_calloc$",
-    "^checked_realloc$",
-    "^my_malloc$",
-    "^my_calloc$",
-    "^my_realloc$",
-    "^my_strdup$",
-    "^mymalloc$",
-    "^safe_malloc$",
-    "^safe_calloc$",
-    "^safe_realloc$",
-    "^safe_strdup$",
-    "^safemalloc$",
-    "^malloc_or_die$",
-    "^calloc_or_die$",
-    "^realloc_or_die$",
-    "^strdup_or_die$",
+    "^xmalloc*\n"
+    "^xcalloc*\n"
+    "^xzalloc*\n"
+    "^xrealloc*\n"
+    "^xreallocarray*\n"
+    "^xnmalloc*\n"
+    "^xnrealloc*\n"
+    "^x2realloc*\n"
+    "^x2nrealloc*\n"
+    "^xpalloc*\n"
+    "^ximalloc*\n"
+    "^xicalloc*\n"
+    "^xizalloc*\n"
+    "^xirealloc*\n"
+    "^xcharalloc*\n"
+    "^xaligned_alloc*\n"
+    "^xposix_memalign*\n"
+    "^xmemdup*\n"
+    "^ximemdup*\n"
+    "^xstrdup*\n"
+    "^xstrndup*\n"
+    "^xasprintf*\n"
+    "^xvasprintf*\n"
+    "^do_xmalloc*\n"
+    "^emalloc$\n"
+    "^ecalloc$\n"
+    "^erealloc$\n"
+    "^estrdup$\n"
+    "^checked_malloc$\n"
+    "^checked_calloc$\n"
+    "^checked_realloc$\n"
+    "^my_malloc$\n"
+    "^my_calloc$\n"
+    "^my_realloc$\n"
+    "^my_strdup$\n"
+    "^mymalloc$\n"
+    "^safe_malloc$\n"
+    "^safe_calloc$\n"
+    "^safe_realloc$\n"
+    "^safe_strdup$\n"
+    "^safemalloc$\n"
+    "^malloc_or_die$\n"
+    "^calloc_or_die$\n"
+    "^realloc_or_die$\n"
+    "^strdup_or_die$\n"
 
     /* Libraries and programs that many others are made of. */
-    "^g_malloc*",
-    "^g_try_malloc*",
-    "^g_realloc*",
-    "^g_try_realloc*",
-    "^g_strdup$",
-    "^g_strndup$",
-    "^g_memdup*",
-    "^g_slice_alloc*",
-    "^g_slice_copy$",
-    "^g_aligned_alloc*",
-    "^CRYPTO_malloc$",
-    "^CRYPTO_zalloc$",
-    "^CRYPTO_calloc$",
-    "^CRYPTO_realloc$",
-    "^CRYPTO_clear_realloc$",
-    "^CRYPTO_strdup$",
-    "^CRYPTO_strndup$",
-    "^CRYPTO_memdup$",
-    "^xmlStrdup$",
-    "^xmlStrndup$",
-    "^xmlCharStrdup$",
-    "^PyMem_RawMalloc$",
-    "^PyMem_RawCalloc$",
-    "^PyMem_RawRealloc$",
-    "^PyMem_Malloc$",
-    "^PyMem_Calloc$",
-    "^PyMem_Realloc$",
-    "^PyObject_Malloc$",
-    "^PyObject_Calloc$",
-    "^PyObject_Realloc$",
-    "^_PyMem_Raw*",
-    "^_PyObject_Malloc$",
-    "^_PyObject_Calloc$",
-    "^_PyObject_Realloc$",
-    "^_PyMem_Debug*",
-    "^Perl_safesysmalloc$",
-    "^Perl_safesyscalloc$",
-    "^Perl_safesysrealloc$",
-    "^sqlite3MemMalloc$",
-    "^sqlite3MemRealloc$",
-    "^sqlite3Malloc$",
-    "^sqlite3_malloc*",
-    "^sqlite3Realloc$",
-    "^sqlite3DbMalloc*",
-    "^sqlite3MallocZero$",
-    "^mallocWithAlarm$",
-    "^zmalloc*",
-    "^ztrymalloc*",
-    "^zcalloc*",
-    "^ztrycalloc*",
-    "^zrealloc*",
-    "^ztryrealloc*",
-    "^zstrdup$",
-    "^ngx_alloc$",
-    "^ngx_calloc$",
-    "^pg_malloc*",
-    "^pg_realloc*",
-    "^pg_strdup$",
-    "^SDL_malloc*",
-    "^SDL_calloc*",
-    "^SDL_realloc*",
-    "^SDL_strdup*",
-    "^av_malloc*",
-    "^av_calloc$",
-    "^av_realloc*",
-    "^av_strdup$",
-    "^av_strndup$",
-    "^av_memdup$",
-};
+    "^g_malloc*\n"
+    "^g_try_malloc*\n"
+    "^g_realloc*\n"
+    "^g_try_realloc*\n"
+    "^g_strdup$\n"
+    "^g_strndup$\n"
+    "^g_memdup*\n"
+    "^g_slice_alloc*\n"
+    "^g_slice_copy$\n"
+    "^g_aligned_alloc*\n"
+    "^CRYPTO_malloc$\n"
+    "^CRYPTO_zalloc$\n"
+    "^CRYPTO_calloc$\n"
+    "^CRYPTO_realloc$\n"
+    "^CRYPTO_clear_realloc$\n"
+    "^CRYPTO_strdup$\n"
+    "^CRYPTO_strndup$\n"
+    "^CRYPTO_memdup$\n"
+    "^xmlStrdup$\n"
+    "^xmlStrndup$\n"
+    "^xmlCharStrdup$\n"
+    "^PyMem_RawMalloc$\n"
+    "^PyMem_RawCalloc$\n"
+    "^PyMem_RawRealloc$\n"
+    "^PyMem_Malloc$\n"
+    "^PyMem_Calloc$\n"
+    "^PyMem_Realloc$\n"
+    "^PyObject_Malloc$\n"
+    "^PyObject_Calloc$\n"
+    "^PyObject_Realloc$\n"
+    "^_PyMem_Raw*\n"
+    "^_PyObject_Malloc$\n"
+    "^_PyObject_Calloc$\n"
+    "^_PyObject_Realloc$\n"
+    "^_PyMem_Debug*\n"
+    "^Perl_safesysmalloc$\n"
+    "^Perl_safesyscalloc$\n"
+    "^Perl_safesysrealloc$\n"
+    "^sqlite3MemMalloc$\n"
+    "^sqlite3MemRealloc$\n"
+    "^sqlite3Malloc$\n"
+    "^sqlite3_malloc*\n"
+    "^sqlite3Realloc$\n"
+    "^sqlite3DbMalloc*\n"
+    "^sqlite3MallocZero$\n"
+    "^mallocWithAlarm$\n"
+    "^zmalloc*\n"
+    "^ztrymalloc*\n"
+    "^zcalloc*\n"
+    "^ztrycalloc*\n"
+    "^zrealloc*\n"
+    "^ztryrealloc*\n"
+    "^zstrdup$\n"
+    "^ngx_alloc$\n"
+    "^ngx_calloc$\n"
+    "^pg_malloc*\n"
+    "^pg_realloc*\n"
+    "^pg_strdup$\n"
+    "^SDL_malloc*\n"
+    "^SDL_calloc*\n"
+    "^SDL_realloc*\n"
+    "^SDL_strdup*\n"
+    "^av_malloc*\n"
+    "^av_calloc$\n"
+    "^av_realloc*\n"
+    "^av_strdup$\n"
+    "^av_strndup$\n"
+    "^av_memdup$\n";
 
-bool skip_matches(const char *function, const char *list, bool with_defaults)
+static bool is_in(const char *list, const char *function)
 {
     struct pattern pattern;
     while (pattern_next(&list, ",\n", &pattern))
         if (pattern_matches(pattern, function))
             return true;
-    if (!with_defaults)
-        return false;
-    for (size_t i = 0; i < sizeof(wrappers) / sizeof(wrappers[0]); i++)
-        if (pattern_matches(pattern_of(wrappers[i]), function))
-            return true;
     return false;
+}
+
+bool skip_matches(const char *function, const char *list, bool with_defaults)
+{
+    return is_in(list, function) || (with_defaults && is_in(wrappers, function));
 }

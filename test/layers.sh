@@ -9,7 +9,7 @@ cd "${1:-.}"
 awk '
 BEGIN {
     # Low to high; files of one line know nothing of each other.
-    rank["config.h"] = rank["leakdetect.h"] = rank["options.def"] = 0
+    rank["config.h"] = rank["leakdetect.h"] = rank["options.def"] = rank["kept.def"] = 0
     rank["platform"] = 1
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
@@ -31,7 +31,7 @@ BEGIN {
     only["sites"] = " leakdetect.h config.h platform scratch "
     only["names"] = " leakdetect.h scratch "
     only["skip"] = " pattern "
-    only["kept"] = " platform pattern "
+    only["kept"] = " platform pattern kept.def "
     only["suppress"] = " scratch pattern kept names sites "
     only["suppress_file"] = " platform pattern suppress "
     only["report_format"] = " leakdetect.h config.h text names sites suppress "
