@@ -285,13 +285,13 @@ $(BUILD)/test/%: test/%.cc $(wildcard *.c *.h *.def test/*.h) test/build.sh $(LI
 
 test-programs: $(PROGRAMS)
 
-test: $(PROGRAMS) $(EXAMPLES)
+test: all $(PROGRAMS) $(EXAMPLES)
 	@$(TEST_ENVIRONMENT) sh test/run.sh $(BUILD)/result $(PROGRAMS) $(CHECKS)
 
 JOBS = -j$$(nproc)
 check:
 	@sh test/deps.sh $(DEPS_TEST)
-	@$(MAKE) --no-print-directory $(JOBS) test-programs examples
+	@$(MAKE) --no-print-directory $(JOBS) all test-programs examples
 	@$(MAKE) --no-print-directory test
 
 # In the checking build, which is another flavour.
