@@ -211,7 +211,7 @@ static void json_is_valid_whatever_names_there_are(void **state)
     assert_jq(".sites[16].frames[0].function", "\"caf\xc3\xa9 \xf0\x9f\x92\xa9\"");
 }
 
-static void names_of_10000_characters_are_whole(void **state)
+static void trap_13_names_of_10000_characters_are_whole(void **state)
 {
     (void)state;
     static char name[10001];
@@ -356,7 +356,7 @@ int main(void)
         cmocka_unit_test_setup(json_says_what_is_missing_of_a_stack, world_init),
         cmocka_unit_test_setup(json_says_which_rules_were_used, world_init),
         cmocka_unit_test_setup(json_is_valid_whatever_names_there_are, world_init),
-        cmocka_unit_test_setup(names_of_10000_characters_are_whole, world_init),
+        cmocka_unit_test_setup(trap_13_names_of_10000_characters_are_whole, world_init),
         cmocka_unit_test_setup(folded_nothing_is_empty, world_init),
         cmocka_unit_test_setup(folded_is_outermost_first_with_bytes, world_init),
         cmocka_unit_test_setup(folded_names_have_no_separators, world_init),
