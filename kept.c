@@ -5,6 +5,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "kept.h"
 
+#include <libintl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,18 +23,20 @@ enum {
     ANYWHERE = LIBC | LOADER | CXX | PROGRAM | OTHER,
 };
 
-enum nameless { NONE, ANY, NEXT_TO_SETENV, NEXT_TO_TZSET };
+enum { DIRECT, INNER };
+enum nameless { NONE, ANY, NEXT_TO_SETENV, NEXT_TO_TZSET, NEXT_TO_GETTEXT };
 
 /* How far from the beginning of a function its neighbours are, in bytes. */
-enum { NEIGHBOURHOOD = 1024 };
+enum { NEIGHBOURHOOD = 4096 };
 
 struct rule {
     uint8_t at, within;
+    uint8_t depth;
     uint8_t nameless;
 };
 
 static const struct rule rules[] = {
-#define RULE(name, at, within, nameless, functions) {at, within, nameless},
+#define RULE(name, at, within, depth, nameless, functions) {at, within, depth, nameless},
 #include "kept.def"
 #undef RULE
 };
@@ -44,7 +47,7 @@ _Static_assert(RULE_COUNT <= KEPT_RULES_MAX, "there is a bit for each rule");
 
 /* The name and the functions of each rule, each with its final 0. */
 static const char texts[] =
-#define RULE(name, at, within, nameless, functions) name "\0" functions "\0"
+#define RULE(name, at, within, depth, nameless, functions) name "\0" functions "\0"
 #include "kept.def"
 #undef RULE
     ;
@@ -108,8 +111,18 @@ static bool takes_nameless(enum nameless nameless, const void *frame)
         return is_next_to(frame, (void (*)(void))setenv);
     case NEXT_TO_TZSET:
         return is_next_to(frame, tzset);
+    case NEXT_TO_GETTEXT: /* it lies between those for one form and those for two */
+        return is_next_to(frame, (void (*)(void))dcngettext);
     }
     return false;
+}
+
+uint32_t kept_direct(void)
+{
+    uint32_t direct = 0;
+    for (size_t i = 0; i < RULE_COUNT; i++)
+        direct |= (uint32_t)(rules[i].depth == DIRECT) << i;
+    return direct;
 }
 
 uint32_t kept_match(const void *frame, const char *function, const char *module, uint32_t *within)

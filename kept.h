@@ -21,6 +21,9 @@
 size_t kept_count(void);
 const char *kept_name(size_t index);
 
+/* Rules come in sets, a bit for each.  Those that the innermost frame of a stack may fulfil. */
+uint32_t kept_direct(void);
+
 /* The rules that a frame in this function (NULL: not known) of the module of this path (NULL: not known)
  * fulfils, and in *within those that the frames further outwards may still fulfil. */
 uint32_t kept_match(const void *frame, const char *function, const char *module, uint32_t *within);

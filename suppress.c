@@ -80,7 +80,7 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
 {
     const struct ld_leak *leak = &site->leak;
     bool with_kept = suppress->with_kept && (leak->flags & LD_LEAK_STACK_CUT) == 0;
-    uint32_t kept = with_kept ? UINT32_MAX : 0;
+    uint32_t kept = with_kept ? kept_direct() : 0;
     struct tally *found = NULL;
     for (size_t i = 0; i < leak->frame_count && (kept != 0 || suppress->rule_count > 0); i++) {
         const struct name_verdict *verdict = &names_get(names, leak, i)->verdict;
@@ -88,6 +88,8 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
             return &suppress->rules[verdict->rule - 1].taken;
         if ((kept & verdict->kept_at) != 0 && found == NULL)
             found = &suppress->kept[lowest_bit(kept & verdict->kept_at)];
+        if (i == 0 && with_kept)
+            kept = UINT32_MAX;
         kept = found == NULL ? kept & verdict->kept_within : 0;
     }
     return found;

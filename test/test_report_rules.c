@@ -312,6 +312,8 @@ static void what_runtime_libraries_keep_is_left_out_by_name(void **state)
     assert_string_equal(kept(STACK(in(libc, NULL), in(libc, "tzset"), start)), "time-zone");
     assert_string_equal(kept(STACK(in(libc, "strdup"), in(libc, NULL), in(libc, "localtime_r"), start)),
                         "time-zone");
+    assert_string_equal(kept(STACK(in(libc, NULL), in(libc, "__newlocale"), start)), "locale");
+    assert_string_equal(kept(STACK(in(libc, NULL), in(libc, "mbstowcs"), start)), "character-conversion");
     assert_string_equal(kept(STACK(in(libc, "__gconv_open"), in(libc, "iconv_open"), start)),
                         "character-conversion");
     assert_string_equal(kept(STACK(in(libc, "__cxa_atexit"), start)), "exit-handlers");
@@ -347,6 +349,7 @@ static void what_the_program_allocates_is_reported_however_it_was_called(void **
         kept(STACK(in(cxx, "operator new(unsigned long)"), f("constructor"), in(loader, NULL))), "");
     assert_string_equal(kept(STACK(in(libc, "strdup"), start)), "");
     assert_string_equal(kept(STACK(in(libc, "fopen"), start)), "");
+    assert_string_equal(kept(STACK(in(libc, "__newlocale"), start)), "");
     assert_string_equal(kept(STACK(in(libc, NULL), in(libc, "getline"), start)), "");
     assert_string_equal(kept(STACK(f("setlocale"), start)), "");
     assert_string_equal(kept(STACK(in(library, "_IO_file_doallocate"), start)), "");
