@@ -11,6 +11,7 @@
 #include <jemalloc/jemalloc.h> /* for the MALLOCX_ flags */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 void *ldheap_malloc(size_t size);
 void *ldheap_calloc(size_t count, size_t size);
@@ -43,13 +44,15 @@ static inline size_t backing_usable_size(const void *block)
     return ldheap_sallocx(block, 0);
 }
 
-/* Whether it is a block of this heap, and not of another; slow. */
-static inline bool backing_owns(const void *block)
+/* Bytes that the calling thread has ever taken from this heap.  (To ask it whether a block is its own would
+ * be simpler, but of other blocks it may not be asked.) */
+static inline uint64_t backing_taken_by_thread(void)
 {
-    unsigned arena;
-    size_t size = sizeof(arena);
+    uint64_t taken = 0;
+    size_t size = sizeof(taken);
 
-    return ldheap_mallctl("arenas.lookup", &arena, &size, &block, sizeof(block)) == 0;
+    ldheap_mallctl("thread.allocated", &taken, &size, NULL, 0);
+    return taken;
 }
 
 #endif

@@ -50,12 +50,14 @@ static struct {
  * position-independent, and takes the address itself, that of every function is one in the program. */
 static bool is_own_malloc(void)
 {
+    uint64_t before;
     void *volatile block;
     bool is_own;
 
     ld_disable();
+    before = backing_taken_by_thread();
     block = malloc(1);
-    is_own = block != NULL && backing_owns(block);
+    is_own = backing_taken_by_thread() != before;
     free(block);
     ld_enable();
     return is_own;
