@@ -158,12 +158,12 @@ $(BUILD)/whole/names: override.ld
 	@mkdir -p $(@D)
 	sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' $< | grep -v '^own_' >$@
 
-$(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
+$(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
 	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
 	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' --keep-global-symbols=$(BUILD)/whole/names \
 	    --weaken-symbols=$(BUILD)/whole/names $(BUILD)/whole/libleakdetect_malloc.o
 	rm -f $@
-	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o
+	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o $(BUILD)/whole/knobs.o
 
 # The linker must take it even for a program that calls malloc only by way of libraries, one of which may have it too.
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags

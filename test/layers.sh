@@ -24,7 +24,7 @@ BEGIN {
     rank["suppress"] = 10
     rank["report_format"] = rank["suppress_file"] = 11
     rank["report"] = 12
-    rank["leakdetect.c"] = rank["whole"] = 13
+    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = 13
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "

@@ -112,11 +112,22 @@ own_malloc() {
 }
 check 'a program with a malloc of its own' own_malloc
 
+with_knobs() {
+    for mode in '' -O2 -static '-static -O2 -flto'; do
+        # shellcheck disable=SC2086
+        gcc $mode test/whole/with_knobs.c -o "$work/app" -L"$lib" -lleakdetect_malloc
+        works 1 "$work/app"
+    done
+    gcc test/whole/with_knobs.c -o "$work/app"
+    works 1 env LD_PRELOAD="$preload" "$work/app"
+}
+check "a program that turns the knobs of glibc's malloc" with_knobs
+
 shows_nothing_else() { # FILE NM-OPTION
     nm "$2" --defined-only --extern-only --format=just-symbols "$1" | sed '/:$/d; /^$/d' | grep -v '^ld_' | sort >"$work/shown"
     sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' override.ld | grep -v '^own_' | sort | diff - "$work/shown"
 }
-check 'the archive shows the names of malloc, and ld_*' shows_nothing_else "$lib/libleakdetect_malloc_core.a" -g
+check 'the library in the archive shows the names of malloc, and ld_*' shows_nothing_else "$BUILD/whole/libleakdetect_malloc.o" -g
 check 'the preload shows the same' shows_nothing_else "$preload" -D
 
 exit $failed
