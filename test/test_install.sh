@@ -48,6 +48,19 @@ with_spaces() {
 }
 check 'a prefix with spaces, and pkg-config for it' with_spaces
 
+works_where_installed() {
+    echo '#include <stdlib.h>
+int main(void) { void *volatile left = malloc(1337); return left == NULL; }' >"$work/leaves.c"
+    gcc "$work/leaves.c" -o "$work/leaves"
+    "$work/a/usr/local/bin/leakdetect" run "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
+    gcc "$work/leaves.c" -o "$work/leaves" -L"$work/a/usr/local/lib" -lleakdetect_malloc
+    "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
+    has pkg-config || return 0
+    PKG_CONFIG_PATH=$work/a/usr/local/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$work/a pkg-config --libs leakdetect_malloc |
+        grep -q -- '-lleakdetect_malloc'
+}
+check 'the command finds its library, and linkers the archive' works_where_installed
+
 no_staging_path() {
     ! grep -r "$work/a" "$work/a" || exit 1
 }

@@ -185,6 +185,12 @@ helps() {
 }
 check '--help and --version' helps
 
+library() {
+    LD_PRELOAD=$("$command" --library) LEAKDETECT_OPTIONS=log_path=$work/by_hand "$work/app" leave
+    grep -q '^site 1: 1 block, 1,337 bytes$' "$work/by_hand"
+}
+check '--library is what to preload' library
+
 documented() {
     same_make -s "$BUILD/whole/options_md" >&2
     "$BUILD/whole/options_md" | diff docs/options.md -

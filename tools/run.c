@@ -73,7 +73,7 @@ static void print_option(const struct option *option)
 static _Noreturn void print_usage(FILE *out, int status)
 {
     fputs("usage: leakdetect run [--OPTION=VALUE]... [--] PROGRAM [ARGUMENT]...\n"
-          "       leakdetect --help | --version\n",
+          "       leakdetect --help | --version | --library\n",
           out);
     exit(status);
 }
@@ -90,7 +90,8 @@ static _Noreturn void print_help(void)
          "Numbers may end in k, m or g.\n");
     for (size_t i = 0; i < options_count; i++)
         print_option(&options_table[i]);
-    puts("\n`leakdetect --version` prints the version. More is in the manual page, leakdetect(1).");
+    puts("\n'leakdetect --version' prints the version, 'leakdetect --library' the path of the library to be\n"
+         "preloaded. More is in the manual page, leakdetect(1).");
     exit(0);
 }
 
@@ -308,6 +309,10 @@ int main(int argc, char **argv)
         print_help();
     if (strcmp(argv[1], "--version") == 0) {
         puts("leakdetect " VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], "--library") == 0) {
+        puts(find_library());
         return 0;
     }
     if (strcmp(argv[1], "run") == 0)
