@@ -70,6 +70,14 @@ const char *kept_name(size_t index)
     return name;
 }
 
+size_t kept_first(size_t index)
+{
+    size_t first = 0;
+    while (strcmp(kept_name(first), kept_name(index)) != 0)
+        first++;
+    return first;
+}
+
 static bool is_any_of(const char *name, const char *patterns)
 {
     struct pattern pattern;

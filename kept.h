@@ -21,6 +21,9 @@
 size_t kept_count(void);
 const char *kept_name(size_t index);
 
+/* The first rule of the same name: several may be about the same thing. */
+size_t kept_first(size_t index);
+
 /* Rules come in sets, a bit for each.  Those that the innermost frame of a stack may fulfil. */
 uint32_t kept_direct(void);
 

@@ -87,7 +87,7 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
         if (verdict->rule != 0)
             return &suppress->rules[verdict->rule - 1].taken;
         if ((kept & verdict->kept_at) != 0 && found == NULL)
-            found = &suppress->kept[lowest_bit(kept & verdict->kept_at)];
+            found = &suppress->kept[kept_first(lowest_bit(kept & verdict->kept_at))];
         if (i == 0 && with_kept)
             kept = UINT32_MAX;
         kept = found == NULL ? kept & verdict->kept_within : 0;

@@ -369,6 +369,17 @@ static void static_programs_have_the_libraries_inside(void **state)
     assert_string_equal(kept(STACK(frame_of(NULL, NULL, app), f("main"))), "");
 }
 
+static void rules_of_one_name_are_counted_together(void **state)
+{
+    (void)state;
+    const void *start = f("main");
+    add_stack(7, STACK(in(libc, "setlocale"), start));
+    add_stack(8, STACK(in(libc, NULL), in(libc, "newlocale"), start));
+    const char *text = report(NULL);
+    assert_contains(text, "  suppressed: 2 blocks, 15 bytes by 1 rule\n");
+    assert_contains(text, "    2 blocks, 15 bytes: locale (built in)\n");
+}
+
 static void built_in_ones_can_be_switched_off(void **state)
 {
     (void)state;
@@ -417,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup(nameless_neighbour_is_known_in_a_stripped_library, world_init),
         cmocka_unit_test_setup(what_the_program_allocates_is_reported_however_it_was_called, world_init),
         cmocka_unit_test_setup(static_programs_have_the_libraries_inside, world_init),
+        cmocka_unit_test_setup(rules_of_one_name_are_counted_together, world_init),
         cmocka_unit_test_setup(built_in_ones_can_be_switched_off, world_init),
         cmocka_unit_test_setup(nobody_knows_what_a_cut_stack_was_for, world_init),
         cmocka_unit_test_setup(given_rules_come_before_built_in_ones, world_init),
