@@ -318,7 +318,12 @@ ALL_SH  = $(wildcard test/*.sh test/*/*.sh bench/*.sh) .ci/run
 lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
 	clang-tidy --quiet $(SOURCES) -- -std=c11 -I.
+	# One by one: with several files clang-tidy 14 takes each va_list but the first for uninitialised.
+	for file in $(WHOLE_SOURCES) knobs.c $(wildcard tools/*.c); do \
+	    clang-tidy --quiet $$file -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""' || exit 1; done
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -DLD_OVERRIDE=1 \
+	    $(WHOLE_SOURCES) knobs.c $(wildcard tools/*.c)
 	shellcheck --severity=warning $(ALL_SH)
 
 layers:

@@ -201,7 +201,7 @@ static bool is_library(const char *path, size_t length)
  * is. */
 static void leave_children_alone(void)
 {
-    char *list = getenv("LD_PRELOAD"), *out = list;
+    char *list = getenv("LD_PRELOAD"), *out = list, *first = list;
 
     if (list == NULL)
         return;
@@ -215,7 +215,7 @@ static void leave_children_alone(void)
         list += length + separator;
     }
     *out = '\0';
-    if (getenv("LD_PRELOAD")[0] == '\0')
+    if (*first == '\0')
         unsetenv("LD_PRELOAD");
 }
 

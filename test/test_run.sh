@@ -48,7 +48,7 @@ searches() {
     cp "$work/app" "$work/folder/found"
     PATH=$work/folder "$command" run found 2>"$work/err"
     grep -q '^leakdetect report' "$work/err"
-    cd "$work/folder"
+    cd "$work/folder" || exit 1
     "$command" run ./found 2>"$work/err"
     grep -q '^leakdetect report' "$work/err"
 }

@@ -109,7 +109,7 @@ static const char *find_library(void)
     path[length] = '\0';
     for (int i = 0; i < 2; i++)
         *strrchr(path, '/') = '\0';
-    strcat(path, below);
+    memcpy(path + strlen(path), below, sizeof(below));
     if (access(path, R_OK) != 0)
         fail(STATUS_USAGE, "%s: %s; was leakdetect installed by `make install`?", path, strerror(errno));
     if (strpbrk(path, ": ") != NULL)
@@ -259,7 +259,8 @@ static void add_option(const char *argument)
     if (option == NULL)
         fail(STATUS_USAGE, "%s", strerror(errno));
     for (char *c = option; *c != '\0' && *c != '='; c++)
-        *c = *c == '-' ? '_' : *c;
+        if (*c == '-')
+            *c = '_';
     options_init(&parsed);
     options_parse(&parsed, argument, option, complain);
     /* The last one counts. */
