@@ -308,6 +308,13 @@ struct ld_report_options {
  * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack. */
 int ld_report(int fd, const struct ld_report_options *options);
 
+/* --- Whole programs ----------------------------------------------------------------------------------- */
+
+/* Not a function of the library's, but one that you may write: the options that a program linked with
+ * -lleakdetect_malloc has from the start, as "name=value:name=value" (docs/options.md).  The environment
+ * counts more.  It is called once, before your constructors, and the text must last.  */
+const char *ld_default_options(void);
+
 #ifdef __cplusplus
 }
 #endif
