@@ -5,6 +5,7 @@
 #   make check           installs what the tests need, builds and runs all of them
 #   make check-all       the same in every flavour, and lint
 #   make check-unwind    compares millions of captured stacks with what libunwind says: real programs, and nasty ones
+#   make check-programs  runs real programs plain and with every block on record, and compares
 #   make test            the tests of one flavour, with nothing installed
 #   make lint            clang-format, clang-tidy, cppcheck, shellcheck, and `make layers`
 #   make layers          no file includes one from above it
@@ -261,7 +262,7 @@ bench: all
 DEPS_BUILD = libjemalloc-dev libunwind-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3 libxml2
 DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils
-DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
+DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck
 
 deps:
 	@sh test/deps.sh $(DEPS_ALL)
@@ -306,6 +307,13 @@ check-unwind:
 	@sh test/deps.sh $(DEPS_UNWIND)
 	@$(MAKE) --no-print-directory $(JOBS) FLAVOUR=unwind test-unwind
 
+DEPS_PROGRAMS = python3 perl sqlite3 nodejs git gcc g++ make cmake xz-utils redis-server redis-tools nginx-light apache2-utils \
+    postgresql imagemagick
+check-programs:
+	@sh test/deps.sh $(DEPS_BUILD) $(DEPS_PROGRAMS)
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@LEAKDETECT_TEST_DEADLINE=600 sh test/run.sh $(BUILD)/result $(addprefix test/programs/,languages.sh tools.sh servers.sh)
+
 check-all: deps
 	@sh test/check_all.sh $(FLAVOURS)
 
@@ -329,4 +337,4 @@ lint: layers
 layers:
 	@sh test/layers.sh
 
-.PHONY: all help install uninstall clean examples demo bench deps test-programs test test-unwind check check-unwind check-all lint layers FORCE
+.PHONY: all help install uninstall clean examples demo bench deps test-programs test test-unwind check check-unwind check-programs check-all lint layers FORCE

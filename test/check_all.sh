@@ -1,21 +1,29 @@
 #!/bin/sh
-# Runs `make check` in each flavour, then `make lint`, whatever fails on the way.  The last line sums up all of it.
+# Runs `make check` in each flavour, `make check-unwind`, `make check-programs` and `make lint`, whatever fails on the way.
+# The last line sums up all of it.
 #
 #     test/check_all.sh FLAVOUR...                               (called by the Makefile)
 set -eu
 
 : "${MAKE:=make}"
 passed=0 failed=0 skipped=0
-for flavour; do
-    echo "=== $flavour"
-    result=build/$flavour/result
+count() { # WHAT RESULT WORD... : makes WORD..., whose numbers are in RESULT
+    what=$1 result=$2
+    shift 2
+    echo "=== $what"
     rm -f "$result"
-    $MAKE --no-print-directory check FLAVOUR="$flavour" || true
+    $MAKE --no-print-directory "$@" || true
     # No numbers: it did not even build.
     read -r p f s 2>/dev/null <"$result" || { p=0 f=1 s=0; }
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    [ "$f" -eq 0 ] || broken="${broken:-} $flavour"
+    [ "$f" -eq 0 ] || broken="${broken:-} $what"
+}
+
+for flavour; do
+    count "$flavour" "build/$flavour/result" check FLAVOUR="$flavour"
 done
+count unwind build/unwind/result check-unwind
+count programs build/default/result check-programs
 
 echo "=== lint"
 if $MAKE --no-print-directory lint; then

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs those of the Debian packages PACKAGE... that are missing; asks nothing.  Where it cannot, it prints the
-# line that would, and fails.
+# line that would, and fails.  Servers among them are not started (RUNLEVEL).
 #
 #     test/deps.sh PACKAGE...
 set -eu
@@ -29,7 +29,7 @@ echo "Installing:$missing"
 # shellcheck disable=SC2086 # both are lists of words
 if { [ -z "$as_root" ] || command -v sudo >/dev/null; } &&
     { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q || true; } &&
-    $as_root env DEBIAN_FRONTEND=noninteractive $install -q </dev/null; then
+    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $install -q </dev/null; then
     exit 0
 fi
 echo "These packages are needed and could not be installed.  As root, run:" >&2

@@ -18,19 +18,19 @@ chmod -R a+rX "$work/lib" "$work/bin"
 library=$work/lib/leakdetect/libleakdetect_malloc.so
 options=log_path=$work/reports/%e.%p
 
-# Runs a command in one of the three ways: plain, preload, command.
+# Runs a command in one of the three ways, plain, preload or command, in a process that it is then itself.
 way=plain
-in_this_way() { # COMMAND...
+in_this_way() ( # COMMAND...
     case $way in
-    plain) "$@" ;;
-    preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} "$@" ;;
-    command) "$work/bin/leakdetect" run --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
+    plain) exec "$@" ;;
+    preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} exec "$@" ;;
+    command) exec "$work/bin/leakdetect" run --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
     esac
-}
+)
 
 # Runs it in a new folder of always the same name, and keeps all that comes of it under $work/WAY.
 observe() { # COMMAND...
-    rm -rf "$work/folder" "$work/$way" "$work/reports"/*
+    rm -rf "$work/folder" "${work:?}/$way" "$work/reports"/*
     mkdir -p "$work/folder" "$work/$way"
     status=0
     (cd "$work/folder" && in_this_way timeout -k 5 100 "$@") >"$work/$way/out" 2>"$work/$way/err" </dev/null || status=$?

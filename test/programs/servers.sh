@@ -1,0 +1,178 @@
+#!/bin/sh
+# Servers under load on the loopback interface, unmodified, with every block on record.  What their clients are told must be
+# what a plain one tells them, and they must end when they are asked to.
+. test/programs/common.sh
+
+# Starts the server; it is our child itself, so that signals get to it.
+start() { # COMMAND...
+    case $way in
+    plain) "$@" & ;;
+    preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options "$@" & ;;
+    command) "$work/bin/leakdetect" run --log_path="$work/reports/%e.%p" -- "$@" & ;;
+    esac
+    server=$!
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# Until the command succeeds, or the server has gone.
+wait_for() { # COMMAND...
+    tries=0
+    until "$@" >"$work/waited" 2>&1; do
+        kill -0 "$server" || return 1
+        [ $((tries += 1)) -lt 300 ] || return 1
+        sleep 0.1
+    done
+}
+
+# Whatever it is doing, it is over in half a minute.
+await_end() {
+    tries=0
+    while [ -e "/proc/$server" ] && ! grep -q '^State:.*Z' "/proc/$server/status"; do
+        [ $((tries += 1)) -lt 300 ] || { echo 'it does not end' && return 1; }
+        sleep 0.1
+    done
+    status=0
+    wait "$server" || status=$?
+    server=
+    echo "exit status $status"
+}
+
+stop() { # SIGNAL
+    kill -"$1" "$server"
+    await_end
+}
+
+# serves NAME PROGRAM FUNCTION: it starts the server in $way, puts questions to it, prints the answers, and stops it.
+serves() {
+    if ! has "$2"; then
+        skip "$1" "there is no $2"
+        return
+    fi
+    for way in plain preload command; do
+        rm -rf "$work/folder" "$work/reports"/*
+        mkdir -m 777 "$work/folder"
+        check "$1, $way" answers "$3"
+    done
+    way=plain
+}
+
+answers() { # FUNCTION
+    server=
+    trap '[ -z "$server" ] || kill -TERM "$server"' EXIT
+    port=$(free_port)
+    "$1" >"$work/answers.$way" 2>"$work/errors.$way" || { cat "$work/errors.$way" "$work/answers.$way" && exit 1; }
+    cat "$work/errors.$way"
+    diff "$work/answers.plain" "$work/answers.$way"
+    [ $way = plain ] || has_reports
+}
+
+# --- redis ------------------------------------------------------------------------------------------------
+
+ask_redis() {
+    redis-cli -h 127.0.0.1 -p "$port" "$@"
+}
+
+redis() {
+    cd "$work/folder"
+    start redis-server --bind 127.0.0.1 --port "$port" --dir . --save '' --appendonly yes --io-threads 2 >log 2>&1
+    wait_for ask_redis ping
+    in_this_way timeout 60 redis-benchmark -h 127.0.0.1 -p "$port" -q -n 4000 -c 20 -r 1000 -d 300 >benchmark
+    tr '\r' '\n' <benchmark | grep -c 'requests per second, p50'
+    ask_redis flushall
+    seq 2000 | awk '{ print "RPUSH list value" $1; print "HSET hash field" $1 " " $1 * 7919; print "ZADD set " $1 " m" $1 }' | ask_redis |
+        md5sum
+    ask_redis eval 'local sum = 0; for i, v in ipairs(redis.call("LRANGE", "list", 0, -1)) do sum = sum + #v end; return sum' 0
+    ask_redis hvals hash | sort -n | md5sum
+    ask_redis bgrewriteaof
+    ask_redis save
+    ask_redis shutdown nosave || true
+    await_end
+    grep -c -i 'crash\|assert' log || true
+}
+serves 'redis under redis-benchmark' redis-server redis
+
+# --- nginx ------------------------------------------------------------------------------------------------
+
+fetch() { # PATH
+    python3 -c 'import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={"Accept-Encoding": "gzip"})
+with urllib.request.urlopen(request) as answer:
+    sys.stdout.buffer.write(b"%d %s\n" % (answer.status, (answer.headers["Content-Encoding"] or "none").encode()))
+    sys.stdout.buffer.write(answer.read())' "http://127.0.0.1:$port$1"
+}
+
+nginx_under_load() {
+    cd "$work/folder"
+    mkdir files temporary
+    seq 5000 >files/numbers.txt
+    chmod -R a+rwX .
+    cat >nginx.conf <<END
+daemon off; worker_processes 2; pid $PWD/pid; error_log $PWD/error.log; user $(id -un) $(id -gn);
+events { worker_connections 256; }
+http {
+    access_log $PWD/access.log; gzip on; gzip_min_length 100; gzip_types text/plain; default_type text/plain;
+    client_body_temp_path $PWD/temporary/a; proxy_temp_path $PWD/temporary/b; fastcgi_temp_path $PWD/temporary/c;
+    uwsgi_temp_path $PWD/temporary/d; scgi_temp_path $PWD/temporary/e;
+    server { listen 127.0.0.1:$port; root $PWD/files; location /again/ { proxy_pass http://127.0.0.1:$port/; } }
+}
+END
+    start nginx -c "$PWD/nginx.conf" -e "$PWD/error.log" -p "$PWD" 2>log
+    wait_for fetch /numbers.txt
+    fetch /numbers.txt | md5sum
+    for path in /numbers.txt /again/numbers.txt; do
+        timeout 60 ab -q -n 2000 -c 16 -k -H 'Accept-Encoding: gzip' "http://127.0.0.1:$port$path" |
+            grep -E '^(Complete|Failed|Non-2xx|Document Length)'
+    done
+    kill -HUP "$server"
+    sleep 0.3
+    fetch /again/numbers.txt | md5sum
+    stop QUIT
+    grep -E 'emerg|alert|crit' error.log || true
+}
+if has ab; then
+    serves 'nginx under ab' nginx nginx_under_load
+else
+    skip 'nginx under ab' 'there is no ab'
+fi
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------
+
+# It refuses to be root.
+become=
+user=$(id -un)
+if [ "$(id -u)" -eq 0 ]; then
+    user=postgres
+    become='setpriv --reuid=postgres --regid=postgres --clear-groups'
+fi
+binaries=$(find /usr/lib/postgresql -name initdb 2>/dev/null | sort -V | tail -n 1)
+binaries=${binaries%/initdb}
+
+ask_postgres() {
+    $become "$binaries/psql" -h 127.0.0.1 -p "$port" -U "$user" -X -q -A -t -v ON_ERROR_STOP=1 -d postgres "$@"
+}
+
+# shellcheck disable=SC2086 # $become is a list of words
+postgres() {
+    cd "$work/folder"
+    in_this_way timeout 60 $become "$binaries/initdb" -D "$PWD/data" -A trust -U "$user" -E UTF8 --no-sync >log
+    start $become "$binaries/postgres" -D "$PWD/data" -p "$port" -c listen_addresses=127.0.0.1 -c fsync=off \
+        -c unix_socket_directories= -c max_worker_processes=4 >>log 2>&1
+    wait_for ask_postgres -c 'SELECT 1'
+    in_this_way timeout 60 $become "$binaries/pgbench" -h 127.0.0.1 -p "$port" -U "$user" -i -q -s 1 postgres >>log 2>&1
+    in_this_way timeout 60 $become "$binaries/pgbench" -h 127.0.0.1 -p "$port" -U "$user" -c 4 -j 2 -t 100 postgres |
+        grep 'transactions actually processed'
+    ask_postgres -c 'SELECT count(*) FROM pgbench_accounts' -c 'SELECT count(*) FROM pgbench_history'
+    ask_postgres -c 'CREATE TABLE t AS SELECT i, md5(i::text) AS m FROM generate_series(1, 20000) i' \
+        -c 'CREATE INDEX ON t(m)' -c 'ANALYZE t' -c 'VACUUM t' \
+        -c 'SELECT substr(m, 1, 1), count(*), max(i) FROM t GROUP BY 1 ORDER BY 1' \
+        -c 'SELECT a.i FROM t a JOIN t b USING (m) ORDER BY m LIMIT 5' -c 'SELECT jsonb_agg(m) -> 3 FROM t'
+    ask_postgres -c 'SELECT 1 / 0' 2>&1 || true
+    stop INT
+    grep -E 'PANIC|FATAL|signal' log | grep -v 'is starting up' || true
+}
+serves 'PostgreSQL: initdb and pgbench' "${binaries:-/nowhere}/pgbench" postgres
+
+exit $failed
