@@ -55,11 +55,11 @@ static bool is_like_a_log(int fd)
     struct stat now;
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags == -1 || fstat(fd, &now) != 0)
+    if (flags == -1 || fstat(fd, &now) != 0 || (flags & O_ACCMODE) == O_RDONLY)
         return false;
     if (S_ISREG(now.st_mode))
-        return (flags & O_ACCMODE) == O_WRONLY;
-    return (flags & O_ACCMODE) != O_RDONLY && (S_ISFIFO(now.st_mode) || S_ISCHR(now.st_mode));
+        return (flags & O_APPEND) != 0 || now.st_size == 0;
+    return S_ISFIFO(now.st_mode) || S_ISCHR(now.st_mode);
 }
 
 static int open_stderr(void)

@@ -106,16 +106,16 @@ for way in preloaded linked static; do
     never_opened() {
         run $way leave 2>&-
         run $way leave reuse "$work/data" 2>&-
-        [ ! -s "$work/data" ]
+        [ "$(cat "$work/data")" = data ]
     }
     check "$way: no stderr to begin with, and nothing is written to what takes its place" never_opened
 
     reused() {
         run $way fork leave reuse "$work/data2" 2>"$work/err"
-        [ ! -s "$work/data2" ]
+        [ "$(cat "$work/data2")" = data ]
         run $way leave reuse "$work/data2" 2>"$work/err"
         holds "$work/err" 1 1
-        [ ! -s "$work/data2" ]
+        [ "$(cat "$work/data2")" = data ]
     }
     check "$way: what the program opens in the place of stderr is not written to" reused
 

@@ -96,7 +96,7 @@ int main(int argc, char **argv)
         else if (strcmp(word, "close") == 0)
             close(1), close(2);
         else if (strcmp(word, "reuse") == 0) /* stderr's place is taken by data */
-            close(2), open(argv[++i], O_RDWR | O_CREAT, 0600);
+            close(2), dprintf(open(argv[++i], O_WRONLY | O_CREAT | O_TRUNC, 0600), "data");
         else if (strcmp(word, "redirect") == 0)
             redirect(2, argv[++i], O_APPEND);
         else if (strcmp(word, "close-all") == 0)
