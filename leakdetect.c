@@ -77,8 +77,8 @@ static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, s
 }
 
 /* What is to go on record for a block that was allocated by the entry point that was called from there. */
-static struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
-                             struct unwind_caller caller)
+static inline struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
+                                    struct unwind_caller caller)
 {
     struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
 

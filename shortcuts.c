@@ -52,9 +52,9 @@ static bool copy_words(struct shortcut *shortcut, const struct word *words)
     for (size_t i = 0; i < shortcut->count; i++) {
         uint64_t distance = (words[i].at - shortcut->sp) / sizeof(uintptr_t);
 
-        if (UNLIKELY(words[i].value > SHORTCUT_VALUE_MASK || distance >> (64 - SHORTCUT_AT_SHIFT) != 0))
+        if (UNLIKELY(words[i].value >> (64 - SHORTCUT_AT_BITS) != 0 || distance >> SHORTCUT_AT_BITS != 0))
             return false;
-        shortcut->words[i] = distance << SHORTCUT_AT_SHIFT | words[i].value;
+        shortcut->words[i] = (uint64_t)words[i].value << SHORTCUT_AT_BITS | distance;
     }
     return true;
 }
@@ -69,7 +69,8 @@ void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trai
     shortcut->pc = 0;
     atomic_signal_fence(memory_order_seq_cst);
     to = reach(trail, shortcut);
-    shortcuts->tags[set][way] = shortcuts_tag(hash);
+    shortcuts->tags[set] = (shortcuts->tags[set] & ~(UINT64_C(0xff) << 8 * way)) | shortcuts_tag(hash)
+                                                                                       << 8 * way;
     shortcut->sp = start->at.sp;
     shortcut->to_pc = to->at.pc;
     shortcut->epoch = trail->epoch;

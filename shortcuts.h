@@ -12,8 +12,9 @@
  * and the trail is the same from that frame on, in the tree and in memory, the id is known without a walk.
  *
  * Sets of shortcuts are found by the hash of pc and stack pointer in f0 and of the pc in f1: often many ways
- * lead to one call of malloc.  One shortcut is two cache lines: a word is kept in eight bytes, its distance
- * from the stack pointer above its value, which is an address.  A stack with other values gets no shortcut.
+ * lead to one call of malloc.  One shortcut is two cache lines: a word is kept in eight bytes, its value,
+ * which is an address, above its distance from the stack pointer.  A stack with other values gets no
+ * shortcut.
  *
  * The cache belongs to one thread.  A shortcut that is being written is invalid meanwhile, since a signal
  * handler may leave for good at any instant.
@@ -32,11 +33,10 @@ enum {
                     : LD_MAX_STACKS / 512 > 192 ? 192
                                                 : LD_MAX_STACKS / 512,
     SHORTCUT_SEEN = 2048 < LD_MAX_STACKS ? 2048 : LD_MAX_STACKS,
-    SHORTCUT_AT_SHIFT = 48,
+    SHORTCUT_AT_BITS = 16,
 };
 
-#define SHORTCUT_VALUE_MASK ((UINT64_C(1) << SHORTCUT_AT_SHIFT) - 1)
-#define SHORTCUT_ANY_BP     UINT32_MAX /* the frame pointer does not matter */
+#define SHORTCUT_ANY_BP UINT32_MAX /* the frame pointer does not matter */
 
 struct shortcut {
     uintptr_t pc; /* in f0; 0: nothing here */
@@ -54,7 +54,7 @@ struct shortcut {
 };
 
 struct shortcuts {
-    uint16_t tags[SHORTCUT_SETS][SHORTCUT_WAYS];
+    uint64_t tags[SHORTCUT_SETS]; /* a byte for each way */
     uint8_t turn[SHORTCUT_SETS];  /* which one of a set is written next */
     stack_id seen[SHORTCUT_SEEN]; /* stacks that were walked once, by the low bits of their ids */
     ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
@@ -75,30 +75,48 @@ static inline size_t shortcuts_set(uint64_t hash)
     return (size_t)((hash & UINT32_MAX) * SHORTCUT_SETS >> 32);
 }
 
-static inline uint16_t shortcuts_tag(uint64_t hash)
+static inline uint64_t shortcuts_tag(uint64_t hash)
 {
-    return (uint16_t)(hash >> 48);
+    return hash >> 56;
+}
+
+/* The ways whose tag this may be, as the highest bit of each byte: all of them and, rarely, one that has
+ * another tag. */
+static inline uint64_t shortcuts_ways(uint64_t tags, uint64_t tag)
+{
+    const uint64_t ones = UINT64_MAX / UINT8_MAX;
+    uint64_t differences = tags ^ tag * ones;
+
+    return (differences - ones) & ~differences & ones << 7;
+}
+
+static inline uintptr_t shortcut_word_value(uint64_t word)
+{
+    return (uintptr_t)(word >> SHORTCUT_AT_BITS);
+}
+
+static inline bool shortcut_word_holds(uint64_t word, const uintptr_t *sp)
+{
+    return LIKELY(sp[(uint16_t)word] == shortcut_word_value(word));
 }
 
 /* Whether what was seen between the allocation and `to` is unchanged.  From the inside outwards, so that
  * nothing is read that a walk would not read. */
 static inline bool shortcut_holds(const struct shortcut *shortcut)
 {
+    const uintptr_t *sp = (const uintptr_t *)shortcut->sp;
+
     if (UNLIKELY(shortcut->module != 0)) {
         uintptr_t pc = shortcut->in_module == shortcut->count
                            ? shortcut->pc
-                           : (uintptr_t)(shortcut->words[shortcut->in_module] & SHORTCUT_VALUE_MASK);
+                           : shortcut_word_value(shortcut->words[shortcut->in_module]);
 
         if (!module_is_current(shortcut->module, (const void *)pc))
             return false;
     }
-    for (size_t i = shortcut->count; i > 0; i--) {
-        uint64_t word = shortcut->words[i - 1];
-
-        if (UNLIKELY(word_at(shortcut->sp + (uintptr_t)(word >> SHORTCUT_AT_SHIFT) * sizeof(uintptr_t)) !=
-                     (word & SHORTCUT_VALUE_MASK)))
+    for (size_t i = shortcut->count; i > 0; i--)
+        if (!shortcut_word_holds(shortcut->words[i - 1], sp))
             return false;
-    }
     return true;
 }
 
@@ -107,12 +125,12 @@ static inline const struct shortcut *shortcuts_find(const struct shortcuts *shor
                                                     const struct registers *start, uint32_t epoch)
 {
     size_t set = shortcuts_set(hash);
+    uint64_t ways = shortcuts_ways(shortcuts->tags[set], shortcuts_tag(hash));
 
-    for (unsigned way = 0; way < SHORTCUT_WAYS; way++) {
-        const struct shortcut *shortcut = &shortcuts->entries[set][way];
+    for (; ways != 0; ways &= ways - 1) {
+        const struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(ways) / 8];
 
-        if (shortcuts->tags[set][way] == shortcuts_tag(hash) && shortcut->pc == start->pc &&
-            shortcut->sp == start->sp && shortcut->epoch == epoch &&
+        if (shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
             (shortcut->bp == SHORTCUT_ANY_BP ||
              start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)) &&
             LIKELY(shortcut_holds(shortcut)))
