@@ -18,7 +18,9 @@
 
 enum {
     BUCKET_ENTRIES = 16,
-    PROBES = 8,          /* of them that are looked at for one node, from a place that its hash says */
+    BUCKET_NODES = 8,    /* for so many nodes there is a bucket */
+    PROBES = 8,          /* entries of a bucket that one node may be in, from a place that its hash says */
+    PLACES = 2 * PROBES, /* a node may be in two buckets */
     SUPPLY_NODES = 32,   /* length of the run that a thread looks through at a time */
     LIMIT_FIRST = 16384, /* nodes in use at least, if there are so many */
     ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
@@ -28,7 +30,7 @@ enum {
 };
 
 #define NODES   ((size_t)LD_MAX_STACKS + 1) /* the first one stays unused: id 0 is none */
-#define BUCKETS ((2 * (size_t)LD_MAX_STACKS + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES)
+#define BUCKETS ((size_t)LD_MAX_STACKS / BUCKET_NODES + 1)
 
 #define CLAIMED     UINT32_MAX
 #define FIRST_EPOCH 1u
@@ -103,26 +105,30 @@ static inline uint32_t limit_now(void)
 
 /* --- Index ------------------------------------------------------------------------------------------- */
 
+/* Where the child of a node may be entered: near the other children of the node and of its neighbours, which
+ * are often those of the same stack, made at the same time; or, if there are too many of them, anywhere. */
 struct place {
-    struct bucket *bucket;
-    unsigned first; /* entry to begin with */
+    struct bucket *near, *far;
+    unsigned first; /* entry to begin with, in either */
     uint32_t tag;   /* in its position in an entry, never 0 */
 };
 
+/* The i-th of them, of PLACES. */
 static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned i)
 {
-    return &place->bucket->entries[(place->first + i) % BUCKET_ENTRIES];
+    return &(i < PROBES ? place->near : place->far)->entries[(place->first + i) % BUCKET_ENTRIES];
 }
 
 /* The part of the index in use grows with the array, so that a small tree stays in the cache. */
 static inline struct place place_of(stack_id parent, uint64_t frame)
 {
-    uint64_t buckets = ((uint64_t)limit_now() * 2 + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
+    uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
     uint64_t hash = (frame ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
 
     hash ^= hash >> 32;
     return (struct place){
-        .bucket = &map.index[((hash >> 32) * buckets) >> 32],
+        .near = &map.index[parent / BUCKET_NODES],
+        .far = &map.index[((hash >> 32) * buckets) >> 32],
         .first = (unsigned)(hash >> 24) % BUCKET_ENTRIES,
         .tag = ((uint32_t)hash | 1) << ID_BITS,
     };
@@ -132,7 +138,7 @@ static void index_add(const struct place *place, stack_id id)
 {
     uint32_t entry = place->tag | id;
 
-    for (unsigned i = 0; i < PROBES; i++) {
+    for (unsigned i = 0; i < PLACES; i++) {
         _Atomic uint32_t *at = place_entry(place, i);
         uint32_t empty = 0;
 
@@ -142,12 +148,12 @@ static void index_add(const struct place *place, stack_id id)
                                                     memory_order_relaxed))
             return;
     }
-    atomic_store_explicit(place_entry(place, id % PROBES), entry, memory_order_release);
+    atomic_store_explicit(place_entry(place, PROBES + id % PROBES), entry, memory_order_release);
 }
 
 static void index_delete(const struct place *place, stack_id id)
 {
-    for (unsigned i = 0; i < PROBES; i++) {
+    for (unsigned i = 0; i < PLACES; i++) {
         _Atomic uint32_t *at = place_entry(place, i);
         uint32_t entry = place->tag | id;
 
@@ -271,12 +277,15 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
     uint64_t frame = (uint64_t)(uintptr_t)pc << MODULE_BITS | module;
     struct place place = place_of(parent, frame);
 
-    for (unsigned i = 0; i < PROBES; i++) {
+    for (unsigned i = 0; i < PLACES; i++) {
         /* Acquire: partner of index_add. */
         uint32_t entry = atomic_load_explicit(place_entry(&place, i), memory_order_acquire);
 
         if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, frame))
             return entry & ID_MASK;
+        /* What was entered beyond an entry that has been given back since is lost. */
+        if (entry == 0)
+            break;
     }
     return node_make(supply, epoch, parent, frame, &place);
 }
@@ -323,7 +332,7 @@ static void mark(stack_id id)
  * nothing, and makes a node of its own. */
 static COLD void index_rebuild(uint32_t old_limit)
 {
-    size_t buckets = (2 * (size_t)limit_now() + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
+    size_t buckets = (size_t)limit_now() / BUCKET_NODES + 1;
 
     for (size_t b = 0; b < buckets; b++)
         for (unsigned i = 0; i < BUCKET_ENTRIES; i++)
