@@ -112,6 +112,21 @@ own_malloc() {
 }
 check 'a program with a malloc of its own' own_malloc
 
+asks() {
+    for mode in '' -O2 -no-pie -fuse-ld=gold -fuse-ld=lld; do
+        # shellcheck disable=SC2086
+        gcc $mode -I. test/whole/asks.c -o "$work/app"
+        [ "$("$work/app")" = 'there is no library' ]
+        works 1 env LD_PRELOAD="$preload" "$work/app"
+        # shellcheck disable=SC2086
+        gcc $mode -I. test/whole/asks.c -o "$work/app" -L"$lib" -lleakdetect_malloc
+        works 1 "$work/app"
+    done
+    gcc -static -I. test/whole/asks.c -o "$work/app" -L"$lib" -lleakdetect_malloc
+    works 1 "$work/app"
+}
+check 'a program that calls ld_* if it is there sees the same records' asks
+
 with_knobs() {
     for mode in '' -O2 -static '-static -O2 -flto'; do
         # shellcheck disable=SC2086
