@@ -486,6 +486,11 @@ size_t blockmap_own_bytes(void)
     return sizeof(map);
 }
 
+const void *blockmap_table(void)
+{
+    return &map;
+}
+
 void blockmap_get_stats(struct blockmap_stats *out)
 {
     *out = (struct blockmap_stats){.own_bytes = sizeof(map), .slots = SLOTS};

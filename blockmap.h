@@ -116,8 +116,9 @@ struct blockmap_stats {
 /* Counts; reads the whole table. */
 void blockmap_get_stats(struct blockmap_stats *out);
 
-/* Bytes of static storage. */
+/* Bytes of static storage, and where they begin: what looks like a pointer in there is none. */
 size_t blockmap_own_bytes(void);
+const void *blockmap_table(void);
 
 /* Checks the equations above; only while nothing else uses the table. */
 bool blockmap_is_valid(void);

@@ -37,6 +37,11 @@
 #define LD_MAX_MODULES 512
 #endif
 
+/* Regions that can be registered as roots at the same time.  Range: 1 to 65536.  Costs 16 bytes of .bss each. */
+#ifndef LD_MAX_ROOTS
+#define LD_MAX_ROOTS 1024
+#endif
+
 /* 1 walks stacks by rules that libunwind was asked for once for each return address (unwind.c); 0 has
  * unw_backtrace do it each time (unwind_generic.c), on any processor. */
 #ifndef LD_UNWIND_RULES
@@ -84,6 +89,9 @@
 #endif
 #if LD_MAX_MODULES < 4 || LD_MAX_MODULES > 65535
 #error "LD_MAX_MODULES is the number of executables and libraries that can be told apart: choose 4 to 65535"
+#endif
+#if LD_MAX_ROOTS < 1 || LD_MAX_ROOTS > 65536
+#error "LD_MAX_ROOTS is the number of regions that can be registered as roots: choose 1 to 65536"
 #endif
 
 #endif

@@ -26,6 +26,7 @@
 #include "symbolize.h"
 #include "thread.h"
 #include "unwind.h"
+#include "walk.h"
 
 /* From PAUSED on there are records, and blocks that are freed leave them. */
 enum { OFF, STARTING, PAUSED, RECORDING };
@@ -361,77 +362,19 @@ ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
 
 /* --- Looking ------------------------------------------------------------------------------------------ */
 
-struct walk {
-    ld_leak_fn *callback;
-    void *ctx;
-    uint32_t since;
-    uint32_t sweep; /* of the stacks, before the block was looked up */
-    size_t count;
-    stack_id stack; /* whose frames these are, while sweep lasts */
-    size_t frame_count;
-    const void *frames[LD_MAX_FRAMES];
-    uint16_t modules[LD_MAX_FRAMES];
-};
-
-/* The frames of a stack; false if it may have been given back while they were copied. */
-static bool copy_frames(struct walk *walk, stack_id stack)
-{
-    uint32_t sweep;
-
-    if (stack != walk->stack) {
-        walk->stack = 0;
-        walk->frame_count = stackmap_frames(stack, walk->frames, walk->modules, LD_MAX_FRAMES);
-    }
-    sweep = stackmap_sweep();
-    if (LIKELY(sweep == walk->sweep)) {
-        walk->stack = stack;
-        return true;
-    }
-    walk->sweep = sweep;
-    walk->stack = 0;
-    walk->frame_count = 0;
-    return false;
-}
-
 static enum blockmap_step hand_over(const struct block *block, void *ctx)
 {
     struct walk *walk = ctx;
-    struct ld_leak leak;
 
-    if (block->mark < walk->since)
-        return BLOCKMAP_NEXT;
-    if (walk->callback == NULL) {
-        walk->count++;
-        return BLOCKMAP_NEXT;
-    }
-    if (UNLIKELY(!copy_frames(walk, block->stack)))
-        return BLOCKMAP_AGAIN;
-    leak = (struct ld_leak){
-        .address = block->address,
-        .size = block->size,
-        .frames = walk->frames,
-        .frame_count = walk->frame_count,
-        .mark = block->mark,
-        .flags = block->flags,
-        .modules = walk->modules,
-        .reach = LD_LIVE,
-        .weight = 1.0,
-    };
-    walk->count++;
-    return walk->callback(&leak, walk->ctx) ? BLOCKMAP_NEXT : BLOCKMAP_STOP;
+    return block->mark < walk->since ? BLOCKMAP_NEXT : walk_hand_over(walk, block, LD_LIVE);
 }
 
 ENTRY_POINT size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx)
 {
     struct walk walk;
 
-    walk.callback = callback;
-    walk.ctx = ctx;
+    walk_init(&walk, callback, ctx);
     walk.since = mark;
-    walk.sweep = stackmap_sweep();
-    walk.count = 0;
-    walk.stack = 0;
-    walk.frame_count = 0;
     blockmap_each(hand_over, &walk);
     return walk.count;
 }

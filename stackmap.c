@@ -473,6 +473,11 @@ size_t stackmap_own_bytes(void)
     return sizeof(map);
 }
 
+const void *stackmap_table(void)
+{
+    return &map;
+}
+
 bool stackmap_is_valid(void)
 {
     if (is_older(stackmap_epoch(), stackmap_sweep()))

@@ -97,8 +97,9 @@ struct stackmap_stats {
 };
 void stackmap_get_stats(struct stackmap_stats *out);
 
-/* Bytes of static storage. */
+/* Bytes of static storage, and where they begin. */
 size_t stackmap_own_bytes(void);
+const void *stackmap_table(void);
 
 /* Checks (1), and that parents of nodes with stamp >= sweep have it too; only while nothing else uses the
  * table. */

@@ -135,6 +135,11 @@ size_t blockmap_own_bytes(void)
     return sizeof(records);
 }
 
+const void *blockmap_table(void)
+{
+    return records;
+}
+
 bool blockmap_is_valid(void)
 {
     return true;

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System calls behind the names of kernel.h, by way of syscall(2), which is no cancellation point and takes no
+ * lock.
+ */
+#define _GNU_SOURCE
+#include "kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+
+static long call(long number, long a, long b, long c, long d)
+{
+    int saved = errno;
+    long result = syscall(number, a, b, c, d, 0L, 0L);
+
+    if (result == -1)
+        result = -errno;
+    errno = saved;
+    return result;
+}
+
+static long word(const volatile void *pointer)
+{
+    return (long)(uintptr_t)pointer;
+}
+
+/* --- Files -------------------------------------------------------------------------------------------- */
+
+int kernel_open(const char *path)
+{
+    return (int)call(SYS_openat, AT_FDCWD, word(path), O_RDONLY | O_CLOEXEC, 0);
+}
+
+long kernel_read(int fd, void *buffer, size_t size)
+{
+    long count;
+
+    do
+        count = call(SYS_read, fd, word(buffer), (long)size, 0);
+    while (count == -EINTR);
+    return count;
+}
+
+long kernel_list(int fd, void *entries, size_t size)
+{
+    return call(SYS_getdents64, fd, word(entries), (long)size, 0);
+}
+
+void kernel_close(int fd)
+{
+    call(SYS_close, fd, 0, 0, 0);
+}
+
+void kernel_close_all(void)
+{
+    enum { FEW = 1024 };
+
+#ifdef SYS_close_range
+    if (call(SYS_close_range, 0, (long)UINT32_MAX, 0, 0) == 0)
+        return;
+#endif
+    for (int fd = 0; fd < FEW; fd++)
+        kernel_close(fd);
+}
+
+long kernel_read_file(const char *path, char *buffer, size_t size)
+{
+    int fd = kernel_open(path);
+    long length = 0, count;
+
+    buffer[0] = 0;
+    if (fd < 0)
+        return fd;
+    do {
+        count = kernel_read(fd, buffer + length, size - 1 - (size_t)length);
+        if (count > 0)
+            length += count;
+    } while (count > 0 && (size_t)length < size - 1);
+    buffer[length] = 0;
+    kernel_close(fd);
+    return count < 0 ? count : length;
+}
+
+/* --- Memory ------------------------------------------------------------------------------------------- */
+
+void *kernel_map(size_t size, bool is_shared)
+{
+    int saved = errno;
+    void *address = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                         (is_shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    errno = saved;
+    return address == MAP_FAILED ? NULL : address;
+}
+
+void kernel_unmap(void *address, size_t size)
+{
+    call(SYS_munmap, word(address), (long)size, 0, 0);
+}
+
+/* --- Processes and threads ------------------------------------------------------------------------------ */
+
+pid_t kernel_process(void)
+{
+    return (pid_t)call(SYS_getpid, 0, 0, 0, 0);
+}
+
+pid_t kernel_thread(void)
+{
+    return (pid_t)call(SYS_gettid, 0, 0, 0, 0);
+}
+
+uint64_t kernel_now_ns(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static struct timespec time_of(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+}
+
+void kernel_pause_ns(uint64_t ns)
+{
+    struct timespec time = time_of(ns);
+
+    call(SYS_nanosleep, word(&time), 0, 0, 0);
+}
+
+pid_t kernel_copy_process(void)
+{
+    /* No flags, and no signal at its end. */
+    return (pid_t)call(SYS_clone, 0, 0, 0, 0);
+}
+
+long kernel_wait(pid_t pid, int *status)
+{
+    long result;
+
+    do
+        result = call(SYS_wait4, pid, word(status), __WALL, 0);
+    while (result == -EINTR);
+    return result;
+}
+
+_Noreturn void kernel_exit(int status)
+{
+    for (;;)
+        call(SYS_exit_group, status, 0, 0, 0);
+}
+
+void kernel_die_with_parent(pid_t parent)
+{
+    call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0);
+    if ((pid_t)call(SYS_getppid, 0, 0, 0, 0) != parent)
+        kernel_exit(1);
+}
+
+void kernel_dump_nothing(void)
+{
+    call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0);
+}
+
+void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)
+{
+    struct timespec limit = time_of(limit_ns);
+
+    call(SYS_futex, word(at), FUTEX_WAIT_PRIVATE, (long)value, limit_ns == 0 ? 0 : word(&limit));
+}
+
+void kernel_wake_all(_Atomic uint32_t *at)
+{
+    call(SYS_futex, word(at), FUTEX_WAKE_PRIVATE, INT32_MAX, 0);
+}
+
+/* --- Signals ------------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+
+/* Here a handler returns to code of the program's, which the C library has for itself. */
+#define RESTORER_FLAG 0x04000000ul
+
+__attribute__((naked, noinline)) static void restore(void)
+{
+    __asm__("mov %0, %%rax\n\tsyscall" : : "i"(SYS_rt_sigreturn));
+}
+
+static void add_restorer(struct kernel_action *action)
+{
+    if ((action->flags & RESTORER_FLAG) != 0)
+        return;
+    action->flags |= RESTORER_FLAG;
+    action->restorer = restore;
+}
+
+#else
+
+static void add_restorer(struct kernel_action *action)
+{
+    (void)action;
+}
+
+#endif
+
+int kernel_set_action(int signal, const struct kernel_action *action, struct kernel_action *old)
+{
+    struct kernel_action copy = {0};
+
+    if (action != NULL) {
+        copy = *action;
+        add_restorer(&copy);
+    }
+    return (int)call(SYS_rt_sigaction, signal, action == NULL ? 0 : word(&copy), word(old), sizeof(uint64_t));
+}
+
+void kernel_set_blocked(uint64_t set, uint64_t *old)
+{
+    call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), word(old), sizeof(set));
+}
+
+int kernel_send(pid_t process, pid_t thread, int signal, void *value)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof(info));
+    info.si_signo = signal;
+    info.si_code = SI_QUEUE;
+    info.si_pid = process;
+    info.si_uid = (uid_t)call(SYS_getuid, 0, 0, 0, 0);
+    info.si_value.sival_ptr = value;
+    return (int)call(SYS_rt_tgsigqueueinfo, process, thread, signal, word(&info));
+}

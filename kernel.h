@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System calls without the C library around them, for places where its locks, its cancellation points and its
+ * errno must not be touched: between the moment the threads of the program are stopped and the moment they go
+ * on, in the signal handler that stops them, and in the process that looks for lost blocks.
+ *
+ * Every function returns what the kernel does: a result, or an errno value with a minus sign.  errno stays.
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Files, for reading. */
+int kernel_open(const char *path);
+long kernel_read(int fd, void *buffer, size_t size);
+long kernel_list(int fd, void *entries, size_t size); /* getdents64 */
+void kernel_close(int fd);
+void kernel_close_all(void);
+
+/* Reads a whole small file, cut to what fits, and ends it with a 0.  Returns its length. */
+long kernel_read_file(const char *path, char *buffer, size_t size);
+
+/* Memory: zeroed pages, or NULL. */
+void *kernel_map(size_t size, bool is_shared);
+void kernel_unmap(void *address, size_t size);
+
+/* Processes and threads. */
+pid_t kernel_process(void);
+pid_t kernel_thread(void);
+uint64_t kernel_now_ns(void);
+void kernel_pause_ns(uint64_t ns);
+
+/* A copy of this process with the calling thread alone, made by no more than a system call: no handlers of
+ * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait.  0 in the copy. */
+pid_t kernel_copy_process(void);
+long kernel_wait(pid_t pid, int *status);
+_Noreturn void kernel_exit(int status);
+
+/* In the copy: dies when the thread that made it does; leaves no core dump. */
+void kernel_die_with_parent(pid_t parent);
+void kernel_dump_nothing(void);
+
+/* Waits while *word is value, until it is woken, interrupted, or the time is up (0: there is no limit). */
+void kernel_wait_while(_Atomic uint32_t *word, uint32_t value, uint64_t limit_ns);
+void kernel_wake_all(_Atomic uint32_t *word);
+
+/* Signals.  Sets are the kernel's: bit n - 1 for signal n. */
+typedef void kernel_handler_fn(int signal, void *info, void *context); /* a siginfo_t, a ucontext_t */
+
+struct kernel_action {
+    kernel_handler_fn *handler; /* NULL: the default; (kernel_handler_fn *)SIG_IGN */
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+int kernel_set_action(int signal, const struct kernel_action *action, struct kernel_action *old);
+void kernel_set_blocked(uint64_t set, uint64_t *old);
+
+/* Sends a signal to one thread of this process, with a value that arrives as si_value. */
+int kernel_send(pid_t process, pid_t thread, int signal, void *value);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The memory map of this process, as /proc/self/maps has it: sorted by address, in memory of its own, read
+ * with system calls alone.
+ */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mapping {
+    uintptr_t start;
+    uintptr_t end : 56;
+    uintptr_t is_readable : 1;
+    uintptr_t is_writable : 1;
+    uintptr_t is_executable : 1;
+    uintptr_t is_private : 1;
+    uintptr_t is_of_file : 1;
+};
+
+struct maps {
+    struct mapping *entries;
+    size_t count, capacity;
+};
+
+/* 0 or an errno value. */
+int maps_read(struct maps *maps);
+void maps_release(struct maps *maps);
+
+/* The mapping that this address lies in, or NULL. */
+const struct mapping *maps_find(const struct maps *maps, uintptr_t address);
+
+/* The first one that ends above this address: index into entries, or count. */
+size_t maps_first_above(const struct maps *maps, uintptr_t address);
+
+#endif

@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The marking of reach.h.
+ */
+#include "reach.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "blockmap.h"
+#include "kernel.h"
+#include "leakdetect.h"
+#include "platform.h"
+
+/* What is known of a block, in the upper bits of its address. */
+enum {
+    REACHABLE = 1,
+    POSSIBLE = 2, /* led to by an interior pointer, or from such a block */
+    QUEUED = 4,   /* possible, and looked into by pass 2 */
+    SEEN = 8,     /* looked into by pass 3 */
+    NOTED = 16,   /* by pass 3 */
+    DONE = 32,    /* looked into by pass 4 */
+};
+
+enum {
+    WORD = sizeof(uintptr_t),
+    STATE_SHIFT = REACH_SHIFT,
+    GAP = 1 << 20, /* bytes without a block that end a run */
+    DIGIT_BITS = 6,
+    DIGITS = 1 << DIGIT_BITS,
+    FEW = 24, /* blocks that are sorted by insertion */
+};
+
+#define ADDRESS_MASK ((UINT64_C(1) << STATE_SHIFT) - 1)
+
+struct node {
+    uint64_t word; /* address, and state above it */
+    uint64_t size;
+};
+
+struct run {
+    uintptr_t start, end;
+    uint32_t *index; /* of the parts: the first block that begins in it or after it */
+    size_t parts;
+    unsigned shift; /* bytes of a part, as a power of two */
+};
+
+enum pass { PASS_REACHABLE, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
+
+struct heap {
+    struct reach_job *job;
+    struct maps maps;
+    struct node *nodes;
+    size_t count, capacity;
+    struct run *runs;
+    size_t run_count, run_capacity;
+    uint32_t *index;
+    size_t index_capacity;
+    uint32_t *work;
+    size_t work_count;
+    uintptr_t low, high; /* of all blocks */
+    const struct run *last_run;
+    const struct mapping *last_mapping;
+    enum pass pass;
+};
+
+static inline uintptr_t address_of(const struct node *node)
+{
+    return (uintptr_t)(node->word & ADDRESS_MASK);
+}
+
+static inline bool is(const struct node *node, unsigned states)
+{
+    return (node->word >> STATE_SHIFT & states) != 0;
+}
+
+static inline void set(struct node *node, unsigned states)
+{
+    node->word |= (uint64_t)states << STATE_SHIFT;
+}
+
+/* --- Blocks in order ------------------------------------------------------------------------------------ */
+
+static enum blockmap_step count_block(const struct block *block, void *heap)
+{
+    (void)block;
+    ((struct heap *)heap)->capacity++;
+    return BLOCKMAP_NEXT;
+}
+
+static enum blockmap_step add_block(const struct block *block, void *ctx)
+{
+    struct heap *heap = ctx;
+    struct node *node = &heap->nodes[heap->count];
+
+    if (heap->count == heap->capacity)
+        return BLOCKMAP_STOP;
+    heap->count++;
+    node->word = (uint64_t)(uintptr_t)block->address;
+    node->size = block->size;
+    /* Pass 1 begins with those that are reachable already. */
+    if ((block->flags & heap->job->ignored) != 0)
+        set(node, REACHABLE);
+    return BLOCKMAP_NEXT;
+}
+
+static inline size_t digit_of(const struct node *node, unsigned shift)
+{
+    return (size_t)(node->word >> shift) % DIGITS;
+}
+
+static void sort_few(struct node *nodes, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct node node = nodes[i];
+        size_t at = i;
+
+        for (; at > 0 && address_of(&nodes[at - 1]) > address_of(&node); at--)
+            nodes[at] = nodes[at - 1];
+        nodes[at] = node;
+    }
+}
+
+/* In place: each block goes to the part of its digit, in exchange for the one that is there.  As deep as an
+ * address has digits. */
+static void sort(struct node *nodes, size_t count, unsigned shift)
+{
+    uint32_t next[DIGITS], end[DIGITS];
+    uint32_t sum = 0;
+
+    if (count <= FEW) {
+        sort_few(nodes, count);
+        return;
+    }
+    memset(end, 0, sizeof(end));
+    for (size_t i = 0; i < count; i++)
+        end[digit_of(&nodes[i], shift)]++;
+    for (size_t digit = 0; digit < DIGITS; digit++) {
+        next[digit] = sum;
+        sum += end[digit];
+        end[digit] = sum;
+    }
+    for (size_t digit = 0; digit < DIGITS; digit++)
+        while (next[digit] < end[digit]) {
+            struct node *node = &nodes[next[digit]];
+            size_t where = digit_of(node, shift);
+
+            if (where == digit) {
+                next[digit]++;
+            } else {
+                struct node other = nodes[next[where]];
+
+                nodes[next[where]++] = *node;
+                *node = other;
+            }
+        }
+    for (size_t digit = 0, start = 0; digit < DIGITS && shift >= DIGIT_BITS; start = end[digit], digit++)
+        if (end[digit] - start > 1)
+            sort(nodes + start, end[digit] - start, shift - DIGIT_BITS);
+}
+
+/* A block that is being reallocated by a thread that could not be stopped may be there twice. */
+static void drop_doubles(struct heap *heap)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < heap->count; i++) {
+        struct node *last = &heap->nodes[kept == 0 ? 0 : kept - 1];
+
+        if (kept != 0 && address_of(last) == address_of(&heap->nodes[i])) {
+            last->size = heap->nodes[i].size > last->size ? heap->nodes[i].size : last->size;
+            last->word |= heap->nodes[i].word;
+        } else {
+            heap->nodes[kept++] = heap->nodes[i];
+        }
+    }
+    heap->count = kept;
+}
+
+static uintptr_t end_of(const struct node *node)
+{
+    return address_of(node) + (node->size == 0 ? 1 : (uintptr_t)node->size);
+}
+
+static size_t end_of_run(const struct heap *heap, size_t first)
+{
+    size_t next = first + 1;
+
+    while (next < heap->count &&
+           address_of(&heap->nodes[next]) - address_of(&heap->nodes[next - 1]) < GAP + heap->nodes[next - 1].size)
+        next++;
+    return next;
+}
+
+/* Parts as large as they must be so that there are no more of them than blocks. */
+static void fill_run(struct heap *heap, struct run *run, size_t first, size_t next, uint32_t *index)
+{
+    size_t i = first;
+
+    *run = (struct run){
+        .start = address_of(&heap->nodes[first]),
+        .end = end_of(&heap->nodes[next - 1]),
+        .index = index,
+    };
+    while ((run->end - run->start) >> run->shift >= next - first)
+        run->shift++;
+    run->parts = ((run->end - run->start) >> run->shift) + 1;
+    for (size_t part = 0; part < run->parts; part++) {
+        uintptr_t start = run->start + ((uintptr_t)part << run->shift);
+
+        while (i < next && address_of(&heap->nodes[i]) < start)
+            i++;
+        index[part] = (uint32_t)i;
+    }
+    index[run->parts] = (uint32_t)next;
+}
+
+static bool make_index(struct heap *heap)
+{
+    uint32_t *index;
+
+    for (size_t first = 0; first < heap->count; first = end_of_run(heap, first))
+        heap->run_capacity++;
+    heap->index_capacity = heap->count + 2 * heap->run_capacity;
+    heap->runs = kernel_map(heap->run_capacity * sizeof(heap->runs[0]), false);
+    heap->index = kernel_map(heap->index_capacity * sizeof(heap->index[0]), false);
+    heap->work = kernel_map(heap->count * sizeof(heap->work[0]), false);
+    if (heap->runs == NULL || heap->index == NULL || heap->work == NULL)
+        return false;
+    index = heap->index;
+    for (size_t first = 0, next; first < heap->count; first = next) {
+        struct run *run = &heap->runs[heap->run_count++];
+
+        next = end_of_run(heap, first);
+        fill_run(heap, run, first, next, index);
+        index += run->parts + 1;
+    }
+    heap->last_run = &heap->runs[0];
+    heap->low = heap->runs[0].start;
+    heap->high = heap->runs[heap->run_count - 1].end;
+    return true;
+}
+
+/* The last run that begins at or below the address; low <= address. */
+static const struct run *find_run(struct heap *heap, uintptr_t address)
+{
+    size_t low = 0, high = heap->run_count;
+
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (heap->runs[middle].start <= address)
+            low = middle;
+        else
+            high = middle;
+    }
+    heap->last_run = &heap->runs[low];
+    return heap->last_run;
+}
+
+/* The first block that begins above the address; low <= address < high. */
+static size_t first_above(struct heap *heap, uintptr_t address)
+{
+    const struct run *run = heap->last_run;
+    size_t part, low, high;
+
+    if (address - run->start >= run->end - run->start)
+        run = find_run(heap, address);
+    part = (address - run->start) >> run->shift;
+    if (part >= run->parts)
+        return run->index[run->parts];
+    low = run->index[part];
+    high = run->index[part + 1];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (address_of(&heap->nodes[middle]) > address)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* --- Pointers that are as good as one to the beginning ------------------------------------------------------ */
+
+/* The heuristics of valgrind.  `start` to `end` is a block, `pointer` is inside. */
+
+static uintptr_t word_at(uintptr_t address)
+{
+    uintptr_t word;
+
+    memcpy(&word, (const void *)address, sizeof(word));
+    return word;
+}
+
+static bool is_code(const struct maps *maps, uintptr_t address)
+{
+    const struct mapping *mapping = maps_find(maps, address);
+
+    return mapping != NULL && mapping->is_executable;
+}
+
+/* A table of virtual functions, of which the first is code. */
+static bool is_vtable(const struct maps *maps, uintptr_t address)
+{
+    const struct mapping *mapping = maps_find(maps, address);
+
+    return address % WORD == 0 && mapping != NULL && mapping->is_readable && mapping->is_of_file &&
+           mapping->end - address >= WORD && is_code(maps, word_at(address));
+}
+
+/* An object of a class with several bases, pointed to as one of the others: it has a vtable there too. */
+static bool is_other_base(const struct heap *heap, uintptr_t start, uintptr_t end, uintptr_t pointer)
+{
+    return pointer % WORD == 0 && end - pointer >= WORD && is_vtable(&heap->maps, word_at(start)) &&
+           is_vtable(&heap->maps, word_at(pointer));
+}
+
+/* The elements of new[], behind their number, if they have a destructor; none: one past the end. */
+static bool is_new_array(uintptr_t start, uintptr_t end, uintptr_t pointer)
+{
+    uintptr_t cookie = pointer - start, count;
+
+    if (cookie != WORD && cookie != 2 * WORD)
+        return false;
+    count = word_at(pointer - WORD);
+    return count == 0 ? pointer == end : pointer < end && (end - pointer) % count == 0;
+}
+
+/* What has its own length in front of it. */
+static bool is_after_length(uintptr_t start, uintptr_t end, uintptr_t pointer)
+{
+    return pointer - start == WORD && pointer < end && word_at(start) == end - pointer;
+}
+
+/* The text of a std::string of the old kind: length, capacity, count of references, text, 0. */
+static bool is_string(uintptr_t start, uintptr_t end, uintptr_t pointer)
+{
+    return pointer - start == 3 * WORD && pointer < end && word_at(start) <= word_at(start + WORD) &&
+           word_at(start + WORD) == end - pointer - 1;
+}
+
+static bool can_read(const struct heap *heap, uintptr_t start, uintptr_t end)
+{
+    const struct mapping *mapping = maps_find(&heap->maps, start);
+
+    return mapping != NULL && mapping->is_readable && end <= mapping->end;
+}
+
+static COLD bool is_as_good(const struct heap *heap, const struct node *node, uintptr_t pointer)
+{
+    uintptr_t start = address_of(node), end = start + node->size;
+
+    if (pointer - start < WORD || !can_read(heap, start, end))
+        return false;
+    return is_new_array(start, end, pointer) || is_after_length(start, end, pointer) ||
+           is_string(start, end, pointer) || is_other_base(heap, start, end, pointer);
+}
+
+/* --- Marking ------------------------------------------------------------------------------------------ */
+
+static void note_found(struct heap *heap, const struct node *node, enum ld_reach how)
+{
+    struct reach_job *job = heap->job;
+
+    if (job->found_count < job->room)
+        job->found[job->found_count] = address_of(node) | (uint64_t)how << REACH_SHIFT;
+    else
+        job->error = ENOSPC;
+    job->found_count++;
+}
+
+static void push(struct heap *heap, struct node *node, unsigned states)
+{
+    set(node, states);
+    heap->work[heap->work_count++] = (uint32_t)(node - heap->nodes);
+}
+
+/* A word leads to a block. */
+static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
+{
+    switch (heap->pass) {
+    case PASS_REACHABLE:
+        if (is(node, REACHABLE))
+            break;
+        if (pointer == address_of(node) || is_as_good(heap, node, pointer))
+            push(heap, node, REACHABLE);
+        else
+            set(node, POSSIBLE);
+        break;
+    case PASS_POSSIBLE:
+        if (!is(node, REACHABLE | QUEUED))
+            push(heap, node, POSSIBLE | QUEUED);
+        break;
+    case PASS_NOTE:
+        if (!is(node, REACHABLE | POSSIBLE | SEEN))
+            push(heap, node, SEEN);
+        break;
+    case PASS_LEAD:
+        if (!is(node, REACHABLE | POSSIBLE | DONE)) {
+            note_found(heap, node, LD_INDIRECTLY_LOST);
+            push(heap, node, DONE);
+        }
+        break;
+    }
+}
+
+static inline void look_at(struct heap *heap, uintptr_t pointer)
+{
+    struct node *node;
+    size_t above;
+
+    if (LIKELY(pointer - heap->low >= heap->high - heap->low))
+        return;
+    above = first_above(heap, pointer);
+    if (above == 0)
+        return;
+    node = &heap->nodes[above - 1];
+    if (pointer - address_of(node) < node->size || pointer == address_of(node) ||
+        (pointer == end_of(node) && heap->pass == PASS_REACHABLE && is_as_good(heap, node, pointer)))
+        follow(heap, node, pointer);
+}
+
+static READS_FRAMES void scan(struct heap *heap, uintptr_t start, uintptr_t end)
+{
+    size_t step = heap->job->are_unaligned ? 1 : WORD;
+
+    for (uintptr_t at = start; end - at >= WORD; at += step) {
+        uintptr_t word;
+
+        memcpy(&word, (const void *)at, sizeof(word));
+        look_at(heap, word);
+    }
+}
+
+static void scan_block(struct heap *heap, const struct node *node)
+{
+    uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
+    const struct mapping *mapping = heap->last_mapping;
+
+    if (mapping != NULL && start >= mapping->start && end <= mapping->end) {
+        if (mapping->is_readable)
+            scan(heap, start, end);
+        return;
+    }
+    for (size_t i = maps_first_above(&heap->maps, start);
+         i < heap->maps.count && heap->maps.entries[i].start < end; i++) {
+        uintptr_t from, to;
+
+        mapping = &heap->maps.entries[i];
+        from = start > mapping->start ? start : mapping->start;
+        to = end < mapping->end ? end : mapping->end;
+        if (mapping->is_readable)
+            scan(heap, from, to);
+        heap->last_mapping = mapping;
+    }
+}
+
+static void drain(struct heap *heap)
+{
+    while (heap->work_count != 0)
+        scan_block(heap, &heap->nodes[heap->work[--heap->work_count]]);
+}
+
+static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx)
+{
+    (void)kind;
+    scan(ctx, start, end);
+    drain(ctx);
+}
+
+static uintptr_t next_block(uintptr_t address, void *ctx)
+{
+    struct heap *heap = ctx;
+    size_t above;
+
+    if (heap->count == 0 || address >= heap->high)
+        return UINTPTR_MAX;
+    if (address < heap->low)
+        return heap->low;
+    above = first_above(heap, address);
+    /* In a block: up to its end. */
+    if (above != 0 && address < end_of(&heap->nodes[above - 1]))
+        return end_of(&heap->nodes[above - 1]);
+    return above < heap->count ? address_of(&heap->nodes[above]) : UINTPTR_MAX;
+}
+
+static void mark_reachable(struct heap *heap)
+{
+    heap->pass = PASS_REACHABLE;
+    for (size_t i = 0; i < heap->count; i++)
+        if (is(&heap->nodes[i], REACHABLE))
+            push(heap, &heap->nodes[i], REACHABLE);
+    drain(heap);
+    heap->job->snapshot.maps = &heap->maps;
+    roots_each(&heap->job->snapshot, visit_root, next_block, heap);
+}
+
+static void mark_possible(struct heap *heap)
+{
+    heap->pass = PASS_POSSIBLE;
+    for (size_t i = 0; i < heap->count; i++) {
+        struct node *node = &heap->nodes[i];
+
+        if (is(node, POSSIBLE) && !is(node, REACHABLE | QUEUED)) {
+            push(heap, node, QUEUED);
+            drain(heap);
+        }
+    }
+    for (size_t i = 0; i < heap->count; i++)
+        if (is(&heap->nodes[i], POSSIBLE) && !is(&heap->nodes[i], REACHABLE))
+            note_found(heap, &heap->nodes[i], LD_POSSIBLY_LOST);
+}
+
+static void lead_lost(struct heap *heap)
+{
+    heap->pass = PASS_NOTE;
+    for (size_t i = 0; i < heap->count; i++) {
+        struct node *node = &heap->nodes[i];
+
+        if (!is(node, REACHABLE | POSSIBLE | SEEN)) {
+            push(heap, node, SEEN | NOTED);
+            drain(heap);
+        }
+    }
+    heap->pass = PASS_LEAD;
+    for (size_t i = heap->count; i-- > 0;) {
+        struct node *node = &heap->nodes[i];
+
+        if (is(node, NOTED) && !is(node, DONE)) {
+            note_found(heap, node, LD_DEFINITELY_LOST);
+            push(heap, node, DONE);
+            drain(heap);
+        }
+    }
+}
+
+static bool make_heap(struct heap *heap)
+{
+    blockmap_each(count_block, heap);
+    if (heap->capacity == 0)
+        return true;
+    heap->nodes = kernel_map(heap->capacity * sizeof(heap->nodes[0]), false);
+    if (heap->nodes == NULL)
+        return false;
+    blockmap_each(add_block, heap);
+    heap->job->blocks = heap->count;
+    sort(heap->nodes, heap->count, REACH_SHIFT - DIGIT_BITS);
+    drop_doubles(heap);
+    return heap->count == 0 || make_index(heap);
+}
+
+static void release(struct heap *heap)
+{
+    maps_release(&heap->maps);
+    if (heap->nodes != NULL)
+        kernel_unmap(heap->nodes, heap->capacity * sizeof(heap->nodes[0]));
+    if (heap->runs != NULL)
+        kernel_unmap(heap->runs, heap->run_capacity * sizeof(heap->runs[0]));
+    if (heap->index != NULL)
+        kernel_unmap(heap->index, heap->index_capacity * sizeof(heap->index[0]));
+    if (heap->work != NULL)
+        kernel_unmap(heap->work, heap->count * sizeof(heap->work[0]));
+}
+
+void reach_find(struct reach_job *job)
+{
+    struct heap heap = {.job = job};
+
+    job->error = maps_read(&heap.maps);
+    job->found_count = 0;
+    if (job->error == 0 && !make_heap(&heap))
+        job->error = ENOMEM;
+    if (job->error == 0 && heap.count != 0) {
+        mark_reachable(&heap);
+        mark_possible(&heap);
+        lead_lost(&heap);
+    }
+    release(&heap);
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The roots of roots.h.  Modules come from the loader.  What belongs to a thread is found from two addresses:
+ *
+ *     stack pointer          the live part of its stack begins here, less the red zone
+ *         ...
+ *     thread pointer - n     static thread-local storage, n bytes for all modules
+ *     thread pointer         glibc's struct pthread: itself, dtv, ..., arrays of its keys, result
+ *     end of that page       where glibc's mapping of the stack ends
+ *
+ * On the first thread the two halves lie apart: [stack], and memory of the loader.  A stack pointer that is in
+ * neither is on a signal stack or on one that the program made for itself: then how much of the thread's own
+ * stack is in use is not known, and all of it counts.
+ */
+#define _GNU_SOURCE
+#include "roots.h"
+
+#include <errno.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "config.h"
+#include "kernel.h"
+#include "platform.h"
+
+enum {
+    WORD = sizeof(uintptr_t),
+    RED_ZONE = 128,
+    PAGE = 4096,
+    FIRST_CAPACITY = 1024,
+    /* What modules loaded later find in the static storage of each thread: glibc's reserve, and some. */
+    TLS_SURPLUS = 4096,
+    TLS_MOST = 1 << 20,
+
+    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to it. */
+    PTHREAD_BYTES = 2560,
+    PTHREAD_DTV = 8,
+    PTHREAD_SELF = 16,
+    PTHREAD_ID = 720, /* of the kernel; 0: it has ended; -1: and was joined */
+    PTHREAD_ALIGN = 64,
+    KEYS_FIRST = 512, /* bytes of the first array of keys, which lies in struct pthread; others are as large */
+    KEY_ARRAYS = 32,
+    DTV_MOST = 1 << 16,
+};
+
+/* --- Registered regions ----------------------------------------------------------------------------------- */
+
+static struct {
+    struct {
+        _Atomic uintptr_t start; /* 0: free; 1: being changed */
+        _Atomic uintptr_t end;
+    } regions[LD_MAX_ROOTS];
+    atomic_size_t used; /* none beyond */
+} registered;
+
+int roots_register(const void *start, size_t size)
+{
+    uintptr_t from = (uintptr_t)start;
+
+    if (from < PAGE || size == 0 || size > UINTPTR_MAX - from)
+        return EINVAL;
+    for (size_t i = 0; i < LD_MAX_ROOTS; i++) {
+        uintptr_t expected = 0;
+        size_t used = atomic_load_explicit(&registered.used, memory_order_relaxed);
+
+        if (!atomic_compare_exchange_strong_explicit(&registered.regions[i].start, &expected, 1,
+                                                     memory_order_acquire, memory_order_relaxed))
+            continue;
+        atomic_store_explicit(&registered.regions[i].end, from + size, memory_order_relaxed);
+        while (used < i + 1 && !atomic_compare_exchange_weak_explicit(
+                                   &registered.used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
+            continue;
+        atomic_store_explicit(&registered.regions[i].start, from, memory_order_release);
+        return 0;
+    }
+    return ENOMEM;
+}
+
+int roots_unregister(const void *start, size_t size)
+{
+    uintptr_t from = (uintptr_t)start;
+    size_t used = atomic_load_explicit(&registered.used, memory_order_relaxed);
+
+    for (size_t i = 0; i < used && from >= PAGE; i++) {
+        uintptr_t expected = from;
+
+        if (atomic_load_explicit(&registered.regions[i].end, memory_order_relaxed) == from + size &&
+            atomic_compare_exchange_strong_explicit(&registered.regions[i].start, &expected, 1,
+                                                    memory_order_relaxed, memory_order_relaxed)) {
+            atomic_store_explicit(&registered.regions[i].start, 0, memory_order_release);
+            return 0;
+        }
+    }
+    return ENOENT;
+}
+
+size_t roots_own_bytes(void)
+{
+    return sizeof(registered);
+}
+
+/* --- Modules ------------------------------------------------------------------------------------------ */
+
+struct gathering {
+    struct roots *roots;
+    const struct roots_range *own;
+    size_t own_count;
+    uintptr_t thread_pointer;
+    bool is_full;
+};
+
+/* The range without what is the library's own; few, so that recursion is short. */
+static void add_range(struct gathering *gathering, uintptr_t start, uintptr_t end, size_t first)
+{
+    struct roots *roots = gathering->roots;
+
+    for (size_t i = first; i < gathering->own_count; i++) {
+        const struct roots_range *own = &gathering->own[i];
+
+        if (own->start >= end || own->end <= start)
+            continue;
+        if (own->start > start)
+            add_range(gathering, start, own->start, i + 1);
+        if (own->end < end)
+            add_range(gathering, own->end, end, i + 1);
+        return;
+    }
+    if (roots->module_count == roots->capacity) {
+        gathering->is_full = true;
+        return;
+    }
+    roots->modules[roots->module_count++] = (struct roots_range){start, end};
+}
+
+static void add_tls(struct gathering *gathering, const struct dl_phdr_info *info, size_t size)
+{
+    struct roots *roots = gathering->roots;
+    uintptr_t below = gathering->thread_pointer - (uintptr_t)info->dlpi_tls_data;
+
+    if (info->dlpi_tls_modid >= roots->capacity) {
+        gathering->is_full = true;
+        return;
+    }
+    roots->tls_sizes[info->dlpi_tls_modid] = size;
+    if (info->dlpi_tls_modid >= roots->tls_count)
+        roots->tls_count = info->dlpi_tls_modid + 1;
+    if (info->dlpi_tls_data != NULL && below <= TLS_MOST && below > roots->static_tls)
+        roots->static_tls = below;
+}
+
+static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct gathering *gathering = ctx;
+
+    (void)size;
+    gathering->roots->loads = info->dlpi_adds;
+    gathering->roots->unloads = info->dlpi_subs;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0)
+            add_range(gathering, start, start + segment->p_memsz, 0);
+        if (segment->p_type == PT_TLS && info->dlpi_tls_modid != 0)
+            add_tls(gathering, info, segment->p_memsz);
+    }
+    return 0;
+}
+
+static bool map_tables(struct roots *roots, size_t capacity)
+{
+    *roots = (struct roots){.capacity = capacity};
+    roots->modules = kernel_map(capacity * sizeof(roots->modules[0]), false);
+    roots->tls_sizes = kernel_map(capacity * sizeof(roots->tls_sizes[0]), false);
+    return roots->modules != NULL && roots->tls_sizes != NULL;
+}
+
+int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count)
+{
+    for (size_t capacity = FIRST_CAPACITY;; capacity *= 2) {
+        struct gathering gathering = {.roots = roots,
+                                      .own = own,
+                                      .own_count = own_count,
+                                      .thread_pointer = (uintptr_t)platform_thread_pointer()};
+
+        if (!map_tables(roots, capacity)) {
+            roots_release(roots);
+            return ENOMEM;
+        }
+        dl_iterate_phdr(add_module, &gathering);
+        if (!gathering.is_full)
+            return 0;
+        roots_release(roots);
+    }
+}
+
+void roots_release(struct roots *roots)
+{
+    if (roots->modules != NULL)
+        kernel_unmap(roots->modules, roots->capacity * sizeof(roots->modules[0]));
+    if (roots->tls_sizes != NULL)
+        kernel_unmap(roots->tls_sizes, roots->capacity * sizeof(roots->tls_sizes[0]));
+    *roots = (struct roots){0};
+}
+
+static int look_at_counts(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct roots *now = ctx;
+
+    (void)size;
+    now->loads = info->dlpi_adds;
+    now->unloads = info->dlpi_subs;
+    return 1;
+}
+
+bool roots_current(const struct roots *roots)
+{
+    struct roots now = {0};
+
+    dl_iterate_phdr(look_at_counts, &now);
+    return now.loads == roots->loads && now.unloads == roots->unloads;
+}
+
+/* --- In the snapshot ------------------------------------------------------------------------------------ */
+
+struct pass {
+    const struct roots_snapshot *snapshot;
+    roots_visit_fn *visit;
+    roots_bound_fn *bound;
+    void *ctx;
+    uintptr_t main_stack; /* an address in it */
+};
+
+static bool counts(const struct pass *pass, enum roots_kind kind)
+{
+    const struct roots_options *options = &pass->snapshot->options;
+
+    switch (kind) {
+    case ROOTS_REGISTERED:
+        return true;
+    case ROOTS_GLOBAL:
+        return options->globals;
+    case ROOTS_TLS:
+        return options->tls;
+    case ROOTS_REGISTERS:
+        return options->registers;
+    case ROOTS_STACK:
+        return options->stacks;
+    }
+    return true;
+}
+
+/* Those parts of the range that can be read. */
+static void visit_range(const struct pass *pass, enum roots_kind kind, uintptr_t start, uintptr_t end)
+{
+    const struct maps *maps = pass->snapshot->maps;
+
+    start = (start + WORD - 1) & ~(uintptr_t)(WORD - 1);
+    end &= ~(uintptr_t)(WORD - 1);
+    if (start >= end || !counts(pass, kind))
+        return;
+    for (size_t i = maps_first_above(maps, start); i < maps->count && maps->entries[i].start < end; i++) {
+        const struct mapping *mapping = &maps->entries[i];
+        uintptr_t from = mapping->start > start ? mapping->start : start;
+        uintptr_t to = mapping->end < end ? mapping->end : end;
+
+        if (mapping->is_readable)
+            pass->visit(kind, from, to, pass->ctx);
+    }
+}
+
+static bool can_read(const struct maps *maps, uintptr_t start, size_t size)
+{
+    const struct mapping *mapping = maps_find(maps, start);
+
+    return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
+}
+
+static uintptr_t word_at(uintptr_t address)
+{
+    return *(const uintptr_t *)address;
+}
+
+/* Whether a struct pthread seems to be at this address, which can be read: it points to itself twice. */
+static bool is_pthread(uintptr_t at)
+{
+    return word_at(at) == at && word_at(at + PTHREAD_SELF) == at;
+}
+
+static uintptr_t page_end(uintptr_t address)
+{
+    return (address | (PAGE - 1)) + 1;
+}
+
+/* The blocks of thread-local storage that the loader has allocated for one thread, and its own list of them. */
+static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer)
+{
+    const struct maps *maps = pass->snapshot->maps;
+    const struct roots *roots = pass->snapshot->roots;
+    uintptr_t dtv = word_at(thread_pointer + PTHREAD_DTV), block = dtv - 2 * WORD;
+    size_t count;
+
+    if (dtv % WORD != 0 || !can_read(maps, block, 2 * WORD))
+        return;
+    count = word_at(block);
+    if (count > DTV_MOST || !can_read(maps, block, (count + 2) * 2 * WORD))
+        return;
+    pass->visit(ROOTS_TLS, (uintptr_t)&block, (uintptr_t)(&block + 1), pass->ctx);
+    visit_range(pass, ROOTS_TLS, block, dtv + (count + 1) * 2 * WORD);
+    for (size_t i = 1; i <= count && i < roots->tls_count; i++) {
+        uintptr_t data = word_at(dtv + i * 2 * WORD);
+
+        if (data != 0 && data != UINTPTR_MAX)
+            visit_range(pass, ROOTS_TLS, data, data + roots->tls_sizes[i]);
+    }
+}
+
+/* The arrays of keys: the first lies in struct pthread, right before the pointers to all of them. */
+static void visit_keys(const struct pass *pass, uintptr_t thread_pointer, uintptr_t end)
+{
+    for (uintptr_t at = thread_pointer + KEYS_FIRST; at + KEY_ARRAYS * WORD <= end; at += WORD) {
+        if (word_at(at) != at - KEYS_FIRST)
+            continue;
+        for (size_t i = 1; i < KEY_ARRAYS; i++)
+            if (word_at(at + i * WORD) != 0)
+                visit_range(pass, ROOTS_TLS, word_at(at + i * WORD), word_at(at + i * WORD) + KEYS_FIRST);
+        return;
+    }
+}
+
+static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
+{
+    const struct maps *maps = pass->snapshot->maps;
+    uintptr_t end = is_first ? thread_pointer + PTHREAD_BYTES : page_end(thread_pointer);
+    const struct mapping *mapping = maps_find(maps, thread_pointer);
+    uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - TLS_SURPLUS;
+
+    if (mapping == NULL || !mapping->is_readable || !counts(pass, ROOTS_TLS))
+        return;
+    if (end > mapping->end)
+        end = mapping->end;
+    visit_range(pass, ROOTS_TLS, start > mapping->start ? start : mapping->start, end);
+    if (!can_read(maps, thread_pointer, PTHREAD_SELF + WORD) || !is_pthread(thread_pointer))
+        return;
+    visit_dtv(pass, thread_pointer);
+    visit_keys(pass, thread_pointer, end);
+}
+
+/* All of the stack that a thread was given. */
+static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
+{
+    const struct mapping *mapping =
+        maps_find(pass->snapshot->maps, is_first ? pass->main_stack : thread_pointer);
+
+    if (mapping != NULL)
+        visit_range(pass, ROOTS_STACK, mapping->start, is_first ? mapping->end : page_end(thread_pointer));
+}
+
+static void visit_stack(const struct pass *pass, const struct stop_thread *thread, bool is_first)
+{
+    const struct maps *maps = pass->snapshot->maps;
+    const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
+    uintptr_t start = thread->stack_pointer - RED_ZONE, end, top;
+
+    if (mapping == NULL) {
+        visit_whole_stack(pass, thread->thread_pointer, is_first);
+        return;
+    }
+    end = mapping->end;
+    if (thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
+        end = page_end(thread->thread_pointer);
+        if (!counts(pass, ROOTS_TLS))
+            end = thread->thread_pointer - pass->snapshot->roots->static_tls;
+        visit_range(pass, ROOTS_STACK, start, end);
+        return;
+    }
+    if (pass->main_stack >= mapping->start && pass->main_stack < end) {
+        visit_range(pass, ROOTS_STACK, start, end);
+        return;
+    }
+    /* On a signal stack, or on one of the program's own making. */
+    top = pass->bound(thread->stack_pointer, pass->ctx);
+    if (thread->signal_stack_end != 0)
+        top = thread->signal_stack_end;
+    visit_range(pass, ROOTS_STACK, start, top < end ? top : end);
+    visit_whole_stack(pass, thread->thread_pointer, is_first);
+}
+
+/* A thread that could not be stopped: all of its stack, as far as it can be found. */
+static void visit_running(const struct pass *pass, struct stop_thread *thread, bool is_first)
+{
+    const struct maps *maps = pass->snapshot->maps;
+    const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
+
+    visit_range(pass, ROOTS_REGISTERS, (uintptr_t)thread->arguments,
+                (uintptr_t)thread->arguments + sizeof(thread->arguments));
+    if (mapping == NULL)
+        return;
+    for (uintptr_t at = (thread->stack_pointer | (PTHREAD_ALIGN - 1)) + 1;
+         !is_first && thread->thread_pointer == 0 && at + PTHREAD_SELF + WORD <= mapping->end;
+         at += PTHREAD_ALIGN)
+        if (is_pthread(at))
+            thread->thread_pointer = at;
+    if (is_first || thread->thread_pointer != 0)
+        visit_whole_stack(pass, thread->thread_pointer, is_first);
+    else
+        visit_range(pass, ROOTS_STACK, mapping->start,
+                    pass->bound(thread->stack_pointer, pass->ctx));
+}
+
+static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
+{
+    bool is_first = thread->id == pass->snapshot->process;
+    uint32_t state = atomic_load_explicit(&thread->state, memory_order_relaxed);
+    struct stop_thread copy;
+
+    memcpy(&copy, thread, sizeof(copy));
+    if (state == STOP_GONE)
+        return;
+    if (state == STOP_RUNNING) {
+        visit_running(pass, &copy, is_first);
+    } else {
+        visit_range(pass, ROOTS_REGISTERS, copy.registers, copy.registers_end);
+        visit_range(pass, ROOTS_REGISTERS, copy.vectors, copy.vectors_end);
+        visit_stack(pass, &copy, is_first);
+    }
+    if (copy.thread_pointer != 0)
+        visit_tls(pass, copy.thread_pointer, is_first);
+}
+
+static bool is_thread_known(const struct roots_snapshot *snapshot, uintptr_t thread_pointer)
+{
+    if (snapshot->caller.thread_pointer == thread_pointer)
+        return true;
+    for (size_t i = 0; i < snapshot->thread_count; i++)
+        if (snapshot->threads[i].thread_pointer == thread_pointer)
+            return true;
+    return false;
+}
+
+static bool is_detached(uintptr_t thread_pointer, uintptr_t end)
+{
+    for (uintptr_t at = thread_pointer + PTHREAD_ID; at < end; at += WORD)
+        if (word_at(at) == thread_pointer)
+            return true;
+    return false;
+}
+
+/* A thread that has ended but was not joined still has its result, in a struct pthread at the end of a mapping
+ * that is its stack.  And one that is running but was not found may be anywhere: then the whole mapping. */
+static void visit_other_pthreads(const struct pass *pass, bool are_running_missing)
+{
+    const struct maps *maps = pass->snapshot->maps;
+
+    for (size_t i = 0; i < maps->count; i++) {
+        const struct mapping *mapping = &maps->entries[i];
+
+        if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private || mapping->is_of_file)
+            continue;
+        for (uintptr_t at = mapping->end - PAGE; at + PTHREAD_ID + WORD <= mapping->end; at += PTHREAD_ALIGN) {
+            int32_t id;
+
+            if (!is_pthread(at) || is_thread_known(pass->snapshot, at))
+                continue;
+            memcpy(&id, (const void *)(at + PTHREAD_ID), sizeof(id));
+            if (id == 0 && !is_detached(at, mapping->end))
+                visit_range(pass, ROOTS_TLS, at, mapping->end);
+            if (id > 0 && are_running_missing) {
+                visit_whole_stack(pass, at, false);
+                visit_tls(pass, at, false);
+            }
+        }
+    }
+}
+
+static bool knows_pthread(const struct stop_thread *caller)
+{
+    int32_t id;
+
+    memcpy(&id, (const void *)(caller->thread_pointer + PTHREAD_ID), sizeof(id));
+    return is_pthread(caller->thread_pointer) && id == caller->id;
+}
+
+void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound, void *ctx)
+{
+    struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
+    const struct roots *roots = snapshot->roots;
+    size_t used = atomic_load_explicit(&registered.used, memory_order_relaxed);
+    bool are_running_missing = false;
+
+    pass.main_stack = (uintptr_t)getauxval(AT_RANDOM);
+    for (size_t i = 0; i < roots->module_count; i++)
+        visit_range(&pass, ROOTS_GLOBAL, roots->modules[i].start, roots->modules[i].end);
+    for (size_t i = 0; i < used; i++) {
+        uintptr_t start = atomic_load_explicit(&registered.regions[i].start, memory_order_relaxed);
+        uintptr_t end = atomic_load_explicit(&registered.regions[i].end, memory_order_relaxed);
+
+        if (start > 1)
+            visit_range(&pass, ROOTS_REGISTERED, start, end);
+    }
+    visit_thread(&pass, &snapshot->caller);
+    for (size_t i = 0; i < snapshot->thread_count; i++) {
+        const struct stop_thread *thread = &snapshot->threads[i];
+
+        visit_thread(&pass, thread);
+        if (atomic_load_explicit(&thread->state, memory_order_relaxed) == STOP_RUNNING &&
+            thread->stack_pointer == 0)
+            are_running_missing = true;
+    }
+    if (knows_pthread(&snapshot->caller))
+        visit_other_pthreads(&pass, are_running_missing);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Where a program keeps pointers, apart from its blocks: the writable data of each module, regions that were
+ * registered, and of each thread its registers, the live part of its stack, its thread-local storage, and the
+ * arrays of its pthread keys.  What is no root: memory of other mappings, the tables of this library, and what
+ * lies below a stack pointer.
+ *
+ *     roots_gather    before the threads are stopped: asks the loader, which has a lock
+ *     roots_each      in the snapshot: touches no lock and reads only what is mapped
+ *     roots_current   afterwards: whether a module came or went meanwhile
+ */
+#ifndef ROOTS_H
+#define ROOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "maps.h"
+#include "stop.h"
+
+enum roots_kind { ROOTS_REGISTERED, ROOTS_GLOBAL, ROOTS_TLS, ROOTS_REGISTERS, ROOTS_STACK };
+
+struct roots_range {
+    uintptr_t start, end;
+};
+
+/* Which kinds count. */
+struct roots_options {
+    bool globals, tls, registers, stacks;
+};
+
+struct roots {
+    struct roots_range *modules; /* writable segments, without the tables of this library */
+    size_t module_count;
+    size_t *tls_sizes; /* by number of the module in the loader's table of thread-local storage */
+    size_t tls_count;
+    size_t static_tls; /* bytes below a thread pointer that may be thread-local storage */
+    size_t capacity;   /* of modules, and of tls_sizes */
+    unsigned long long loads, unloads;
+};
+
+/* `own` are the tables of this library, in the writable data of some module.  0 or an errno value. */
+int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count);
+void roots_release(struct roots *roots);
+bool roots_current(const struct roots *roots);
+
+/* Called for each range, aligned to words and readable in its whole length. */
+typedef void roots_visit_fn(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx);
+
+/* The end of what may be a stack that contains this address but is known to nobody: the next block above it. */
+typedef uintptr_t roots_bound_fn(uintptr_t address, void *ctx);
+
+struct roots_snapshot {
+    const struct roots *roots;
+    const struct maps *maps;
+    const struct stop_thread *threads;
+    size_t thread_count;
+    pid_t process; /* the id of the first thread too */
+    struct stop_thread caller; /* as it was when it called this library: its registers are on its stack */
+    struct roots_options options;
+};
+
+void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound, void *ctx);
+
+/* Registered regions.  0 or an errno value. */
+int roots_register(const void *start, size_t size);
+int roots_unregister(const void *start, size_t size);
+
+size_t roots_own_bytes(void);
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The handshake of stop.h.
+ *
+ *     who stops                              each other thread
+ *     round = odd number
+ *     for each in /proc/self/task:
+ *         slot.state = ASKED; signal  ---->  handler: slot.* = where its registers are
+ *                                                     slot.state ASKED -> STOPPED; arrived++
+ *     wait until no slot is ASKED            wait while round is that number
+ *         or give it up: ASKED -> RUNNING
+ *     until a look at the tasks finds no new one
+ *     ... snapshot ...
+ *     round = next even number   --------->  return
+ *
+ * Slots are in memory that is never unmapped, since a handler may be late.  Whether a thread was stopped is
+ * decided by one compare-and-swap on slot.state: a handler that comes too late returns at once.
+ */
+#define _GNU_SOURCE
+#include "stop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "kernel.h"
+
+enum {
+    SIGNAL = 33,
+    SLOTS_MIN = 256,
+    /* How often those that have not answered are looked at, and how long a thread may be unable to take the
+     * signal, or not come to run, before it is given up. */
+    LOOK_NS = 2000000,
+    BLOCKED_LOOKS = 10,
+    SILENT_LOOKS = 1000,
+    RED_ZONE = 128,
+    /* Rounds are told apart in signals by this many bits; the rest is the number of the slot. */
+    ROUND_BITS = 32,
+};
+
+static struct {
+    _Atomic uint32_t round; /* odd: threads are stopped */
+    _Atomic uint32_t arrived, expected; /* threads, in this round */
+    struct stop_thread *slots; /* changes only when no round is on */
+    size_t capacity;
+    struct kernel_action before; /* whose signal it is */
+} all;
+
+THREAD_LOCAL struct stop_self stop_self;
+
+/* --- In the thread that is stopped ------------------------------------------------------------------------ */
+
+/* Bytes of the vector registers in a signal frame: 512, and more with AVX, as the frame itself says. */
+static size_t size_of_vectors(const struct _libc_fpstate *vectors)
+{
+    enum { LEGACY = 512, MARK_AT = 464, MOST = 16384 };
+    const uint32_t mark = 0x46505853;
+    uint32_t words[2];
+
+    memcpy(words, (const char *)vectors + MARK_AT, sizeof(words));
+    return words[0] == mark && words[1] >= LEGACY && words[1] <= MOST ? words[1] & ~7u : LEGACY;
+}
+
+static void save(struct stop_thread *slot, const ucontext_t *context)
+{
+    const mcontext_t *machine = &context->uc_mcontext;
+
+    slot->stack_pointer = (uintptr_t)machine->gregs[REG_RSP];
+    slot->thread_pointer = (uintptr_t)platform_thread_pointer();
+    slot->registers = (uintptr_t)machine->gregs;
+    slot->registers_end = slot->registers + sizeof(machine->gregs);
+    if (machine->fpregs != NULL) {
+        slot->vectors = (uintptr_t)machine->fpregs;
+        slot->vectors_end = slot->vectors + size_of_vectors(machine->fpregs);
+    }
+    if (slot->stack_pointer - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size) {
+        slot->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
+        slot->signal_stack_end = slot->signal_stack + context->uc_stack.ss_size;
+    }
+}
+
+static void stay(struct stop_thread *slot, uint32_t round, const ucontext_t *context)
+{
+    uint32_t asked = STOP_ASKED;
+
+    save(slot, context);
+    /* Release: what was saved. */
+    if (!atomic_compare_exchange_strong_explicit(&slot->state, &asked, STOP_STOPPED, memory_order_release,
+                                                 memory_order_relaxed))
+        return;
+    /* Only the last one wakes whoever waits. */
+    if (atomic_fetch_add_explicit(&all.arrived, 1, memory_order_seq_cst) + 1 ==
+        atomic_load_explicit(&all.expected, memory_order_seq_cst))
+        kernel_wake_all(&all.arrived);
+    while (atomic_load_explicit(&all.round, memory_order_acquire) == round)
+        kernel_wait_while(&all.round, round, 0);
+}
+
+static void handle(int number, void *information, void *context)
+{
+    const siginfo_t *info = information;
+    uint64_t request = (uintptr_t)info->si_value.sival_ptr;
+    uint32_t round = (uint32_t)request;
+
+    if (info->si_code != SI_QUEUE) {
+        kernel_handler_fn *next = all.before.handler;
+
+        if (next != NULL && (uintptr_t)next != (uintptr_t)SIG_IGN)
+            next(number, information, context);
+        return;
+    }
+    if (round % 2 == 0 || round != atomic_load_explicit(&all.round, memory_order_acquire))
+        return;
+    /* Further up than the deferring frame: that was left by longjmp. */
+    if ((uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] < (uintptr_t)stop_self.deferred) {
+        stop_self.request = info->si_value.sival_ptr;
+        return;
+    }
+    stay(&all.slots[request >> ROUND_BITS], round, context);
+}
+
+COLD void stop_answer_late(void)
+{
+    void *request = stop_self.request;
+
+    if (stop_self.deferred != NULL)
+        return;
+    stop_self.request = NULL;
+    kernel_send(kernel_process(), kernel_thread(), SIGNAL, request);
+}
+
+/* --- In the thread that stops the others ------------------------------------------------------------------ */
+
+/* A number in decimal, appended to a text that has room. */
+static char *append_number(char *end, unsigned long number)
+{
+    char digits[24];
+    size_t count = 0;
+
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) != 0);
+    while (count != 0)
+        *end++ = digits[--count];
+    *end = 0;
+    return end;
+}
+
+static long read_of_thread(pid_t id, const char *name, char *buffer, size_t size)
+{
+    char path[64] = "/proc/self/task/";
+
+    strcpy(append_number(path + strlen(path), (unsigned long)id), name);
+    return kernel_read_file(path, buffer, size);
+}
+
+static uint64_t hexadecimal(const char **at)
+{
+    uint64_t number = 0;
+
+    for (;; (*at)++) {
+        if (**at >= '0' && **at <= '9')
+            number = number << 4 | (uint64_t)(**at - '0');
+        else if (**at >= 'a' && **at <= 'f')
+            number = number << 4 | (uint64_t)(**at - 'a' + 10);
+        else
+            return number;
+    }
+}
+
+/* Whether the thread cannot take the signal now: it has ended but for its entry, it sits in the kernel, or it
+ * blocks it. */
+static bool is_deaf(pid_t id, bool *is_gone)
+{
+    char status[4096];
+    const char *state, *blocked;
+
+    *is_gone = read_of_thread(id, "/status", status, sizeof(status)) <= 0;
+    if (*is_gone)
+        return true;
+    state = strstr(status, "\nState:\t");
+    blocked = strstr(status, "\nSigBlk:\t");
+    if (state == NULL || blocked == NULL)
+        return false;
+    state += strlen("\nState:\t");
+    blocked += strlen("\nSigBlk:\t");
+    *is_gone = *state == 'Z' || *state == 'X';
+    return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (SIGNAL - 1) & 1) != 0;
+}
+
+/* What the kernel tells of a thread that is in a system call: "number arguments... sp pc", or "-1 sp pc". */
+static void find_stack(struct stop_thread *slot)
+{
+    char text[512];
+    const char *at = text;
+    size_t count = 0;
+    uint64_t numbers[8];
+
+    if (read_of_thread(slot->id, "/syscall", text, sizeof(text)) <= 0 || strncmp(text, "running", 7) == 0)
+        return;
+    while (count < 8 && (at = strstr(at, " 0x")) != NULL) {
+        at += 3;
+        numbers[count++] = hexadecimal(&at);
+    }
+    if (count < 2)
+        return;
+    slot->stack_pointer = (uintptr_t)numbers[count - 2];
+    memcpy(slot->arguments, numbers, (count - 2) * sizeof(numbers[0]));
+}
+
+static void give_up(struct stop_thread *slot, bool is_gone)
+{
+    uint32_t asked = STOP_ASKED;
+
+    if (!is_gone)
+        find_stack(slot);
+    atomic_compare_exchange_strong_explicit(&slot->state, &asked, is_gone ? STOP_GONE : STOP_RUNNING,
+                                            memory_order_relaxed, memory_order_relaxed);
+}
+
+static size_t count_asked(const struct stop_thread *slots, size_t count)
+{
+    size_t asked = 0;
+
+    for (size_t i = 0; i < count; i++)
+        asked += atomic_load_explicit(&slots[i].state, memory_order_acquire) == STOP_ASKED;
+    return asked;
+}
+
+/* Waits until every thread that was asked has answered or been given up. */
+static void wait_for_all(struct stop_thread *slots, size_t count)
+{
+    uint64_t next_look = kernel_now_ns() + LOOK_NS;
+    unsigned deaf_looks = 0;
+
+    atomic_store_explicit(&all.expected, (uint32_t)count, memory_order_seq_cst);
+    for (unsigned look = 0; look < SILENT_LOOKS;) {
+        uint32_t arrived = atomic_load_explicit(&all.arrived, memory_order_acquire);
+        uint64_t now;
+        bool all_are_deaf = true, is_gone;
+
+        if (count_asked(slots, count) == 0)
+            return;
+        now = kernel_now_ns();
+        if (now < next_look) {
+            kernel_wait_while(&all.arrived, arrived, next_look - now);
+            continue;
+        }
+        next_look = now + LOOK_NS;
+        look++;
+        for (size_t i = 0; i < count; i++) {
+            if (atomic_load_explicit(&slots[i].state, memory_order_relaxed) != STOP_ASKED)
+                continue;
+            if (!is_deaf(slots[i].id, &is_gone))
+                all_are_deaf = false;
+            else if (is_gone)
+                give_up(&slots[i], true);
+        }
+        deaf_looks = all_are_deaf ? deaf_looks + 1 : 0;
+        if (deaf_looks == BLOCKED_LOOKS)
+            break;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (atomic_load_explicit(&slots[i].state, memory_order_relaxed) == STOP_ASKED)
+            give_up(&slots[i], false);
+}
+
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+struct census {
+    struct stop_thread *slots;
+    size_t count, cursor;
+    pid_t self, process;
+    uint32_t round;
+    int error;
+};
+
+/* Tasks come in the same order each time, so the next one is mostly where the cursor is. */
+static bool is_known(struct census *census, pid_t id)
+{
+    for (size_t i = 0; i < census->count; i++) {
+        size_t at = (census->cursor + i) % census->count;
+
+        if (census->slots[at].id == id) {
+            census->cursor = at + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ask(struct census *census, pid_t id)
+{
+    struct stop_thread *slot = &census->slots[census->count];
+    uint64_t value = (uint64_t)census->count << ROUND_BITS | census->round;
+    int error;
+
+    memset(slot, 0, sizeof(*slot));
+    slot->id = id;
+    census->count++;
+    error = -kernel_send(census->process, id, SIGNAL, (void *)(uintptr_t)value);
+    if (error == ESRCH)
+        atomic_store_explicit(&slot->state, STOP_GONE, memory_order_relaxed);
+    else if (error != 0)
+        give_up(slot, false);
+}
+
+/* Asks every task that is not known yet.  Returns how many those were. */
+static size_t ask_new(struct census *census)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    int fd = kernel_open("/proc/self/task");
+    size_t before = census->count;
+    long size = 0;
+
+    census->error = fd < 0 ? -fd : 0;
+    while (census->error == 0 && (size = kernel_list(fd, buffer, sizeof(buffer))) > 0)
+        for (long at = 0; at < size && census->error == 0;) {
+            const struct entry *entry = (const void *)(buffer + at);
+            pid_t id = 0;
+
+            for (const char *digit = entry->name; *digit >= '0' && *digit <= '9'; digit++)
+                id = id * 10 + (*digit - '0');
+            at += entry->size;
+            if (id == 0 || id == census->self || is_known(census, id))
+                continue;
+            if (census->count == all.capacity)
+                census->error = EAGAIN;
+            else
+                ask(census, id);
+        }
+    if (size < 0)
+        census->error = (int)-size;
+    if (fd >= 0)
+        kernel_close(fd);
+    return census->count - before;
+}
+
+static bool make_room(void)
+{
+    size_t capacity = all.capacity == 0 ? SLOTS_MIN : 2 * all.capacity;
+    struct stop_thread *slots = kernel_map(capacity * sizeof(slots[0]), false);
+
+    if (slots == NULL)
+        return false;
+    all.slots = slots;
+    all.capacity = capacity;
+    return true;
+}
+
+static void take_signal(void)
+{
+    struct kernel_action ours = {.handler = handle, .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK, .mask = ~UINT64_C(0)};
+    struct kernel_action now = {0};
+
+    if (kernel_set_action(SIGNAL, NULL, &now) != 0 || now.handler == handle)
+        return;
+    all.before = now;
+    if (now.restorer != NULL) {
+        ours.restorer = now.restorer;
+        ours.flags |= now.flags & ~(unsigned long)(SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_RESETHAND);
+    }
+    kernel_set_action(SIGNAL, &ours, NULL);
+}
+
+/* glibc's handler ignores ours when they come late; where there is none, ours stays. */
+static void return_signal(void)
+{
+    if (all.before.handler != NULL && (uintptr_t)all.before.handler != (uintptr_t)SIG_IGN)
+        kernel_set_action(SIGNAL, &all.before, NULL);
+}
+
+static int stop_once(struct stop *stop)
+{
+    struct census census = {.slots = all.slots, .self = kernel_thread(), .process = kernel_process()};
+
+    census.round = atomic_load_explicit(&all.round, memory_order_relaxed) + 1;
+    atomic_store_explicit(&all.arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&all.expected, UINT32_MAX, memory_order_relaxed);
+    /* Release: the slots are where they are. */
+    atomic_store_explicit(&all.round, census.round, memory_order_release);
+    while (ask_new(&census) != 0)
+        wait_for_all(census.slots, census.count);
+    stop->threads = census.slots;
+    stop->count = census.count;
+    stop->running = 0;
+    for (size_t i = 0; i < census.count; i++)
+        stop->running += atomic_load_explicit(&census.slots[i].state, memory_order_acquire) == STOP_RUNNING;
+    return census.error;
+}
+
+static void release(void)
+{
+    atomic_fetch_add_explicit(&all.round, 1, memory_order_release);
+    kernel_wake_all(&all.round);
+}
+
+int stop_begin(struct stop *stop)
+{
+    int error;
+
+    kernel_set_blocked(~UINT64_C(0), &stop->blocked);
+    if (all.capacity == 0 && !make_room()) {
+        stop_unblock(stop);
+        return ENOMEM;
+    }
+    take_signal();
+    stop->begun_ns = kernel_now_ns();
+    while ((error = stop_once(stop)) != 0) {
+        release();
+        if (error != EAGAIN || !make_room()) {
+            return_signal();
+            stop_unblock(stop);
+            return error;
+        }
+    }
+    return 0;
+}
+
+void stop_end(struct stop *stop)
+{
+    (void)stop;
+    release();
+    return_signal();
+}
+
+void stop_after_fork(void)
+{
+    uint32_t round = atomic_load_explicit(&all.round, memory_order_relaxed);
+
+    atomic_store_explicit(&all.round, round + round % 2, memory_order_relaxed);
+}
+
+void stop_unblock(const struct stop *stop)
+{
+    kernel_set_blocked(stop->blocked, NULL);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Brings all other threads of the process to a halt, with their registers saved where they can be read, for
+ * the milliseconds that it takes to make a snapshot.  No ptrace: each thread is sent a signal, and its handler
+ * waits until the threads may go on.
+ *
+ * The signal is 33, which glibc keeps for itself (setuid must reach every thread) and which no program can
+ * block by way of the C library: even a thread that blocks all signals takes it.  Ours carry a value; any other
+ * is passed on to glibc's handler, and one of ours that comes late is ignored by glibc's.
+ *
+ * What cannot be stopped does not hang the program: a thread that blocks even this signal (it does so while it
+ * is created and while it ends), or that sits in the kernel and cannot be interrupted (vfork, a dead file
+ * server), is given up after some milliseconds and goes on running.  Then all that is known of it is where its
+ * stack is.
+ *
+ * While threads are stopped they may hold any lock: whoever has stopped them calls nothing that might wait for
+ * one, and has all its own signals blocked.
+ */
+#ifndef STOP_H
+#define STOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "platform.h"
+
+enum stop_state {
+    STOP_ASKED,   /* the signal is on its way */
+    STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */
+    STOP_RUNNING, /* could not be stopped */
+    STOP_GONE,    /* has ended meanwhile */
+};
+
+struct stop_thread {
+    _Atomic uint32_t state;
+    pid_t id;
+    uintptr_t stack_pointer;  /* 0: not known */
+    uintptr_t thread_pointer; /* 0: not known */
+    /* Where the registers were saved: in the signal frame, or here. */
+    uintptr_t registers, registers_end;
+    uintptr_t vectors, vectors_end;
+    /* The alternate signal stack that it is on; empty: it is not. */
+    uintptr_t signal_stack, signal_stack_end;
+    uintptr_t arguments[6]; /* of the system call that a running thread is in */
+};
+
+struct stop {
+    const struct stop_thread *threads; /* without the calling one; until the next stop */
+    size_t count;
+    size_t running;         /* of them, those that could not be stopped */
+    uint64_t begun_ns;      /* when the first was asked to stop */
+    uint64_t blocked;       /* signals that the calling thread had blocked */
+};
+
+/* Stops all other threads.  0, or an errno value: then none is stopped.  One caller at a time. */
+int stop_begin(struct stop *stop);
+
+/* Lets them go on; the signals of the calling thread stay blocked until stop_unblock. */
+void stop_end(struct stop *stop);
+void stop_unblock(const struct stop *stop);
+
+/* In the child of a fork, where whoever had stopped the threads does not exist. */
+void stop_after_fork(void);
+
+/* Between these the calling thread is not stopped, because what it has in hand is where nobody would find it:
+ * a request waits for the end.  Nothing in between may block for long.  They nest, in signal handlers.
+ *
+ * Cost: two stores and two loads of the thread's own. */
+struct stop_self {
+    const void *deferred; /* frame of the outermost that is on; NULL: none */
+    void *request;        /* came meanwhile */
+};
+extern THREAD_LOCAL struct stop_self stop_self;
+void stop_answer_late(void);
+
+/* Returns what stop_allow is to be given. */
+static inline bool stop_defer(void)
+{
+    const void *frame = FRAME_ADDRESS();
+    /* One that was left by longjmp is further down than we are. */
+    bool is_outermost = (uintptr_t)stop_self.deferred <= (uintptr_t)frame;
+
+    if (is_outermost)
+        stop_self.deferred = frame;
+    atomic_signal_fence(memory_order_seq_cst);
+    return is_outermost;
+}
+
+static inline void stop_allow(bool is_outermost)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    if (is_outermost)
+        stop_self.deferred = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (UNLIKELY(stop_self.request != NULL))
+        stop_answer_late();
+}
+
+#endif
