@@ -37,7 +37,8 @@
 #define LD_MAX_MODULES 512
 #endif
 
-/* Regions that can be registered as roots at the same time.  Range: 1 to 65536.  Costs 16 bytes of .bss each. */
+/* Regions that can be registered as roots at the same time.  Range: 1 to 65536.  Costs 16 bytes of .bss each.
+ */
 #ifndef LD_MAX_ROOTS
 #define LD_MAX_ROOTS 1024
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls behind the names of kernel.h, by way of syscall(2), which is no cancellation point and takes no
- * lock.
+ * System calls behind the names of kernel.h, by way of syscall(2), which is no cancellation point and takes
+ * no lock.
  */
 #define _GNU_SOURCE
 #include "kernel.h"

@@ -19,10 +19,12 @@
 
 #include "backing.h"
 #include "blockmap.h"
+#include "check.h"
 #include "config.h"
 #include "module.h"
 #include "platform.h"
 #include "stackmap.h"
+#include "stop.h"
 #include "symbolize.h"
 #include "thread.h"
 #include "unwind.h"
@@ -140,6 +142,7 @@ static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size,
     if (LIKELY(thread != NULL))
         block = describe(thread, level, hold->block.address, size, caller);
     block.size = blockmap_kept_size(size);
+    block.flags |= hold->block.flags & CHECK_IGNORED;
     blockmap_settle(hold, &block);
     thread_count(0, (int64_t)block.size - (int64_t)hold->block.size);
     if (LIKELY(thread != NULL))
@@ -311,23 +314,14 @@ ENTRY_POINT size_t ld_usable_size(const void *block)
     return block == NULL ? 0 : backing_usable_size(block);
 }
 
-static void *reallocate(void *block, size_t size, struct unwind_caller caller)
+/* Gives a block another size.  From jemalloc's return until the new block is on record, what it holds is
+ * where nobody would look for it: see stop.h. */
+static void *resize(void *block, size_t size, struct unwind_caller caller)
 {
     struct blockmap_hold hold;
-    bool is_held;
-    void *moved;
+    bool is_held = has_records() && blockmap_hold(block, &hold);
+    void *moved = backing_realloc(block, size);
 
-    if (block == NULL)
-        return allocate(size, 0, false, caller);
-    if (size == 0) {
-        release(block);
-        return NULL;
-    }
-    if (UNLIKELY(size > PTRDIFF_MAX))
-        return out_of_memory();
-
-    is_held = has_records() && blockmap_hold(block, &hold);
-    moved = backing_realloc(block, size);
     if (UNLIKELY(moved == NULL)) {
         if (is_held)
             blockmap_settle(&hold, &hold.block);
@@ -343,7 +337,28 @@ static void *reallocate(void *block, size_t size, struct unwind_caller caller)
     }
     if (LIKELY(is_recording()) || begins_with(size))
         record(moved, size, caller);
+    if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0))
+        ld_ignore(moved);
     return moved;
+}
+
+static void *reallocate(void *block, size_t size, struct unwind_caller caller)
+{
+    bool is_outermost;
+
+    if (block == NULL)
+        return allocate(size, 0, false, caller);
+    if (size == 0) {
+        release(block);
+        return NULL;
+    }
+    if (UNLIKELY(size > PTRDIFF_MAX))
+        return out_of_memory();
+
+    is_outermost = stop_defer();
+    block = resize(block, size, caller);
+    stop_allow(is_outermost);
+    return block;
 }
 
 ENTRY_POINT void *ld_realloc(void *block, size_t size)
@@ -401,7 +416,7 @@ ENTRY_POINT uint32_t ld_mark(void)
 static size_t static_bytes(void)
 {
     return sizeof(library) + blockmap_own_bytes() + stackmap_own_bytes() + module_own_bytes() +
-           unwind_own_bytes() + symbolize_own_bytes();
+           unwind_own_bytes() + symbolize_own_bytes() + check_own_bytes();
 }
 
 static enum blockmap_step add_up(const struct block *block, void *totals)
@@ -466,6 +481,7 @@ static void after_fork_in_child(void)
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork();
     symbolize_after_fork();
+    check_after_fork();
 }
 
 static COLD void start(void)

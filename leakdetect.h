@@ -138,6 +138,8 @@ struct ld_leak {
     const uint16_t *modules; /* for ld_symbolize_frame: which module each frame was in when it was recorded */
     enum ld_reach reach;     /* LD_LIVE in ld_now_leaks and ld_leaks_since, which do not look */
     double weight; /* how many blocks like it this one stands for: 1, unless only a sample is recorded */
+    /* What only a definitely lost block leads to, as indirectly lost blocks; 0 for all others. */
+    size_t led_blocks, led_bytes;
 };
 
 /* What is called for each block.  Returning false ends the walk. */
@@ -307,6 +309,42 @@ struct ld_report_options {
  * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
  * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack. */
 int ld_report(int fd, const struct ld_report_options *options);
+
+/* --- Lost blocks ------------------------------------------------------------------------------------------
+ *
+ * A block is lost when the program cannot reach it any more: no pointer leads to it from the writable data of
+ * a module, from a thread's registers, stack or thread-local storage, or from a registered region, by way of
+ * any number of blocks.  What that cannot know is said in docs/lost-blocks.md.
+ *
+ * To look, all other threads are stopped for as long as it takes to copy the process (fork's copy, without
+ * its handlers and without SIGCHLD), some milliseconds; then they go on, and the copy is examined.  Threads
+ * that are in a system call take a signal for it: nearly all calls are restarted, and those that may fail
+ * with EINTR instead are listed in docs/lost-blocks.md.  The calling thread has its signals blocked until the
+ * answer is there.  One look at a time: others wait.  Not from a signal handler. */
+
+/* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
+ * one leads to come right after it.  No lock is held while the callback runs.
+ *
+ * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
+ * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
+ * copy of the process was killed. */
+size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
+
+/* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not
+ * NULL, is the number of blocks that are definitely, indirectly and possibly lost.  Returns 0, or an errno
+ * value as ld_report or ld_lost_leaks. */
+int ld_check(int fd, const struct ld_report_options *options, size_t *lost);
+
+/* Never to be reported as lost, nor what only this block leads to.  Holds until the block is freed.  It must
+ * be the address that an allocation function returned; others, and NULL, do nothing. */
+void ld_ignore(const void *block);
+
+/* Says that a region of memory which is no block (mapped by the program, say, or the stack of a coroutine)
+ * holds pointers, until it is unregistered with the same values.  What of it is not mapped is passed over.
+ * Returns 0, EINVAL for an empty region, ENOMEM when there are LD_MAX_ROOTS of them, ENOENT for one that is
+ * not registered. */
+int ld_register_root(const void *start, size_t size);
+int ld_unregister_root(const void *start, size_t size);
 
 /* --- Whole programs ----------------------------------------------------------------------------------- */
 

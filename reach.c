@@ -20,6 +20,8 @@ enum {
     SEEN = 8,     /* looked into by pass 3 */
     NOTED = 16,   /* by pass 3 */
     DONE = 32,    /* looked into by pass 4 */
+    CANDIDATE = 64,
+    KEPT = 128, /* not lost, but not looked into for that */
 };
 
 enum {
@@ -45,7 +47,7 @@ struct run {
     unsigned shift; /* bytes of a part, as a power of two */
 };
 
-enum pass { PASS_REACHABLE, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
+enum pass { PASS_KEPT, PASS_REACHABLE, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
 
 struct heap {
     struct reach_job *job;
@@ -186,8 +188,8 @@ static size_t end_of_run(const struct heap *heap, size_t first)
 {
     size_t next = first + 1;
 
-    while (next < heap->count &&
-           address_of(&heap->nodes[next]) - address_of(&heap->nodes[next - 1]) < GAP + heap->nodes[next - 1].size)
+    while (next < heap->count && address_of(&heap->nodes[next]) - address_of(&heap->nodes[next - 1]) <
+                                     GAP + heap->nodes[next - 1].size)
         next++;
     return next;
 }
@@ -282,7 +284,8 @@ static size_t first_above(struct heap *heap, uintptr_t address)
     return low;
 }
 
-/* --- Pointers that are as good as one to the beginning ------------------------------------------------------ */
+/* --- Pointers that are as good as one to the beginning
+ * ------------------------------------------------------ */
 
 /* The heuristics of valgrind.  `start` to `end` is a block, `pointer` is inside. */
 
@@ -364,6 +367,8 @@ static void note_found(struct heap *heap, const struct node *node, enum ld_reach
 {
     struct reach_job *job = heap->job;
 
+    if (job->candidates != NULL && !is(node, CANDIDATE))
+        return;
     if (job->found_count < job->room)
         job->found[job->found_count] = address_of(node) | (uint64_t)how << REACH_SHIFT;
     else
@@ -381,6 +386,10 @@ static void push(struct heap *heap, struct node *node, unsigned states)
 static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
 {
     switch (heap->pass) {
+    case PASS_KEPT:
+        if (pointer == address_of(node))
+            set(node, KEPT);
+        break;
     case PASS_REACHABLE:
         if (is(node, REACHABLE))
             break;
@@ -390,15 +399,15 @@ static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
             set(node, POSSIBLE);
         break;
     case PASS_POSSIBLE:
-        if (!is(node, REACHABLE | QUEUED))
+        if (!is(node, REACHABLE | KEPT | QUEUED))
             push(heap, node, POSSIBLE | QUEUED);
         break;
     case PASS_NOTE:
-        if (!is(node, REACHABLE | POSSIBLE | SEEN))
+        if (!is(node, REACHABLE | POSSIBLE | KEPT | SEEN))
             push(heap, node, SEEN);
         break;
     case PASS_LEAD:
-        if (!is(node, REACHABLE | POSSIBLE | DONE)) {
+        if (!is(node, REACHABLE | POSSIBLE | KEPT | DONE)) {
             note_found(heap, node, LD_INDIRECTLY_LOST);
             push(heap, node, DONE);
         }
@@ -465,9 +474,11 @@ static void drain(struct heap *heap)
 
 static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx)
 {
-    (void)kind;
-    scan(ctx, start, end);
-    drain(ctx);
+    struct heap *heap = ctx;
+
+    heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
+    scan(heap, start, end);
+    drain(heap);
 }
 
 static uintptr_t next_block(uintptr_t address, void *ctx)
@@ -488,12 +499,12 @@ static uintptr_t next_block(uintptr_t address, void *ctx)
 
 static void mark_reachable(struct heap *heap)
 {
+    heap->job->snapshot.maps = &heap->maps;
     heap->pass = PASS_REACHABLE;
     for (size_t i = 0; i < heap->count; i++)
         if (is(&heap->nodes[i], REACHABLE))
             push(heap, &heap->nodes[i], REACHABLE);
     drain(heap);
-    heap->job->snapshot.maps = &heap->maps;
     roots_each(&heap->job->snapshot, visit_root, next_block, heap);
 }
 
@@ -503,13 +514,13 @@ static void mark_possible(struct heap *heap)
     for (size_t i = 0; i < heap->count; i++) {
         struct node *node = &heap->nodes[i];
 
-        if (is(node, POSSIBLE) && !is(node, REACHABLE | QUEUED)) {
+        if (is(node, POSSIBLE) && !is(node, REACHABLE | KEPT | QUEUED)) {
             push(heap, node, QUEUED);
             drain(heap);
         }
     }
     for (size_t i = 0; i < heap->count; i++)
-        if (is(&heap->nodes[i], POSSIBLE) && !is(&heap->nodes[i], REACHABLE))
+        if (is(&heap->nodes[i], POSSIBLE) && !is(&heap->nodes[i], REACHABLE | KEPT))
             note_found(heap, &heap->nodes[i], LD_POSSIBLY_LOST);
 }
 
@@ -519,7 +530,7 @@ static void lead_lost(struct heap *heap)
     for (size_t i = 0; i < heap->count; i++) {
         struct node *node = &heap->nodes[i];
 
-        if (!is(node, REACHABLE | POSSIBLE | SEEN)) {
+        if (!is(node, REACHABLE | POSSIBLE | KEPT | SEEN)) {
             push(heap, node, SEEN | NOTED);
             drain(heap);
         }
@@ -533,6 +544,17 @@ static void lead_lost(struct heap *heap)
             push(heap, node, DONE);
             drain(heap);
         }
+    }
+}
+
+static void note_candidates(struct heap *heap)
+{
+    for (size_t i = 0; heap->job->candidates != NULL && i < heap->job->candidate_count; i++) {
+        uintptr_t address = REACH_ADDRESS(heap->job->candidates[i]);
+        size_t above = address < heap->low || address >= heap->high ? 0 : first_above(heap, address);
+
+        if (above != 0 && address_of(&heap->nodes[above - 1]) == address)
+            set(&heap->nodes[above - 1], CANDIDATE);
     }
 }
 
@@ -573,6 +595,7 @@ void reach_find(struct reach_job *job)
     if (job->error == 0 && !make_heap(&heap))
         job->error = ENOMEM;
     if (job->error == 0 && heap.count != 0) {
+        note_candidates(&heap);
         mark_reachable(&heap);
         mark_possible(&heap);
         lead_lost(&heap);

@@ -6,21 +6,21 @@
  *     index     for each run of blocks without a large gap, evenly divided, the first block of each part
  *     work      numbers of blocks that are marked but were not looked into yet
  *
- * 24 bytes for each live block in all, and 8 more for each that is lost.  Four passes, each of which looks into
- * a block at most once:
+ * 24 bytes for each live block in all, and 8 more for each that is lost.  Four passes, each of which looks
+ * into a block at most once:
  *
  *     1  from the roots by pointers to the beginning of blocks: reachable
  *     2  from what an interior pointer leads to: possibly lost
  *     3  from each block that is left, in ascending order: notes those that no earlier one led to
- *     4  from those, in descending order: whatever nothing has led to by then is definitely lost, and leads the
- *        others that it leads to, which are indirectly lost
+ *     4  from those, in descending order: whatever nothing has led to by then is definitely lost, and leads
+ * the others that it leads to, which are indirectly lost
  *
- * Pass 4 is right because each group of blocks that lead to each other, and that no block outside leads to, has
- * exactly one member noted by pass 3; and a noted block that an other noted one leads to comes after it in
- * descending order.
+ * Pass 4 is right because each group of blocks that lead to each other, and that no block outside leads to,
+ * has exactly one member noted by pass 3; and a noted block that an other noted one leads to comes after it
+ * in descending order.
  *
- * Touches no lock, no heap and no state but its own and the table of live blocks, so that it can run in a copy
- * of a process whose threads were stopped anywhere.
+ * Touches no lock, no heap and no state but its own and the table of live blocks, so that it can run in a
+ * copy of a process whose threads were stopped anywhere.
  */
 #ifndef REACH_H
 #define REACH_H
@@ -41,7 +41,9 @@ struct reach_job {
     struct roots_snapshot snapshot; /* its maps are filled in */
     bool are_unaligned;             /* pointers may be at any address */
     uint32_t ignored;               /* flags of blocks that count as roots */
-    reach_found *found;             /* room for lost blocks */
+    const reach_found *candidates;  /* if not NULL, no others can be lost */
+    size_t candidate_count;
+    reach_found *found; /* room for lost blocks */
     size_t room;
 
     int error; /* errno value; ENOSPC: there is no room for all */

@@ -8,9 +8,9 @@
  *     thread pointer         glibc's struct pthread: itself, dtv, ..., arrays of its keys, result
  *     end of that page       where glibc's mapping of the stack ends
  *
- * On the first thread the two halves lie apart: [stack], and memory of the loader.  A stack pointer that is in
- * neither is on a signal stack or on one that the program made for itself: then how much of the thread's own
- * stack is in use is not known, and all of it counts.
+ * On the first thread the two halves lie apart: [stack], and memory of the loader.  A stack pointer that is
+ * in neither is on a signal stack or on one that the program made for itself: then how much of the thread's
+ * own stack is in use is not known, and all of it counts.
  */
 #define _GNU_SOURCE
 #include "roots.h"
@@ -34,18 +34,21 @@ enum {
     TLS_SURPLUS = 4096,
     TLS_MOST = 1 << 20,
 
-    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to it. */
+    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to it.
+     */
     PTHREAD_BYTES = 2560,
     PTHREAD_DTV = 8,
     PTHREAD_SELF = 16,
     PTHREAD_ID = 720, /* of the kernel; 0: it has ended; -1: and was joined */
     PTHREAD_ALIGN = 64,
-    KEYS_FIRST = 512, /* bytes of the first array of keys, which lies in struct pthread; others are as large */
+    KEYS_FIRST =
+        512, /* bytes of the first array of keys, which lies in struct pthread; others are as large */
     KEY_ARRAYS = 32,
     DTV_MOST = 1 << 16,
 };
 
-/* --- Registered regions ----------------------------------------------------------------------------------- */
+/* --- Registered regions -----------------------------------------------------------------------------------
+ */
 
 static struct {
     struct {
@@ -69,8 +72,9 @@ int roots_register(const void *start, size_t size)
                                                      memory_order_acquire, memory_order_relaxed))
             continue;
         atomic_store_explicit(&registered.regions[i].end, from + size, memory_order_relaxed);
-        while (used < i + 1 && !atomic_compare_exchange_weak_explicit(
-                                   &registered.used, &used, i + 1, memory_order_relaxed, memory_order_relaxed))
+        while (used < i + 1 &&
+               !atomic_compare_exchange_weak_explicit(&registered.used, &used, i + 1, memory_order_relaxed,
+                                                      memory_order_relaxed))
             continue;
         atomic_store_explicit(&registered.regions[i].start, from, memory_order_release);
         return 0;
@@ -248,6 +252,8 @@ static bool counts(const struct pass *pass, enum roots_kind kind)
         return options->registers;
     case ROOTS_STACK:
         return options->stacks;
+    case ROOTS_KEPT:
+        return true;
     }
     return true;
 }
@@ -294,8 +300,9 @@ static uintptr_t page_end(uintptr_t address)
     return (address | (PAGE - 1)) + 1;
 }
 
-/* The blocks of thread-local storage that the loader has allocated for one thread, and its own list of them. */
-static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer)
+/* The blocks of thread-local storage that the loader has allocated for one thread, and its own list of them.
+ * glibc keeps those of a thread that has ended for the next thread. */
+static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer, bool has_ended)
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct roots *roots = pass->snapshot->roots;
@@ -307,8 +314,10 @@ static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer)
     count = word_at(block);
     if (count > DTV_MOST || !can_read(maps, block, (count + 2) * 2 * WORD))
         return;
-    pass->visit(ROOTS_TLS, (uintptr_t)&block, (uintptr_t)(&block + 1), pass->ctx);
-    visit_range(pass, ROOTS_TLS, block, dtv + (count + 1) * 2 * WORD);
+    pass->visit(ROOTS_KEPT, (uintptr_t)&block, (uintptr_t)(&block + 1), pass->ctx);
+    visit_range(pass, ROOTS_KEPT, block, dtv + (count + 1) * 2 * WORD);
+    if (has_ended)
+        return;
     for (size_t i = 1; i <= count && i < roots->tls_count; i++) {
         uintptr_t data = word_at(dtv + i * 2 * WORD);
 
@@ -335,7 +344,8 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     const struct maps *maps = pass->snapshot->maps;
     uintptr_t end = is_first ? thread_pointer + PTHREAD_BYTES : page_end(thread_pointer);
     const struct mapping *mapping = maps_find(maps, thread_pointer);
-    uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - TLS_SURPLUS;
+    /* Other threads have what was loaded later above the beginning of their stack. */
+    uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - (is_first ? TLS_SURPLUS : 0);
 
     if (mapping == NULL || !mapping->is_readable || !counts(pass, ROOTS_TLS))
         return;
@@ -344,7 +354,7 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     visit_range(pass, ROOTS_TLS, start > mapping->start ? start : mapping->start, end);
     if (!can_read(maps, thread_pointer, PTHREAD_SELF + WORD) || !is_pthread(thread_pointer))
         return;
-    visit_dtv(pass, thread_pointer);
+    visit_dtv(pass, thread_pointer, false);
     visit_keys(pass, thread_pointer, end);
 }
 
@@ -406,8 +416,7 @@ static void visit_running(const struct pass *pass, struct stop_thread *thread, b
     if (is_first || thread->thread_pointer != 0)
         visit_whole_stack(pass, thread->thread_pointer, is_first);
     else
-        visit_range(pass, ROOTS_STACK, mapping->start,
-                    pass->bound(thread->stack_pointer, pass->ctx));
+        visit_range(pass, ROOTS_STACK, mapping->start, pass->bound(thread->stack_pointer, pass->ctx));
 }
 
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
@@ -448,8 +457,9 @@ static bool is_detached(uintptr_t thread_pointer, uintptr_t end)
     return false;
 }
 
-/* A thread that has ended but was not joined still has its result, in a struct pthread at the end of a mapping
- * that is its stack.  And one that is running but was not found may be anywhere: then the whole mapping. */
+/* A thread that has ended but was not joined still has its result, in a struct pthread at the end of a
+ * mapping that is its stack.  And one that is running but was not found may be anywhere: then the whole
+ * mapping. */
 static void visit_other_pthreads(const struct pass *pass, bool are_running_missing)
 {
     const struct maps *maps = pass->snapshot->maps;
@@ -459,12 +469,15 @@ static void visit_other_pthreads(const struct pass *pass, bool are_running_missi
 
         if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private || mapping->is_of_file)
             continue;
-        for (uintptr_t at = mapping->end - PAGE; at + PTHREAD_ID + WORD <= mapping->end; at += PTHREAD_ALIGN) {
+        for (uintptr_t at = mapping->end - PAGE; at + PTHREAD_ID + WORD <= mapping->end;
+             at += PTHREAD_ALIGN) {
             int32_t id;
 
             if (!is_pthread(at) || is_thread_known(pass->snapshot, at))
                 continue;
             memcpy(&id, (const void *)(at + PTHREAD_ID), sizeof(id));
+            if (id <= 0)
+                visit_dtv(pass, at, true);
             if (id == 0 && !is_detached(at, mapping->end))
                 visit_range(pass, ROOTS_TLS, at, mapping->end);
             if (id > 0 && are_running_missing) {
@@ -483,7 +496,8 @@ static bool knows_pthread(const struct stop_thread *caller)
     return is_pthread(caller->thread_pointer) && id == caller->id;
 }
 
-void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound, void *ctx)
+void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound,
+                void *ctx)
 {
     struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
     const struct roots *roots = snapshot->roots;

@@ -2,8 +2,8 @@
  *
  * Where a program keeps pointers, apart from its blocks: the writable data of each module, regions that were
  * registered, and of each thread its registers, the live part of its stack, its thread-local storage, and the
- * arrays of its pthread keys.  What is no root: memory of other mappings, the tables of this library, and what
- * lies below a stack pointer.
+ * arrays of its pthread keys.  What is no root: memory of other mappings, the tables of this library, and
+ * what lies below a stack pointer.
  *
  *     roots_gather    before the threads are stopped: asks the loader, which has a lock
  *     roots_each      in the snapshot: touches no lock and reads only what is mapped
@@ -19,7 +19,14 @@
 #include "maps.h"
 #include "stop.h"
 
-enum roots_kind { ROOTS_REGISTERED, ROOTS_GLOBAL, ROOTS_TLS, ROOTS_REGISTERS, ROOTS_STACK };
+enum roots_kind {
+    ROOTS_REGISTERED,
+    ROOTS_GLOBAL,
+    ROOTS_TLS,
+    ROOTS_REGISTERS,
+    ROOTS_STACK,
+    ROOTS_KEPT, /* the C library's: what it leads to is not lost, but leads no further */
+};
 
 struct roots_range {
     uintptr_t start, end;
@@ -48,7 +55,8 @@ bool roots_current(const struct roots *roots);
 /* Called for each range, aligned to words and readable in its whole length. */
 typedef void roots_visit_fn(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx);
 
-/* The end of what may be a stack that contains this address but is known to nobody: the next block above it. */
+/* The end of what may be a stack that contains this address but is known to nobody: the next block above it.
+ */
 typedef uintptr_t roots_bound_fn(uintptr_t address, void *ctx);
 
 struct roots_snapshot {
@@ -56,12 +64,13 @@ struct roots_snapshot {
     const struct maps *maps;
     const struct stop_thread *threads;
     size_t thread_count;
-    pid_t process; /* the id of the first thread too */
+    pid_t process;             /* the id of the first thread too */
     struct stop_thread caller; /* as it was when it called this library: its registers are on its stack */
     struct roots_options options;
 };
 
-void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound, void *ctx);
+void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound,
+                void *ctx);
 
 /* Registered regions.  0 or an errno value. */
 int roots_register(const void *start, size_t size);

@@ -40,16 +40,17 @@ enum {
 };
 
 static struct {
-    _Atomic uint32_t round; /* odd: threads are stopped */
+    _Atomic uint32_t round;             /* odd: threads are stopped */
     _Atomic uint32_t arrived, expected; /* threads, in this round */
-    struct stop_thread *slots; /* changes only when no round is on */
+    struct stop_thread *slots;          /* changes only when no round is on */
     size_t capacity;
     struct kernel_action before; /* whose signal it is */
 } all;
 
 THREAD_LOCAL struct stop_self stop_self;
 
-/* --- In the thread that is stopped ------------------------------------------------------------------------ */
+/* --- In the thread that is stopped ------------------------------------------------------------------------
+ */
 
 /* Bytes of the vector registers in a signal frame: 512, and more with AVX, as the frame itself says. */
 static size_t size_of_vectors(const struct _libc_fpstate *vectors)
@@ -113,7 +114,8 @@ static void handle(int number, void *information, void *context)
     if (round % 2 == 0 || round != atomic_load_explicit(&all.round, memory_order_acquire))
         return;
     /* Further up than the deferring frame: that was left by longjmp. */
-    if ((uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] < (uintptr_t)stop_self.deferred) {
+    if ((uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] <
+        (uintptr_t)stop_self.deferred) {
         stop_self.request = info->si_value.sival_ptr;
         return;
     }
@@ -130,7 +132,8 @@ COLD void stop_answer_late(void)
     kernel_send(kernel_process(), kernel_thread(), SIGNAL, request);
 }
 
-/* --- In the thread that stops the others ------------------------------------------------------------------ */
+/* --- In the thread that stops the others ------------------------------------------------------------------
+ */
 
 /* A number in decimal, appended to a text that has room. */
 static char *append_number(char *end, unsigned long number)
@@ -357,7 +360,8 @@ static bool make_room(void)
 
 static void take_signal(void)
 {
-    struct kernel_action ours = {.handler = handle, .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK, .mask = ~UINT64_C(0)};
+    struct kernel_action ours = {
+        .handler = handle, .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK, .mask = ~UINT64_C(0)};
     struct kernel_action now = {0};
 
     if (kernel_set_action(SIGNAL, NULL, &now) != 0 || now.handler == handle)
@@ -365,7 +369,8 @@ static void take_signal(void)
     all.before = now;
     if (now.restorer != NULL) {
         ours.restorer = now.restorer;
-        ours.flags |= now.flags & ~(unsigned long)(SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_RESETHAND);
+        ours.flags |=
+            now.flags & ~(unsigned long)(SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_RESETHAND);
     }
     kernel_set_action(SIGNAL, &ours, NULL);
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
  * Brings all other threads of the process to a halt, with their registers saved where they can be read, for
- * the milliseconds that it takes to make a snapshot.  No ptrace: each thread is sent a signal, and its handler
- * waits until the threads may go on.
+ * the milliseconds that it takes to make a snapshot.  No ptrace: each thread is sent a signal, and its
+ * handler waits until the threads may go on.
  *
  * The signal is 33, which glibc keeps for itself (setuid must reach every thread) and which no program can
- * block by way of the C library: even a thread that blocks all signals takes it.  Ours carry a value; any other
- * is passed on to glibc's handler, and one of ours that comes late is ignored by glibc's.
+ * block by way of the C library: even a thread that blocks all signals takes it.  Ours carry a value; any
+ * other is passed on to glibc's handler, and one of ours that comes late is ignored by glibc's.
  *
- * What cannot be stopped does not hang the program: a thread that blocks even this signal (it does so while it
- * is created and while it ends), or that sits in the kernel and cannot be interrupted (vfork, a dead file
- * server), is given up after some milliseconds and goes on running.  Then all that is known of it is where its
- * stack is.
+ * What cannot be stopped does not hang the program: a thread that blocks even this signal (it does so while
+ * it is created and while it ends), or that sits in the kernel and cannot be interrupted (vfork, a dead file
+ * server), is given up after some milliseconds and goes on running.  Then all that is known of it is where
+ * its stack is.
  *
- * While threads are stopped they may hold any lock: whoever has stopped them calls nothing that might wait for
- * one, and has all its own signals blocked.
+ * While threads are stopped they may hold any lock: whoever has stopped them calls nothing that might wait
+ * for one, and has all its own signals blocked.
  */
 #ifndef STOP_H
 #define STOP_H
@@ -50,9 +50,9 @@ struct stop_thread {
 struct stop {
     const struct stop_thread *threads; /* without the calling one; until the next stop */
     size_t count;
-    size_t running;         /* of them, those that could not be stopped */
-    uint64_t begun_ns;      /* when the first was asked to stop */
-    uint64_t blocked;       /* signals that the calling thread had blocked */
+    size_t running;    /* of them, those that could not be stopped */
+    uint64_t begun_ns; /* when the first was asked to stop */
+    uint64_t blocked;  /* signals that the calling thread had blocked */
 };
 
 /* Stops all other threads.  0, or an errno value: then none is stopped.  One caller at a time. */

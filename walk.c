@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The one place that fills a struct ld_leak (walk.h).  Stacks may be given back while their frames are copied:
- * the number of the sweep tells.  A stack is copied once for all the blocks with it that follow each other.
+ * The one place that fills a struct ld_leak (walk.h).  Stacks may be given back while their frames are
+ * copied: the number of the sweep tells.  A stack is copied once for all the blocks with it that follow each
+ * other.
  */
 #include "walk.h"
 
@@ -12,6 +13,8 @@ void walk_init(struct walk *walk, ld_leak_fn *callback, void *ctx)
     walk->callback = callback;
     walk->ctx = ctx;
     walk->since = 0;
+    walk->led_blocks = 0;
+    walk->led_bytes = 0;
     walk->sweep = stackmap_sweep();
     walk->count = 0;
     walk->stack = 0;
@@ -58,6 +61,8 @@ enum blockmap_step walk_hand_over(struct walk *walk, const struct block *block, 
         .modules = walk->modules,
         .reach = reach,
         .weight = 1.0,
+        .led_blocks = walk->led_blocks,
+        .led_bytes = walk->led_bytes,
     };
     walk->count++;
     return walk->callback(&leak, walk->ctx) ? BLOCKMAP_NEXT : BLOCKMAP_STOP;

@@ -16,8 +16,9 @@
 struct walk {
     ld_leak_fn *callback; /* NULL: only count */
     void *ctx;
-    uint32_t since; /* the caller's */
-    uint32_t sweep; /* of the stacks, before the block was looked up */
+    uint32_t since;               /* the caller's */
+    uint32_t sweep;               /* of the stacks, before the block was looked up */
+    size_t led_blocks, led_bytes; /* by the block, the caller's: see struct ld_leak */
     size_t count;
     stack_id stack; /* whose frames these are, while sweep lasts */
     size_t frame_count;

@@ -14,8 +14,10 @@ BEGIN {
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
     rank["backing"] = rank["module"] = 3
-    rank["blockmap"] = rank["stackmap"] = 4
-    rank["path"] = rank["rules"] = 5
+    rank["kernel"] = 2
+    rank["maps"] = rank["stop"] = rank["snapshot"] = 3
+    rank["blockmap"] = rank["stackmap"] = rank["roots"] = 4
+    rank["path"] = rank["rules"] = rank["walk"] = rank["reach"] = 5
     rank["trail"] = 6
     rank["shortcuts"] = 6.5
     rank["thread"] = 7
@@ -24,7 +26,8 @@ BEGIN {
     rank["suppress"] = 10
     rank["report_format"] = rank["suppress_file"] = 11
     rank["report"] = 12
-    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = 13
+    rank["check"] = 13
+    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = 14
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
@@ -41,8 +44,8 @@ BEGIN {
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
     door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules)"
     door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^symbolize"
-    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|symbolize)"
-    door["(^|[^a-z_])syscall *[(]"] = "^platform"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|symbolize|roots)"
+    door["(^|[^a-z_])syscall *[(]"] = "^(platform|kernel)"
 }
 
 function noun(file) {

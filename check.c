@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The public calls about lost blocks, and the order of events in a check (check.h).
+ *
+ * One check at a time.  Whoever checks has all its signals blocked until the answer is there, so that no
+ * handler of the program runs while others stand still; no lock is held when blocks are handed over.
+ *
+ * A block that is lost stays lost.  So where one look may have been deceived, because a thread could not be
+ * stopped, what counts is what two looks agree on.
+ */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "blockmap.h"
+#include "kernel.h"
+#include "platform.h"
+#include "reach.h"
+#include "report.h"
+#include "roots.h"
+#include "snapshot.h"
+#include "stackmap.h"
+#include "stop.h"
+#include "walk.h"
+
+enum {
+    ROOM_TO_SPARE = 4096, /* blocks that may be made between counting and stopping */
+    LOOKS_MAX = 5,        /* while modules come and go */
+    RED_ZONE = 128,
+};
+
+static struct {
+    _Atomic uint32_t is_busy;
+    struct check_options options;
+} check;
+
+/* Where the caller of this library had its pointers: in the registers that a call keeps, and on the stack
+ * above. Nothing else may be in this part of the stack, since what earlier calls have left in its place would
+ * be taken for the caller's; so the entry points that look are not left to a compiler. */
+struct caller {
+    uintptr_t registers[7];
+};
+
+#if defined(__x86_64__)
+#define LOOKING __attribute__((naked, noinline))
+/* Calls the function with one more argument, in the register: a pointer to struct caller. */
+#define LOOK_FROM_HERE(function, register)                                                                   \
+    __asm__(                                                                                                 \
+        "sub $56, %%rsp\n\t.cfi_adjust_cfa_offset 56\n\t"                                                    \
+        "mov %%rbx, (%%rsp)\n\tmov %%rbp, 8(%%rsp)\n\tmov %%r12, 16(%%rsp)\n\t"                              \
+        "mov %%r13, 24(%%rsp)\n\tmov %%r14, 32(%%rsp)\n\tmov %%r15, 40(%%rsp)\n\t"                           \
+        "movq $0, 48(%%rsp)\n\tmov %%rsp, %%" register "\n\tcall %P0\n\t"                                    \
+                                                       "add $56, %%rsp\n\t.cfi_adjust_cfa_offset -56\n\tret" \
+        :                                                                                                    \
+        : "i"(function))
+#define UNUSED __attribute__((unused))
+#else
+#error "the registers of the caller are found on x86-64 alone"
+#endif
+
+/* --- One look ----------------------------------------------------------------------------------------- */
+
+/* In shared memory, with room for the lost blocks behind it. */
+struct look {
+    struct reach_job job;
+    struct stop stop;
+    struct roots roots;
+    size_t size;
+    bool was_in_place;
+    uint64_t pause_ns;
+};
+
+static void do_look(void *ctx)
+{
+    struct look *look = ctx;
+
+    reach_find(&look->job);
+}
+
+static void go_on(void *ctx)
+{
+    struct look *look = ctx;
+
+    look->pause_ns = kernel_now_ns() - look->stop.begun_ns;
+    stop_end(&look->stop);
+}
+
+static enum blockmap_step count_one(const struct block *block, void *count)
+{
+    (void)block;
+    ++*(size_t *)count;
+    return BLOCKMAP_NEXT;
+}
+
+static struct look *map_look(size_t room)
+{
+    size_t size = sizeof(struct look) + room * sizeof(reach_found);
+    struct look *look = kernel_map(size, true);
+
+    if (look != NULL) {
+        look->size = size;
+        look->job.found = (reach_found *)(look + 1);
+        look->job.room = room;
+    }
+    return look;
+}
+
+static void unmap_look(struct look *look)
+{
+    if (look == NULL)
+        return;
+    roots_release(&look->roots);
+    kernel_unmap(look, look->size);
+}
+
+/* The signal stack that the calling thread is on. */
+static void find_signal_stack(struct stop_thread *thread)
+{
+    stack_t stack;
+
+    if (sigaltstack(NULL, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) == 0)
+        return;
+    thread->signal_stack = (uintptr_t)stack.ss_sp;
+    thread->signal_stack_end = thread->signal_stack + stack.ss_size;
+}
+
+static void describe(struct look *look, const struct caller *caller)
+{
+    struct roots_snapshot *snapshot = &look->job.snapshot;
+
+    snapshot->roots = &look->roots;
+    snapshot->process = kernel_process();
+    snapshot->caller.id = kernel_thread();
+    snapshot->caller.stack_pointer = (uintptr_t)caller + RED_ZONE;
+    snapshot->caller.thread_pointer = (uintptr_t)platform_thread_pointer();
+    atomic_init(&snapshot->caller.state, STOP_STOPPED);
+    find_signal_stack(&snapshot->caller);
+    snapshot->options = (struct roots_options){
+        .globals = !check.options.no_globals,
+        .tls = !check.options.no_tls,
+        .registers = !check.options.no_registers,
+        .stacks = !check.options.no_stacks,
+    };
+    look->job.are_unaligned = check.options.are_unaligned;
+    look->job.ignored = CHECK_IGNORED;
+}
+
+/* The tables in which a number may look like a pointer. */
+static int gather_roots(struct roots *roots)
+{
+    uintptr_t blocks = (uintptr_t)blockmap_table(), stacks = (uintptr_t)stackmap_table();
+    const struct roots_range own[] = {
+        {blocks, blocks + blockmap_own_bytes()},
+        {stacks, stacks + stackmap_own_bytes()},
+    };
+
+    return roots_gather(roots, own, sizeof(own) / sizeof(own[0]));
+}
+
+/* 0 or an errno value; *out is to be unmapped in any case.  `before`: what was found the last time, NULL:
+ * this is the first look. */
+static int look_once(const struct caller *caller, const struct look *before, size_t room, struct look **out)
+{
+    struct look *look = *out = map_look(room);
+    int error;
+
+    if (look == NULL)
+        return ENOMEM;
+    error = gather_roots(&look->roots);
+    if (error != 0)
+        return error;
+    describe(look, caller);
+    if (before != NULL) {
+        look->job.candidates = before->job.found;
+        look->job.candidate_count = before->job.found_count;
+    }
+    error = stop_begin(&look->stop);
+    if (error != 0)
+        return error;
+    look->job.snapshot.threads = look->stop.threads;
+    look->job.snapshot.thread_count = look->stop.count;
+    error = snapshot_run(do_look, go_on, look, &look->was_in_place);
+    stop_unblock(&look->stop);
+    return error != 0 ? error : look->job.error;
+}
+
+/* Looks until there was room for all, and no module came or went meanwhile. */
+static int look_well(const struct caller *caller, const struct look *before, struct look **out)
+{
+    size_t room = ROOM_TO_SPARE;
+    int error = 0;
+
+    blockmap_each(count_one, &room);
+    for (int i = 0; i < LOOKS_MAX; i++) {
+        error = look_once(caller, before, room, out);
+        if (error != 0 && error != ENOSPC)
+            return error;
+        if (error == 0 && roots_current(&(*out)->roots))
+            return 0;
+        if (error == ENOSPC)
+            room = (*out)->job.found_count + ROOM_TO_SPARE;
+        if (i + 1 < LOOKS_MAX) {
+            unmap_look(*out);
+            *out = NULL;
+        }
+    }
+    return error;
+}
+
+static int look_twice(const struct caller *caller, struct look **out)
+{
+    struct look *first = NULL;
+    int error = look_well(caller, NULL, &first);
+
+    *out = first;
+    if (error != 0 || first->stop.running == 0 || first->job.found_count == 0)
+        return error;
+    error = look_well(caller, first, out);
+    unmap_look(first);
+    return error;
+}
+
+/* --- The answer --------------------------------------------------------------------------------------- */
+
+static void enter(void)
+{
+    while (atomic_exchange_explicit(&check.is_busy, 1, memory_order_acquire) != 0)
+        kernel_wait_while(&check.is_busy, 1, 0);
+}
+
+static void leave(void)
+{
+    atomic_store_explicit(&check.is_busy, 0, memory_order_release);
+    kernel_wake_all(&check.is_busy);
+}
+
+static void summarize(const struct look *look, struct check_found *found)
+{
+    for (size_t i = 0; i < look->job.found_count; i++)
+        switch (REACH_HOW(look->job.found[i])) {
+        case LD_DEFINITELY_LOST:
+            found->definite++;
+            break;
+        case LD_INDIRECTLY_LOST:
+            found->indirect++;
+            break;
+        default:
+            found->possible++;
+            break;
+        }
+    found->running_threads = look->stop.running;
+    found->was_in_place = look->was_in_place;
+    found->pause_ns = look->pause_ns;
+}
+
+/* What a definitely lost block leads. */
+static void add_up_led(const struct look *look, size_t leader, struct walk *walk)
+{
+    struct block block;
+
+    walk->led_blocks = 0;
+    walk->led_bytes = 0;
+    if (REACH_HOW(look->job.found[leader]) != LD_DEFINITELY_LOST)
+        return;
+    for (size_t i = leader + 1;
+         i < look->job.found_count && REACH_HOW(look->job.found[i]) == LD_INDIRECTLY_LOST; i++)
+        if (blockmap_find((const void *)REACH_ADDRESS(look->job.found[i]), &block)) {
+            walk->led_blocks++;
+            walk->led_bytes += block.size;
+        }
+}
+
+/* A block that is not on record any more was freed, so it was not lost, but only possibly so. */
+static void hand_over(const struct look *look, struct walk *walk)
+{
+    for (size_t i = 0; i < look->job.found_count; i++) {
+        const void *address = (const void *)REACH_ADDRESS(look->job.found[i]);
+        enum blockmap_step step = BLOCKMAP_AGAIN;
+        struct block block;
+
+        add_up_led(look, i, walk);
+        while (step == BLOCKMAP_AGAIN && blockmap_find(address, &block))
+            step = block.mark < walk->since
+                       ? BLOCKMAP_NEXT
+                       : walk_hand_over(walk, &block, (enum ld_reach)REACH_HOW(look->job.found[i]));
+        if (step == BLOCKMAP_STOP)
+            return;
+    }
+}
+
+/* 0 or an errno value. */
+static int find_lost(const struct caller *caller, struct check_found *found, struct look **look)
+{
+    uint64_t begun = kernel_now_ns();
+    int error;
+
+    *look = NULL;
+    *found = (struct check_found){0};
+    enter();
+    error = look_twice(caller, look);
+    leave();
+    if (error == 0)
+        summarize(*look, found);
+    found->total_ns = kernel_now_ns() - begun;
+    return error;
+}
+
+struct source {
+    const struct look *look;
+    uint32_t since;
+};
+
+static int hand_to_report(void *ctx, ld_leak_fn *callback, void *callback_ctx)
+{
+    const struct source *source = ctx;
+    struct walk walk;
+
+    walk_init(&walk, callback, callback_ctx);
+    walk.since = source->since;
+    hand_over(source->look, &walk);
+    return 0;
+}
+
+static NOINLINE int report_lost(int fd, const struct ld_report_options *options, struct check_found *found,
+                                const struct caller *caller)
+{
+    struct look *look;
+    int error = find_lost(caller, found, &look);
+
+    if (error == 0) {
+        struct source source = {.look = look, .since = options == NULL ? 0 : options->since};
+
+        error = report_walk(fd, options, "lost", hand_to_report, &source, NULL);
+    }
+    unmap_look(look);
+    return error;
+}
+
+static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
+                                     const struct caller *caller)
+{
+    struct check_found found;
+    int error = report_lost(fd, options, &found, caller);
+
+    if (lost != NULL)
+        *lost = found.definite + found.indirect + found.possible;
+    return error;
+}
+
+static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct caller *caller)
+{
+    struct check_found found;
+    struct look *look;
+    struct walk walk;
+    int error;
+
+    walk_init(&walk, callback, ctx);
+    error = find_lost(caller, &found, &look);
+    if (error == 0)
+        hand_over(look, &walk);
+    unmap_look(look);
+    if (error != 0)
+        errno = error;
+    return walk.count;
+}
+
+LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options,
+                         UNUSED struct check_found *found)
+{
+    LOOK_FROM_HERE(report_lost, "rcx");
+}
+
+ENTRY_POINT LOOKING int ld_check(UNUSED int fd, UNUSED const struct ld_report_options *options,
+                                 UNUSED size_t *lost)
+{
+    LOOK_FROM_HERE(report_and_count, "rcx");
+}
+
+ENTRY_POINT LOOKING size_t ld_lost_leaks(UNUSED ld_leak_fn *callback, UNUSED void *ctx)
+{
+    LOOK_FROM_HERE(walk_lost, "rdx");
+}
+
+/* --- What is not to be lost -------------------------------------------------------------------------------
+ */
+
+ENTRY_POINT void ld_ignore(const void *block)
+{
+    struct blockmap_hold hold;
+
+    if (block == NULL || !blockmap_hold(block, &hold))
+        return;
+    hold.block.flags |= CHECK_IGNORED;
+    blockmap_settle(&hold, &hold.block);
+}
+
+ENTRY_POINT int ld_register_root(const void *start, size_t size)
+{
+    return roots_register(start, size);
+}
+
+ENTRY_POINT int ld_unregister_root(const void *start, size_t size)
+{
+    return roots_unregister(start, size);
+}
+
+/* --- Life --------------------------------------------------------------------------------------------- */
+
+void check_set_options(const struct check_options *options)
+{
+    check.options = *options;
+}
+
+void check_after_fork(void)
+{
+    atomic_store_explicit(&check.is_busy, 0, memory_order_relaxed);
+    stop_after_fork();
+}
+
+size_t check_own_bytes(void)
+{
+    return sizeof(check) + roots_own_bytes();
+}

@@ -1,0 +1,995 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What holds a block, and what does not: one function for each place where a pointer may be, run once with
+ * the pointer there and once with it taken away, the silent twin.  A program of its own, so that it can be
+ * built in every way that the library can be used in (test/test_lost.sh).
+ *
+ *     scenarios [NAME...]      prints a line for each that fails; status 0: none
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "leakdetect.h"
+
+#ifdef WHOLE
+#define allocate malloc
+#define release  free
+#else
+#define allocate ld_malloc
+#define release  ld_free
+#endif
+
+#define SITE __attribute__((noinline))
+
+/* --- Looking ------------------------------------------------------------------------------------------ */
+
+static const char *scenario;
+static int failures;
+
+struct wanted {
+    size_t size;
+    enum ld_reach reach;
+    size_t count, led_blocks, led_bytes;
+};
+
+static bool look_for(const struct ld_leak *leak, void *ctx)
+{
+    struct wanted *wanted = ctx;
+
+    if (leak->size == wanted->size) {
+        wanted->reach = leak->reach;
+        wanted->count++;
+        wanted->led_blocks += leak->led_blocks;
+        wanted->led_bytes += leak->led_bytes;
+    }
+    return true;
+}
+
+static const char *name_of(enum ld_reach reach)
+{
+    static const char *const names[] = {"live", "reachable", "possibly lost", "indirectly lost",
+                                        "definitely lost"};
+
+    return names[reach];
+}
+
+/* Overwrites what calls have left on the stack below, and in vector registers. */
+static SITE void wipe_stack(void)
+{
+    volatile char dead[16384];
+
+    for (size_t i = 0; i < sizeof(dead); i++)
+        dead[i] = 0;
+#if defined(__x86_64__)
+    __asm__ volatile(
+        "pxor %%xmm0, %%xmm0\n\tpxor %%xmm1, %%xmm1\n\tpxor %%xmm2, %%xmm2\n\tpxor %%xmm3, %%xmm3\n\t"
+        "pxor %%xmm4, %%xmm4\n\tpxor %%xmm5, %%xmm5\n\tpxor %%xmm6, %%xmm6\n\tpxor %%xmm7, %%xmm7"
+        :
+        :
+        : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+#endif
+}
+
+static SITE struct wanted find_below(size_t size)
+{
+    struct wanted wanted = {.size = size, .reach = LD_REACHABLE};
+
+    ld_lost_leaks(look_for, &wanted);
+    return wanted;
+}
+
+static SITE void expect_below(size_t size, enum ld_reach reach)
+{
+    struct wanted wanted = find_below(size);
+
+    if (wanted.reach == reach)
+        return;
+    printf("FAILED %s: the block of %zu bytes is %s, and should be %s\n", scenario, size,
+           name_of(wanted.reach), name_of(reach));
+    failures++;
+}
+
+/* Frames have holes, in which calls that came before have left pointers. */
+#define find(size)          (wipe_stack(), find_below(size))
+#define expect(size, reach) (wipe_stack(), expect_below(size, reach))
+
+static void require(bool condition, const char *what)
+{
+    if (condition)
+        return;
+    printf("FAILED %s: %s\n", scenario, what);
+    failures++;
+}
+
+/* An address that no scan would take for one. */
+typedef uintptr_t hidden;
+#define HIDE UINT64_C(0xa5a5a5a5a5a5a5a5)
+
+static SITE hidden make(size_t size)
+{
+    void *block = allocate(size);
+
+    memset(block, 0, size);
+    return (uintptr_t)block ^ HIDE;
+}
+
+/* A call each time, so that nothing but its result has the address. */
+static SITE void *show(hidden block)
+{
+    void *pointer = (void *)(block ^ HIDE);
+
+    __asm__ volatile("" : "+r"(pointer));
+    return pointer;
+}
+
+/* Stores a pointer, or what it points to hidden, so that twins do the same work. */
+static SITE void put(void **where, hidden block)
+{
+    *where = show(block);
+}
+
+static SITE void drop(hidden block)
+{
+    release(show(block));
+}
+
+/* --- Globals ------------------------------------------------------------------------------------------ */
+
+static void *global_bss;
+static void *global_data = &global_data;
+static struct {
+    char c;
+    void *unaligned;
+} __attribute__((packed)) packed;
+
+static SITE void in_bss(void)
+{
+    hidden block = make(1337);
+
+    put(&global_bss, block);
+    expect(1337, LD_REACHABLE);
+    global_bss = NULL;
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void in_data(void)
+{
+    hidden block = make(1337);
+
+    put(&global_data, block);
+    expect(1337, LD_REACHABLE);
+    global_data = NULL;
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void in_unaligned(void)
+{
+    hidden block = make(1337);
+    void *pointer = show(block);
+
+    /* Only use_unaligned finds it. */
+    memcpy((char *)&packed + offsetof(__typeof__(packed), unaligned), &pointer, sizeof(pointer));
+    pointer = NULL;
+    __asm__ volatile("" : : "r"(&pointer) : "memory");
+    expect(1337, LD_DEFINITELY_LOST);
+    memset(&packed, 0, sizeof(packed));
+    drop(block);
+}
+
+static SITE void is_tagged(void)
+{
+    hidden block = make(1337);
+
+    global_bss = (void *)((uintptr_t)show(block) | UINT64_C(1) << 60);
+    expect(1337, LD_DEFINITELY_LOST);
+    global_bss = (void *)((uintptr_t)show(block) | 1);
+    expect(1337, LD_POSSIBLY_LOST);
+    global_bss = NULL;
+    drop(block);
+}
+
+/* --- Shapes ------------------------------------------------------------------------------------------- */
+
+static SITE void is_interior(void)
+{
+    hidden block = make(1337);
+
+    global_bss = (char *)show(block) + 48;
+    expect(1337, LD_POSSIBLY_LOST);
+    global_bss = (char *)show(block) + 1336;
+    expect(1337, LD_POSSIBLY_LOST);
+    global_bss = (char *)show(block) + 1337; /* one past the end */
+    expect(1337, LD_DEFINITELY_LOST);
+    global_bss = (char *)show(block) - 1;
+    expect(1337, LD_DEFINITELY_LOST);
+    global_bss = NULL;
+    drop(block);
+}
+
+static SITE void is_empty(void)
+{
+    hidden block = (uintptr_t)allocate(0) ^ HIDE;
+
+    put(&global_bss, block);
+    expect(0, LD_REACHABLE);
+    global_bss = NULL;
+    expect(0, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void points_to_itself(void)
+{
+    hidden block = make(1337);
+
+    put(show(block), block);
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void is_cycle(void)
+{
+    hidden blocks[5];
+
+    for (int i = 0; i < 5; i++)
+        blocks[i] = make(1337);
+    for (int i = 0; i < 5; i++)
+        put(show(blocks[i]), blocks[(i + 3) % 5]);
+    put(&global_bss, blocks[2]);
+    expect(1337, LD_REACHABLE);
+    global_bss = NULL;
+    {
+        struct wanted wanted = find(1337);
+
+        require(wanted.count == 5, "all of a cycle are lost");
+        require(wanted.led_blocks == 4 && wanted.led_bytes == 4 * 1337, "one of a cycle leads the others");
+    }
+    for (int i = 0; i < 5; i++)
+        drop(blocks[i]);
+}
+
+/* A list whose head was made last, first, in the middle. */
+static SITE void is_list(void)
+{
+    enum { LENGTH = 100 };
+    hidden nodes[LENGTH], head = make(666);
+
+    for (int i = 0; i < LENGTH; i++)
+        nodes[i] = make(1337);
+    for (int i = 0; i + 1 < LENGTH; i++)
+        put(show(nodes[i]), nodes[i + 1]);
+    put(show(head), nodes[0]);
+    put(&global_bss, head);
+    expect(1337, LD_REACHABLE);
+    expect(666, LD_REACHABLE);
+    global_bss = NULL;
+    {
+        struct wanted leader = find(666), others = find(1337);
+
+        require(leader.reach == LD_DEFINITELY_LOST && leader.count == 1, "the head is lost");
+        require(leader.led_blocks == LENGTH && leader.led_bytes == 1337 * LENGTH, "the head leads the list");
+        require(others.reach == LD_INDIRECTLY_LOST && others.count == LENGTH, "the list is lost by its head");
+    }
+    /* The head is reachable, but its pointer is gone. */
+    put(&global_bss, head);
+    memset(show(head), 0, 8);
+    {
+        struct wanted others = find(1337);
+
+        require(others.count == LENGTH && others.led_blocks == LENGTH - 1, "lost behind a reachable head");
+    }
+    expect(666, LD_REACHABLE);
+    global_bss = NULL;
+    for (int i = 0; i < LENGTH; i++)
+        drop(nodes[i]);
+    drop(head);
+}
+
+static SITE hidden make_tree(int depth)
+{
+    hidden node = make(1337);
+
+    if (depth > 0) {
+        put((void **)show(node) + 1, make_tree(depth - 1));
+        put((void **)show(node) + 2, make_tree(depth - 1));
+    }
+    return node;
+}
+
+static SITE void drop_tree(hidden node, int depth)
+{
+    if (depth > 0) {
+        drop_tree((uintptr_t)((void **)show(node))[1] ^ HIDE, depth - 1);
+        drop_tree((uintptr_t)((void **)show(node))[2] ^ HIDE, depth - 1);
+    }
+    drop(node);
+}
+
+static SITE void is_tree(void)
+{
+    hidden root = make_tree(9);
+    struct wanted wanted;
+
+    put(&global_bss, root);
+    expect(1337, LD_REACHABLE);
+    global_bss = NULL;
+    wanted = find(1337);
+    require(wanted.count == 1023 && wanted.led_blocks == 1022, "a tree is led by its root");
+    drop_tree(root, 9);
+}
+
+static SITE hidden make_list(size_t length)
+{
+    hidden head = make(24);
+
+    for (size_t i = 1; i < length; i++) {
+        hidden node = make(24);
+
+        put(show(node), head);
+        head = node;
+    }
+    return head;
+}
+
+static SITE void drop_list(hidden head)
+{
+    for (void **node = show(head), **next; node != NULL; node = next) {
+        next = node[0];
+        release(node);
+    }
+}
+
+static SITE void is_long_list(void)
+{
+    enum { LENGTH = 500000 };
+    hidden head = make_list(LENGTH);
+    struct wanted wanted;
+
+    put(&global_bss, head);
+    wanted = find(24);
+    require(wanted.count == 0, "a long list is reachable");
+    global_bss = NULL;
+    wanted = find(24);
+    if (wanted.count != LENGTH || wanted.led_blocks != LENGTH - 1) printf("%zu %zu\n", wanted.count, wanted.led_blocks);
+    require(wanted.count == LENGTH && wanted.led_blocks == LENGTH - 1, "a long list is lost");
+    drop_list(head);
+}
+
+static SITE void is_in_freed(void)
+{
+    hidden holder = make(666), block = make(1337);
+
+    put(show(holder), block);
+    put(&global_bss, holder);
+    expect(1337, LD_REACHABLE);
+    global_bss = NULL;
+    drop(holder);
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void is_ignored(void)
+{
+    hidden holder = make(666), block = make(1337);
+
+    put(show(holder), block);
+    expect(666, LD_DEFINITELY_LOST);
+    expect(1337, LD_INDIRECTLY_LOST);
+    ld_ignore(show(holder));
+    expect(666, LD_REACHABLE);
+    expect(1337, LD_REACHABLE);
+    drop(holder);
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+static SITE void is_new_array(void)
+{
+    hidden block = make(8 + 3 * 40);
+
+    *(size_t *)show(block) = 3;
+    global_bss = (char *)show(block) + 8;
+    expect(128, LD_REACHABLE);
+    *(size_t *)show(block) = 7;
+    expect(128, LD_POSSIBLY_LOST);
+    global_bss = NULL;
+    expect(128, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
+/* --- Memory that is no block ---------------------------------------------------------------------------- */
+
+static SITE void in_mapping(void)
+{
+    hidden block = make(1337);
+    void **memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    put(memory + 600, block);
+    expect(1337, LD_DEFINITELY_LOST);
+    require(ld_register_root(memory, 8192) == 0, "a region can be registered");
+    expect(1337, LD_REACHABLE);
+    mprotect(memory, 4096, PROT_NONE);
+    expect(1337, LD_REACHABLE);
+    require(ld_unregister_root(memory, 4096) != 0, "only what was registered can be unregistered");
+    require(ld_unregister_root(memory, 8192) == 0, "a region can be unregistered");
+    expect(1337, LD_DEFINITELY_LOST);
+    munmap(memory, 8192);
+    drop(block);
+}
+
+/* --- Threads ------------------------------------------------------------------------------------------ */
+
+static sem_t ready, go;
+static _Thread_local void *tls_bss;
+static _Thread_local void *tls_data = &global_data;
+static hidden shared;
+static bool is_to_hold;
+
+static void meet(void)
+{
+    wipe_stack();
+    sem_post(&ready);
+    while (sem_wait(&go) != 0)
+        continue;
+}
+
+static SITE void run_thread(void *(*body)(void *), bool hold, enum ld_reach during, enum ld_reach after)
+{
+    pthread_t thread;
+
+    shared = make(1337);
+    is_to_hold = hold;
+    wipe_stack();
+    pthread_create(&thread, NULL, body, NULL);
+    while (sem_wait(&ready) != 0)
+        continue;
+    expect(1337, during);
+    sem_post(&go);
+    pthread_join(thread, NULL);
+    expect(1337, after);
+    drop(shared);
+    shared = 0;
+}
+
+static SITE void *on_stack_of_thread(void *unused)
+{
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+
+    (void)unused;
+    meet();
+    pointer = NULL;
+    return pointer;
+}
+
+static SITE void on_other_stack(void)
+{
+    run_thread(on_stack_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(on_stack_of_thread, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+}
+
+static void *in_tls_of_thread(void *unused)
+{
+    (void)unused;
+    put(is_to_hold ? &tls_bss : &tls_data, shared);
+    wipe_stack();
+    meet();
+    return NULL;
+}
+
+static SITE void in_tls(void)
+{
+    hidden block = make(1337);
+
+    put(&tls_bss, block);
+    expect(1337, LD_REACHABLE);
+    tls_bss = NULL;
+    expect(1337, LD_DEFINITELY_LOST);
+    put(&tls_data, block);
+    expect(1337, LD_REACHABLE);
+    tls_data = NULL;
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(block);
+    run_thread(in_tls_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(in_tls_of_thread, false, LD_REACHABLE, LD_DEFINITELY_LOST);
+}
+
+enum { KEYS = 100 };
+static pthread_key_t keys[KEYS];
+
+static void *in_keys_of_thread(void *unused)
+{
+    (void)unused;
+    pthread_setspecific(keys[is_to_hold ? 0 : KEYS - 1], show(shared));
+    wipe_stack();
+    meet();
+    pthread_setspecific(keys[is_to_hold ? 0 : KEYS - 1], NULL);
+    return NULL;
+}
+
+static SITE void in_keys(void)
+{
+    hidden block = make(1337);
+
+    for (int i = 0; i < KEYS; i++)
+        pthread_key_create(&keys[i], NULL);
+    for (int i = 0; i < KEYS; i += KEYS - 1) {
+        pthread_setspecific(keys[i], show(block));
+        expect(1337, LD_REACHABLE);
+        pthread_setspecific(keys[i], NULL);
+        expect(1337, LD_DEFINITELY_LOST);
+    }
+    drop(block);
+    run_thread(in_keys_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(in_keys_of_thread, false, LD_REACHABLE, LD_DEFINITELY_LOST);
+    for (int i = 0; i < KEYS; i++)
+        pthread_key_delete(keys[i]);
+}
+
+static atomic_bool is_running, is_over;
+
+/* Spins with a pointer in a register alone. */
+static SITE void *in_register_of_thread(void *unused)
+{
+    uintptr_t pointer = is_to_hold ? (wipe_stack(), (uintptr_t)show(shared)) : (wipe_stack(), 0);
+
+    (void)unused;
+    atomic_store(&is_running, true);
+    while (!atomic_load(&is_over))
+        __asm__ volatile("" : "+r"(pointer));
+    pointer = 0;
+    __asm__ volatile("" : "+r"(pointer));
+    return NULL;
+}
+
+static SITE void in_vector_of_thread_loop(void)
+{
+    uintptr_t pointer = is_to_hold ? (wipe_stack(), (uintptr_t)show(shared)) : (wipe_stack(), 0);
+
+#if defined(__x86_64__)
+    __asm__ volatile("movq %0, %%xmm7\n\txorq %0, %0" : "+r"(pointer) : : "xmm7");
+#endif
+    atomic_store(&is_running, true);
+    while (!atomic_load(&is_over))
+        continue;
+#if defined(__x86_64__)
+    __asm__ volatile("pxor %%xmm7, %%xmm7" : : : "xmm7");
+#endif
+}
+
+static SITE void *in_vector_of_thread(void *unused)
+{
+    (void)unused;
+    in_vector_of_thread_loop();
+    return NULL;
+}
+
+static SITE void spin(void *(*body)(void *), bool hold, enum ld_reach during)
+{
+    pthread_t thread;
+
+    shared = make(1337);
+    is_to_hold = hold;
+    atomic_store(&is_running, false);
+    atomic_store(&is_over, false);
+    pthread_create(&thread, NULL, body, NULL);
+    while (!atomic_load(&is_running))
+        sched_yield();
+    expect(1337, during);
+    atomic_store(&is_over, true);
+    pthread_join(thread, NULL);
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(shared);
+    shared = 0;
+}
+
+static SITE void in_register(void)
+{
+    spin(in_register_of_thread, true, LD_REACHABLE);
+    spin(in_register_of_thread, false, LD_DEFINITELY_LOST);
+    spin(in_vector_of_thread, true, LD_REACHABLE);
+    spin(in_vector_of_thread, false, LD_DEFINITELY_LOST);
+}
+
+static void *all_blocked(void *unused)
+{
+    sigset_t set;
+    void *result;
+
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    result = on_stack_of_thread(unused);
+    return result;
+}
+
+static void *all_blocked_spinning(void *unused)
+{
+    sigset_t set;
+
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return in_register_of_thread(unused);
+}
+
+static SITE void in_thread_that_blocks_signals(void)
+{
+    run_thread(all_blocked, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(all_blocked, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+    spin(all_blocked_spinning, true, LD_REACHABLE);
+    spin(all_blocked_spinning, false, LD_DEFINITELY_LOST);
+}
+
+static void *return_block(void *unused)
+{
+    (void)unused;
+    return is_to_hold ? show(shared) : NULL;
+}
+
+static SITE void in_result_of_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t detached;
+
+    shared = make(1337);
+    is_to_hold = true;
+    pthread_create(&thread, NULL, return_block, NULL);
+    usleep(50000);
+    expect(1337, LD_REACHABLE);
+    {
+        void *result;
+
+        pthread_join(thread, &result);
+        result = NULL;
+        __asm__ volatile("" : : "r"(&result) : "memory");
+    }
+    expect(1337, LD_DEFINITELY_LOST);
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_create(&thread, &detached, return_block, NULL);
+    pthread_attr_destroy(&detached);
+    usleep(50000);
+    expect(1337, LD_DEFINITELY_LOST);
+    drop(shared);
+}
+
+static void destroy(void *pointer)
+{
+    void *volatile kept = pointer;
+
+    (void)kept;
+    expect(1337, is_to_hold ? LD_REACHABLE : LD_DEFINITELY_LOST);
+    kept = NULL; /* no tail call */
+}
+
+static pthread_key_t destructor_key;
+
+static void *with_destructor(void *unused)
+{
+    (void)unused;
+    pthread_setspecific(destructor_key, is_to_hold ? show(shared) : &destructor_key);
+    wipe_stack();
+    return NULL;
+}
+
+static SITE void in_destructor(void)
+{
+    pthread_key_create(&destructor_key, destroy);
+    for (int hold = 0; hold < 2; hold++) {
+        pthread_t thread;
+
+        shared = make(1337);
+        is_to_hold = hold;
+        wipe_stack();
+        pthread_create(&thread, NULL, with_destructor, NULL);
+        pthread_join(thread, NULL);
+        drop(shared);
+    }
+    pthread_key_delete(destructor_key);
+}
+
+/* --- Other stacks ------------------------------------------------------------------------------------- */
+
+static ucontext_t main_context, coroutine;
+
+static SITE void suspended(void)
+{
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+
+    swapcontext(&coroutine, &main_context);
+    pointer = NULL;
+    (void)pointer;
+}
+
+static SITE void suspend(bool hold, bool is_registered, enum ld_reach reach)
+{
+    enum { SIZE = 65536 };
+    void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    shared = make(1337);
+    is_to_hold = hold;
+    if (is_registered)
+        ld_register_root(stack, SIZE);
+    getcontext(&coroutine);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = SIZE;
+    coroutine.uc_link = &main_context;
+    makecontext(&coroutine, suspended, 0);
+    swapcontext(&main_context, &coroutine);
+    expect(1337, reach);
+    swapcontext(&main_context, &coroutine);
+    if (is_registered)
+        ld_unregister_root(stack, SIZE);
+    munmap(stack, SIZE);
+    drop(shared);
+}
+
+static SITE void on_coroutine(void)
+{
+    suspend(true, false, LD_DEFINITELY_LOST);
+    suspend(true, true, LD_REACHABLE);
+    suspend(false, true, LD_DEFINITELY_LOST);
+}
+
+/* Looks from the coroutine, with the pointer on the stack of the thread. */
+static void look_from_there(void)
+{
+    expect(1337, is_to_hold ? LD_REACHABLE : LD_DEFINITELY_LOST);
+}
+
+static SITE void below_coroutine(void)
+{
+    enum { SIZE = 131072 };
+
+    for (int hold = 0; hold < 2; hold++) {
+        void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *volatile pointer;
+
+        shared = make(1337);
+        is_to_hold = hold;
+        pointer = hold ? show(shared) : NULL;
+        getcontext(&coroutine);
+        coroutine.uc_stack.ss_sp = stack;
+        coroutine.uc_stack.ss_size = SIZE;
+        coroutine.uc_link = &main_context;
+        makecontext(&coroutine, look_from_there, 0);
+        memset(&main_context, 0, sizeof(main_context));
+        wipe_stack();
+        swapcontext(&main_context, &coroutine);
+        pointer = NULL;
+        (void)pointer;
+        munmap(stack, SIZE);
+        drop(shared);
+    }
+}
+
+static void handler(int number)
+{
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+
+    (void)number;
+    meet();
+    pointer = NULL;
+    (void)pointer;
+}
+
+static void *with_signal_stack(void *unused)
+{
+    size_t size = 65536;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack_t stack = {.ss_sp = memory, .ss_size = size};
+
+    (void)unused;
+    wipe_stack();
+    sigaltstack(&stack, NULL);
+    raise(SIGUSR1);
+    stack.ss_flags = SS_DISABLE;
+    sigaltstack(&stack, NULL);
+    munmap(memory, size);
+    return NULL;
+}
+
+static SITE void on_signal_stack(void)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
+
+    sigaction(SIGUSR1, &action, NULL);
+    run_thread(with_signal_stack, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(with_signal_stack, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+static SITE void on_dead_stack_inner(hidden block)
+{
+    void *volatile pointer = show(block);
+
+    (void)pointer;
+}
+
+static SITE void on_dead_stack(void)
+{
+    hidden block = make(1337);
+    struct wanted wanted = {.size = 1337, .reach = LD_REACHABLE};
+
+    wipe_stack();
+    on_dead_stack_inner(block);
+    ld_lost_leaks(look_for, &wanted);
+    require(wanted.reach == LD_DEFINITELY_LOST, "what lies below the stack pointer is dead");
+    drop(block);
+}
+
+/* --- Processes ---------------------------------------------------------------------------------------- */
+
+static SITE void in_child(void)
+{
+    hidden block = make(1337);
+    pid_t child;
+    int status = 0;
+
+    put(&global_bss, block);
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        failures = 0;
+        expect(1337, LD_REACHABLE);
+        global_bss = NULL;
+        expect(1337, LD_DEFINITELY_LOST);
+        fflush(stdout);
+        _exit(failures);
+    }
+    waitpid(child, &status, 0);
+    require(status == 0, "a forked child looks for itself");
+    expect(1337, LD_REACHABLE);
+    global_bss = NULL;
+    drop(block);
+}
+
+/* --- Libraries ---------------------------------------------------------------------------------------- */
+
+#ifdef PLUGIN
+static SITE void in_library(void)
+{
+    void *library = dlopen(PLUGIN, RTLD_NOW);
+    void **(*where[2])(void);
+
+    require(library != NULL, "the library is loaded");
+    if (library == NULL)
+        return;
+    *(void **)&where[0] = dlsym(library, "plugin_static");
+    *(void **)&where[1] = dlsym(library, "plugin_thread_local");
+    for (int i = 0; i < 2; i++) {
+        hidden block = make(1337);
+
+        put(where[i](), block);
+        expect(1337, LD_REACHABLE);
+        *where[i]() = NULL;
+        expect(1337, LD_DEFINITELY_LOST);
+        if (i == 0) {
+            put(where[i](), block);
+            dlclose(library);
+            expect(1337, LD_DEFINITELY_LOST);
+            library = dlopen(PLUGIN, RTLD_NOW);
+            *(void **)&where[1] = dlsym(library, "plugin_thread_local");
+        }
+        drop(block);
+    }
+}
+
+static void **(*thread_local_of_library)(void);
+
+static void *in_library_of_thread(void *unused)
+{
+    (void)unused;
+    *thread_local_of_library() = is_to_hold ? show(shared) : NULL;
+    wipe_stack();
+    meet();
+    return NULL;
+}
+
+static SITE void in_library_tls(void)
+{
+    void *library = dlopen(PLUGIN, RTLD_NOW);
+
+    *(void **)&thread_local_of_library = dlsym(library, "plugin_thread_local");
+    run_thread(in_library_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(in_library_of_thread, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+}
+#endif
+
+/* --- All of them -------------------------------------------------------------------------------------- */
+
+static SITE void is_silent(void)
+{
+    size_t count;
+
+    wipe_stack();
+    count = ld_lost_leaks(NULL, NULL);
+    require(count == 0, "nothing is lost now");
+}
+
+#define SCENARIO(name) \
+    {                  \
+#name, name    \
+    }
+static const struct {
+    const char *name;
+    void (*run)(void);
+} scenarios[] = {
+    SCENARIO(in_bss),
+    SCENARIO(in_data),
+    SCENARIO(in_unaligned),
+    SCENARIO(is_tagged),
+    SCENARIO(is_interior),
+    SCENARIO(is_empty),
+    SCENARIO(points_to_itself),
+    SCENARIO(is_cycle),
+    SCENARIO(is_list),
+    SCENARIO(is_tree),
+    SCENARIO(is_long_list),
+    SCENARIO(is_in_freed),
+    SCENARIO(is_ignored),
+    SCENARIO(is_new_array),
+    SCENARIO(in_mapping),
+    SCENARIO(on_other_stack),
+    SCENARIO(in_tls),
+    SCENARIO(in_keys),
+    SCENARIO(in_register),
+    SCENARIO(in_thread_that_blocks_signals),
+    SCENARIO(in_result_of_thread),
+    SCENARIO(in_destructor),
+    SCENARIO(on_coroutine),
+    SCENARIO(below_coroutine),
+    SCENARIO(on_signal_stack),
+    SCENARIO(on_dead_stack),
+    SCENARIO(in_child),
+#ifdef PLUGIN
+    SCENARIO(in_library),
+    SCENARIO(in_library_tls),
+#endif
+};
+
+static bool is_wanted(const char *name, int count, char **names)
+{
+    for (int i = 1; i < count; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return count < 2;
+}
+
+int main(int count, char **names)
+{
+    static char buffer[BUFSIZ];
+
+    /* A block of the C library's would be a neighbour of ours. */
+    setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+    alarm(120);
+    ld_init();
+    sem_init(&ready, 0, 0);
+    sem_init(&go, 0, 0);
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+        int before = failures;
+
+        if (!is_wanted(scenarios[i].name, count, names))
+            continue;
+        scenario = scenarios[i].name;
+        scenarios[i].run();
+        is_silent();
+        if (failures == before)
+            printf("ok %s\n", scenario);
+    }
+    printf("%d failures\n", failures);
+    return failures != 0;
+}
