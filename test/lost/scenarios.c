@@ -365,7 +365,8 @@ static SITE void is_long_list(void)
     require(wanted.count == 0, "a long list is reachable");
     global_bss = NULL;
     wanted = find(24);
-    if (wanted.count != LENGTH || wanted.led_blocks != LENGTH - 1) printf("%zu %zu\n", wanted.count, wanted.led_blocks);
+    if (wanted.count != LENGTH || wanted.led_blocks != LENGTH - 1)
+        printf("%zu %zu\n", wanted.count, wanted.led_blocks);
     require(wanted.count == LENGTH && wanted.led_blocks == LENGTH - 1, "a long list is lost");
     drop_list(head);
 }
