@@ -161,7 +161,7 @@ static COLD void *out_of_memory(void)
  * the first block of all, and is reason to begin: true if it is to be recorded after all. */
 static COLD bool begins_with(size_t size)
 {
-    if (LD_OVERRIDE && state() == OFF && platform_has_loader())
+    if (LD_OVERRIDE && state() == OFF && platform_is_set_up())
         ld_init();
     if (!has_records() && !thread_is_foreign())
         count_unrecorded(&library.missed_blocks, &library.missed_bytes, size);

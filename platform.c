@@ -76,6 +76,13 @@ bool platform_has_loader(void)
     return _DYNAMIC != NULL;
 }
 
+bool platform_is_set_up(void)
+{
+    /* To note the program's name is the last thing that the C library of a static program does before it runs
+     * constructors. */
+    return platform_has_loader() || program_invocation_name[0] != '\0';
+}
+
 size_t platform_page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);

@@ -68,9 +68,13 @@ void platform_yield(void);
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);
 
-/* Whether a dynamic loader has set up the C library before it ran any other code.  A static program's
- * allocates before it can find code by address. */
+/* Whether the program has a dynamic loader, and is not static. */
 bool platform_has_loader(void);
+
+/* Whether the C library has set itself up, as far as this library needs it.  A dynamic loader has seen to
+ * that before it runs any other code; a static program's C library allocates before it can find code by
+ * address. */
+bool platform_is_set_up(void);
 
 /* Bytes in a page. */
 size_t platform_page_size(void);

@@ -6,7 +6,6 @@
 
 lib=$PWD/$BUILD
 preload=$lib/lib/leakdetect/libleakdetect_malloc.so
-flags='-g -Wall -Wextra -Werror'
 
 # "SIZE FUNCTION" for each site of a report: the innermost frame with a name that begins with left_ or freed_.
 sites() { # REPORT
@@ -29,19 +28,24 @@ leaves_what_it_says() { # COMMAND...
     diff "$work/want" "$work/have"
 }
 
+flags() { # SOURCE
+    echo -g -Wall -Wextra -Werror
+    case $1 in *.cc) echo -std=c++17 -fsized-deallocation ;; esac
+}
+
 linked() { # SOURCE COMPILER ARGUMENT...
     source=$1 compiler=$2
     shift 2
-    # shellcheck disable=SC2086
-    "$compiler" $flags "test/whole/$source" -o "$work/app" "$@" -L"$lib" -lleakdetect_malloc
+    # shellcheck disable=SC2046
+    "$compiler" $(flags "$source") "test/whole/$source" -o "$work/app" "$@" -L"$lib" -lleakdetect_malloc
     leaves_what_it_says "$work/app"
 }
 
 preloaded() { # SOURCE COMPILER ARGUMENT...
     source=$1 compiler=$2
     shift 2
-    # shellcheck disable=SC2086
-    "$compiler" $flags "test/whole/$source" -o "$work/app" "$@"
+    # shellcheck disable=SC2046
+    "$compiler" $(flags "$source") "test/whole/$source" -o "$work/app" "$@"
     leaves_what_it_says env LD_PRELOAD="$preload" "$work/app"
     leaves_what_it_says "$BUILD/bin/leakdetect" run -- "$work/app"
 }
@@ -49,7 +53,7 @@ preloaded() { # SOURCE COMPILER ARGUMENT...
 for compiler in gcc clang g++ clang++; do
     has $compiler || continue
     case $compiler in
-    *++) source=names.cc flags='-g -Wall -Wextra -Werror -std=c++17 -fsized-deallocation' ;;
+    *++) source=names.cc ;;
     *) source=names.c ;;
     esac
     for mode in '' -O0 -O2 -O3 -no-pie '-O2 -flto' -static '-static -O2' '-static -O2 -flto' -rdynamic; do
@@ -67,6 +71,12 @@ for compiler in gcc clang g++ clang++; do
         check "$compiler $mode, preloaded" preloaded $source $compiler $mode
     done
 done
+
+for mode in '' -O2 -no-pie -static '-static -O2' -fuse-ld=gold -fuse-ld=lld '-static -fuse-ld=lld'; do
+    # shellcheck disable=SC2086
+    check "blocks from before main, linked, gcc $mode" linked early.c gcc -pthread $mode
+done
+check 'blocks from before main, preloaded' preloaded early.c gcc -pthread
 
 # --- In company -------------------------------------------------------------------------------------------
 
