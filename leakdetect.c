@@ -169,7 +169,7 @@ static COLD bool begins_with(size_t size)
 }
 
 /* What all entry points that make a block do: `caller` is where they were called from. */
-static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
+static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     void *block = NULL;
 
@@ -342,7 +342,7 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     return moved;
 }
 
-static void *reallocate(void *block, size_t size, struct unwind_caller caller)
+static ALWAYS_INLINE void *reallocate(void *block, size_t size, struct unwind_caller caller)
 {
     bool is_outermost;
 

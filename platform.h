@@ -17,6 +17,7 @@
 #define UNLIKELY(x)       __builtin_expect(!!(x), 0)
 #define ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
 #define NOINLINE          __attribute__((noinline))
+#define ALWAYS_INLINE     inline __attribute__((always_inline))
 #define COLD              __attribute__((noinline, cold))
 #define ALIGNED(n)        __attribute__((aligned(n)))
 /* A pointer argument whose memory the function does not look at: gcc would warn that it is not initialised.

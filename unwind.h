@@ -23,7 +23,9 @@ struct unwind_stack {
 /* Lets the unwinder set itself up while nobody waits for it. */
 void unwind_init(void);
 
-/* Where an entry point was called from. */
+/* Where an entry point was called from.  Its frame is read, and so it must still be there when a stack is
+ * captured: an entry point does not end by a jump, and what it calls with this at its end is a part of it
+ * (ALWAYS_INLINE). */
 struct unwind_caller {
     const void *pc;    /* its return address */
     const void *frame; /* its frame address */

@@ -34,9 +34,42 @@ void shape_failed(const char *file, int line, const char *condition)
     abort();
 }
 
+/* Every way in has a frame of its own, from which the walk begins. */
+static void *allocate(void *old)
+{
+    void *block;
+
+    switch (random_below(16)) {
+    case 0:
+        return ld_realloc(old, 24 + random_below(2) * 1000);
+    case 1:
+        return ld_reallocarray(old, 3, 8 + random_below(2) * 1000);
+    case 2:
+        block = ld_calloc(3, 8);
+        break;
+    case 3:
+        block = ld_aligned_alloc(64, 24);
+        break;
+    case 4:
+        block = ld_strdup("some text");
+        break;
+    case 5:
+        block = NULL;
+        REQUIRE(ld_posix_memalign(&block, 16, 24) == 0);
+        break;
+    case 6:
+        block = ld_realloc(NULL, 24);
+        break;
+    default:
+        return old;
+    }
+    ld_free(old);
+    return block;
+}
+
 SITE int probe(void)
 {
-    void *block = ld_malloc(24);
+    void *block = allocate(ld_malloc(24));
 
     REQUIRE(block != NULL);
     ld_free(block);

@@ -2,20 +2,7 @@
 # Real programs under the checking build, by preload: each must end as ever, and not one stack may differ.
 . test/check.sh
 
-# The library that is to be preloaded.
-forward=$BUILD/libleakdetect_malloc.so
-if [ ! -e "$forward" ]; then
-    # The shim has the C names, and jemalloc must not.
-    mkdir -p "$work/heap"
-    set --
-    for name in malloc calloc realloc free memalign aligned_alloc posix_memalign malloc_usable_size valloc; do
-        set -- "$@" --redefine-sym $name=unused_$name
-    done
-    objcopy "$@" "$(gcc -print-file-name=libjemalloc_pic.a)" "$work/heap/libjemalloc_pic.a"
-    forward=$work/forward.so
-    gcc -std=c11 -O2 -I. -fPIC -shared -o "$forward" bench/forward.c -L"$work/heap" -L"$BUILD" -lleakdetect \
-        -Wl,--exclude-libs,ALL
-fi
+library=$(cd "$BUILD" && pwd)/lib/leakdetect/libleakdetect_malloc.so
 
 counted() { # captures so far, and differences
     od -An -v -tu8 -N32 "$LEAKDETECT_CHECK_COUNTS" | tr -d '\n' | awk '{ print $1, $4 }'
@@ -27,7 +14,7 @@ under() { # COMMAND...
     set -- $(counted) "$@"
     before=$1 different=$2
     shift 2
-    LEAKDETECT_OPTIONS=report_at_exit=none LD_PRELOAD=$forward "$@"
+    LEAKDETECT_OPTIONS=report_at_exit=none LD_PRELOAD=$library "$@"
     # shellcheck disable=SC2046
     set -- $(counted)
     echo "$(($1 - before)) stacks"
