@@ -21,8 +21,10 @@
 #include "blockmap.h"
 #include "check.h"
 #include "config.h"
+#include "given.h"
 #include "module.h"
 #include "platform.h"
+#include "sampling.h"
 #include "stackmap.h"
 #include "stop.h"
 #include "symbolize.h"
@@ -30,11 +32,14 @@
 #include "unwind.h"
 #include "walk.h"
 
-/* From PAUSED on there are records, and blocks that are freed leave them. */
-enum { OFF, STARTING, PAUSED, RECORDING };
+/* From PAUSED on there are records, and blocks that are freed leave them; a SAMPLING library records some
+ * blocks, a RECORDING one all. */
+enum { OFF, STARTING, PAUSED, SAMPLING, RECORDING };
 
 static struct {
     atomic_int state;
+    /* Bits of an address that no recorded block has. */
+    _Atomic uintptr_t foreign_bits;
     _Atomic uint32_t mark;
     atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
 
@@ -81,7 +86,7 @@ static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, s
 
 /* What is to go on record for a block that was allocated by the entry point that was called from there. */
 static inline struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
-                                    struct unwind_caller caller)
+                                    unsigned period, struct unwind_caller caller)
 {
     struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
 
@@ -93,13 +98,14 @@ static inline struct block describe(struct thread *thread, unsigned level, const
         .size = blockmap_kept_size(size),
         .stack = stack.id,
         .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
-        .flags = stack.is_cut ? LD_LEAK_STACK_CUT : 0,
+        .flags = (stack.is_cut ? LD_LEAK_STACK_CUT : 0) | period << SAMPLING_FLAG_SHIFT,
     };
 }
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
  */
-static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct unwind_caller caller)
+static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
+                                        struct unwind_caller caller)
 {
     unsigned level;
     struct thread *thread = thread_enter(caller.frame, &level);
@@ -112,7 +118,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, struct
     if (UNLIKELY(thread_is_full())) {
         count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
     } else {
-        struct block block = describe(thread, level, address, size, caller);
+        struct block block = describe(thread, level, address, size, period, caller);
 
         thread_count(1, (int64_t)block.size);
         if (UNLIKELY(!blockmap_insert(&block))) {
@@ -140,7 +146,7 @@ static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size,
 
     /* Where nothing may be recorded the block keeps the stack that it has. */
     if (LIKELY(thread != NULL))
-        block = describe(thread, level, hold->block.address, size, caller);
+        block = describe(thread, level, hold->block.address, size, 0, caller);
     block.size = blockmap_kept_size(size);
     block.flags |= hold->block.flags & CHECK_IGNORED;
     blockmap_settle(hold, &block);
@@ -161,8 +167,12 @@ static COLD void *out_of_memory(void)
  * the first block of all, and is reason to begin: true if it is to be recorded after all. */
 static COLD bool begins_with(size_t size)
 {
-    if (LD_OVERRIDE && state() == OFF && platform_is_set_up())
+    if (LD_OVERRIDE && state() == OFF && platform_is_set_up() && !thread_is_foreign()) {
+        thread_foreign_enter();
+        ld_set_sampling(given_sample());
+        thread_foreign_leave();
         ld_init();
+    }
     if (!has_records() && !thread_is_foreign())
         count_unrecorded(&library.missed_blocks, &library.missed_bytes, size);
     return is_recording();
@@ -171,14 +181,19 @@ static COLD bool begins_with(size_t size)
 /* What all entry points that make a block do: `caller` is where they were called from. */
 static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
+    int now = state();
+    size_t least = size + (size == 0);
+    unsigned period = UNLIKELY(now == SAMPLING) && size <= PTRDIFF_MAX ? sampling_takes(least) : 0;
     void *block = NULL;
 
+    if (UNLIKELY(period != 0) && alignment < SAMPLING_ALIGNMENT)
+        alignment = SAMPLING_ALIGNMENT;
     if (LIKELY(size <= PTRDIFF_MAX && alignment <= PTRDIFF_MAX - size))
-        block = backing_alloc(size + (size == 0), alignment, zeroed);
+        block = backing_alloc(least, alignment, zeroed);
     if (UNLIKELY(block == NULL))
         return out_of_memory();
-    if (LIKELY(is_recording()) || begins_with(size))
-        record(block, size, caller);
+    if (LIKELY(now == RECORDING) || period != 0 || (now < PAUSED && begins_with(size)))
+        record(block, size, period, caller);
     return block;
 }
 
@@ -279,13 +294,20 @@ ENTRY_POINT char *ld_strdup(const char *text)
 
 /* --- Freeing and reallocating --------------------------------------------------------------------------- */
 
+/* Whether this block may be on record. */
+static inline bool may_have_record(const void *block)
+{
+    return LIKELY(has_records()) &&
+           ((uintptr_t)block & atomic_load_explicit(&library.foreign_bits, memory_order_relaxed)) == 0;
+}
+
 static inline void release(void *block)
 {
     int saved = errno;
 
     if (block == NULL)
         return;
-    if (LIKELY(has_records()))
+    if (LIKELY(may_have_record(block)))
         forget(block);
     backing_free(block);
     errno = saved;
@@ -314,20 +336,46 @@ ENTRY_POINT size_t ld_usable_size(const void *block)
     return block == NULL ? 0 : backing_usable_size(block);
 }
 
+/* A block that is to be recorded has to begin where one may: it is made anew.  NULL when memory is out. */
+static COLD void *move_and_record(void *block, size_t size, unsigned period, struct unwind_caller caller)
+{
+    size_t usable = backing_usable_size(block);
+    void *moved = backing_alloc(size, SAMPLING_ALIGNMENT, false);
+    struct block old;
+    bool is_ignored;
+
+    if (moved == NULL)
+        return out_of_memory();
+    memcpy(moved, block, usable < size ? usable : size);
+    is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0;
+    release(block);
+    record(moved, size, period, caller);
+    if (UNLIKELY(is_ignored))
+        ld_ignore(moved);
+    return moved;
+}
+
 /* Gives a block another size.  From jemalloc's return until the new block is on record, what it holds is
  * where nobody would look for it: see stop.h. */
 static void *resize(void *block, size_t size, struct unwind_caller caller)
 {
     struct blockmap_hold hold;
-    bool is_held = has_records() && blockmap_hold(block, &hold);
-    void *moved = backing_realloc(block, size);
+    int now = state();
+    unsigned period = UNLIKELY(now == SAMPLING) ? sampling_takes(size) : 0;
+    bool is_held;
+    void *moved;
+
+    if (UNLIKELY(period != 0))
+        return move_and_record(block, size, period, caller);
+    is_held = may_have_record(block) && blockmap_hold(block, &hold);
+    moved = backing_realloc(block, size);
 
     if (UNLIKELY(moved == NULL)) {
         if (is_held)
             blockmap_settle(&hold, &hold.block);
         return out_of_memory();
     }
-    if (is_held && moved == block && is_recording() && !thread_is_disabled()) {
+    if (is_held && moved == block && now == RECORDING && !thread_is_disabled()) {
         record_again(&hold, size, caller);
         return moved;
     }
@@ -335,8 +383,8 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
         blockmap_settle(&hold, NULL);
         thread_count(-1, -(int64_t)hold.block.size);
     }
-    if (LIKELY(is_recording()) || begins_with(size))
-        record(moved, size, caller);
+    if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
+        record(moved, size, 0, caller);
     if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0))
         ld_ignore(moved);
     return moved;
@@ -493,6 +541,38 @@ static COLD void start(void)
     CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
 }
 
+/* What a library that was started and is not paused does. */
+static int active_state(void)
+{
+    return sampling_now() == 0 ? RECORDING : SAMPLING;
+}
+
+/* Release: for whoever sees this state first. */
+static void change_state(bool was_active, int to)
+{
+    int from = state();
+
+    while ((was_active ? from > PAUSED : from == PAUSED) &&
+           !atomic_compare_exchange_weak_explicit(&library.state, &from, to, memory_order_release,
+                                                  memory_order_relaxed))
+        continue;
+}
+
+/* Brings the state in line with the sampling period.  Once all blocks were recorded, one of them may be
+ * anywhere: whoever records the first such block has seen the state, hence the bits, and so has whoever it
+ * was handed to. */
+static void apply_period(void)
+{
+    int wanted;
+
+    do {
+        wanted = active_state();
+        if (wanted == RECORDING)
+            atomic_store_explicit(&library.foreign_bits, 0, memory_order_relaxed);
+        change_state(true, wanted);
+    } while (active_state() != wanted);
+}
+
 ENTRY_POINT size_t ld_init(void)
 {
     int saved = errno, off = OFF;
@@ -503,7 +583,10 @@ ENTRY_POINT size_t ld_init(void)
         thread_foreign_enter();
         start();
         thread_foreign_leave();
-        atomic_store_explicit(&library.state, RECORDING, memory_order_release);
+        if (active_state() == SAMPLING)
+            atomic_store_explicit(&library.foreign_bits, SAMPLING_ALIGNMENT - 1, memory_order_relaxed);
+        atomic_store_explicit(&library.state, SAMPLING, memory_order_release);
+        apply_period();
     }
     /* What is allocated on behalf of the start, in this very thread, cannot wait for it. */
     while (!has_records() && !thread_is_foreign())
@@ -512,13 +595,21 @@ ENTRY_POINT size_t ld_init(void)
     return static_bytes();
 }
 
+/* Before the start there is nothing to change. */
 ENTRY_POINT void ld_set_recording(bool on)
 {
-    int from = on ? PAUSED : RECORDING;
+    change_state(!on, on ? active_state() : PAUSED);
+    if (on)
+        apply_period();
+}
 
-    /* Before the start there is nothing to change.  Release: for whoever sees this state first. */
-    atomic_compare_exchange_strong_explicit(&library.state, &from, on ? RECORDING : PAUSED,
-                                            memory_order_release, memory_order_relaxed);
+ENTRY_POINT int ld_set_sampling(size_t period)
+{
+    int error = sampling_set_period(period);
+
+    if (error == 0)
+        apply_period();
+    return error;
 }
 
 ENTRY_POINT void ld_disable(void)

@@ -53,6 +53,20 @@ void ld_set_recording(bool on);
 void ld_disable(void);
 void ld_enable(void);
 
+/* Records a sample only: on average one allocation in `period` bytes that are allocated, each with the chance
+ * that follows from its size, whatever its call site.  Each record says how many blocks it stands for
+ * (ld_leak.weight), and reports are estimates of the true totals, and say so; ld_stats counts what is on
+ * record.  0 records everything, and is what a process begins with.
+ *
+ * An allocation or a free of a block that is not in the sample costs next to nothing if the period was set
+ * before ld_init, and 0 was never set since; otherwise the free has to look whether the block is on record.
+ * A block in the sample begins at a multiple of 4,096.  A block that is reallocated counts as freed and
+ * allocated.
+ *
+ * Returns 0; EINVAL for more than 2^40 bytes; ENOSPC if the process has used three other periods already. Any
+ * thread, at any time, not from a signal handler. */
+int ld_set_sampling(size_t period);
+
 /* --- Allocating: C's contracts, to the letter -------------------------------------------------------------
  *
  * On failure each returns NULL (ld_posix_memalign: an error number) with errno ENOMEM, and whatever was

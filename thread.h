@@ -64,6 +64,11 @@ struct thread_self {
     uint32_t muted;
     bool has_exited;
     bool is_forking;
+
+    /* See sampling.h. */
+    int64_t sample_left;    /* bytes until the next hit */
+    uint64_t sample_random; /* 0 before the first */
+    uint32_t sample_number;
 };
 #define THREAD_DISABLED (1u << 12)
 extern THREAD_LOCAL struct thread_self thread_self;

@@ -7,6 +7,7 @@
 #include "walk.h"
 
 #include "platform.h"
+#include "sampling.h"
 
 void walk_init(struct walk *walk, ld_leak_fn *callback, void *ctx)
 {
@@ -60,7 +61,7 @@ enum blockmap_step walk_hand_over(struct walk *walk, const struct block *block, 
         .flags = block->flags & LD_LEAK_STACK_CUT,
         .modules = walk->modules,
         .reach = reach,
-        .weight = 1.0,
+        .weight = sampling_weight(block->flags >> SAMPLING_FLAG_SHIFT, block->size),
         .led_blocks = walk->led_blocks,
         .led_bytes = walk->led_bytes,
     };

@@ -29,6 +29,7 @@
 #include "backing.h"
 #include "destination.h"
 #include "helper.h"
+#include "given.h"
 #include "options.h"
 #include "platform.h"
 #include "report.h"
@@ -174,21 +175,6 @@ __attribute__((destructor)) static void at_destruction(void)
 
 /* --- Start -------------------------------------------------------------------------------------------- */
 
-/* Compiled into the program, options that it wants to have. */
-extern const char *ld_default_options(void) __attribute__((weak));
-
-static void read_options(void)
-{
-    const char *compiled_in = ld_default_options == NULL ? NULL : ld_default_options();
-    const char *set = secure_getenv("LEAKDETECT_OPTIONS");
-
-    options_init(&whole.options);
-    if (compiled_in != NULL)
-        options_parse(&whole.options, "ld_default_options", compiled_in, destination_say);
-    if (set != NULL)
-        options_parse(&whole.options, "LEAKDETECT_OPTIONS", set, destination_say);
-}
-
 static bool is_library(const char *path, size_t length)
 {
     size_t name = sizeof(LIBRARY_FILE) - 1;
@@ -257,7 +243,7 @@ static void say_start(void)
 __attribute__((constructor(101))) static void start(void)
 {
     destination_init();
-    read_options();
+    given_options(&whole.options, destination_say);
     whole.process = getpid();
     if (whole.options.children == OPTIONS_CHILDREN_IGNORE)
         leave_children_alone();
@@ -266,6 +252,7 @@ __attribute__((constructor(101))) static void start(void)
         destination_say("leakdetect: nothing is recorded, because this program brings a malloc of its own");
         return;
     }
+    ld_set_sampling(whole.options.sample);
     ld_init();
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);

@@ -13,14 +13,16 @@ BEGIN {
     rank["platform"] = 1
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
-    rank["backing"] = rank["module"] = 3
+    rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
     rank["maps"] = rank["stop"] = rank["snapshot"] = 3
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = 4
-    rank["path"] = rank["rules"] = rank["walk"] = rank["reach"] = 5
+    rank["path"] = rank["rules"] = rank["reach"] = 5
     rank["trail"] = 6
     rank["shortcuts"] = 6.5
     rank["thread"] = 7
+    rank["sampling"] = 8
+    rank["walk"] = 8.5
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
     rank["suppress"] = 10

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading what given.h says.
+ */
+#define _GNU_SOURCE /* secure_getenv */
+#include "given.h"
+
+#if LD_OVERRIDE
+
+#include <stdlib.h>
+
+/* Compiled into the program, options that it wants to have. */
+extern const char *ld_default_options(void) __attribute__((weak));
+
+void given_options(struct options *out, options_complain_fn *complain)
+{
+    const char *compiled_in = ld_default_options == NULL ? NULL : ld_default_options();
+    const char *set = secure_getenv("LEAKDETECT_OPTIONS");
+
+    options_init(out);
+    if (compiled_in != NULL)
+        options_parse(out, "ld_default_options", compiled_in, complain);
+    if (set != NULL)
+        options_parse(out, "LEAKDETECT_OPTIONS", set, complain);
+}
+
+/* What is wrong is told when all options are read. */
+static void say_nothing(const char *line)
+{
+    (void)line;
+}
+
+size_t given_sample(void)
+{
+    struct options options;
+
+    given_options(&options, say_nothing);
+    return options.sample;
+}
+
+#endif
