@@ -163,8 +163,9 @@ $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(
 	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
 	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' --keep-global-symbols=$(BUILD)/whole/names \
 	    --weaken-symbols=$(BUILD)/whole/names $(BUILD)/whole/libleakdetect_malloc.o
+	$(MERGE) -o $(BUILD)/whole/libleakdetect_knobs.o $(BUILD)/whole/knobs.o
 	rm -f $@
-	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o $(BUILD)/whole/knobs.o
+	$(AR) rcs $@ $(BUILD)/whole/libleakdetect_malloc.o $(BUILD)/whole/libleakdetect_knobs.o
 
 # The linker must take it even for a program that calls malloc only by way of libraries, one of which may have it too.
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
