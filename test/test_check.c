@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Looking for lost blocks in programs that do not stand still: threads that come and go, reallocate, load
+ * libraries, change their user, wait for children; sandboxes; and what a look must leave as it was.
+ * build: plugin test/plugin_one.c
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { BUSY = 8, LOOKS = 60 };
+
+static atomic_bool is_over;
+static void *volatile global;
+
+static SITE void wipe_stack(void)
+{
+    volatile char dead[16384];
+
+    for (size_t i = 0; i < sizeof(dead); i++)
+        dead[i] = 0;
+}
+
+static bool print_lost(const struct ld_leak *leak, void *ctx)
+{
+    char name[256];
+
+    (void)ctx;
+    ld_symbol_name(leak->frame_count > 0 ? leak->frames[0] : NULL, name, sizeof(name));
+    dprintf(STDERR_FILENO, "lost (%d): %zu bytes of %s\n", (int)leak->reach, leak->size, name);
+    return true;
+}
+
+static SITE void require_nothing_lost(void)
+{
+    errno = 0;
+    REQUIRE(ld_lost_leaks(print_lost, NULL) == 0);
+    REQUIRE(errno == 0);
+}
+
+/* --- What the threads do -------------------------------------------------------------------------------- */
+
+struct node {
+    struct node *next;
+    char rest[100];
+};
+
+/* Moves what it holds through lists, arrays that grow, and its stack. */
+static void *work_on_lists(void *seed_of_thread)
+{
+    uint64_t seed = *(uint64_t *)seed_of_thread;
+    struct node *head = NULL;
+    struct node **array = NULL;
+    size_t count = 0;
+
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        for (size_t i = 0; i < 100; i++) {
+            struct node *node = ld_malloc(sizeof(*node));
+
+            node->next = head;
+            head = node;
+        }
+        while (head != NULL) {
+            struct node *node = head;
+
+            head = node->next;
+            node->next = NULL;
+            array = ld_realloc(array, (count + 1) * sizeof(*array));
+            array[count++] = node;
+        }
+        if (random_below(&seed, 2) == 0)
+            sched_yield();
+        while (count > 0)
+            ld_free(array[--count]);
+        ld_free(array);
+        array = NULL;
+    }
+    return NULL;
+}
+
+static _Thread_local void *of_thread;
+
+static void *live_shortly(void *argument)
+{
+    of_thread = argument;
+    sched_yield();
+    ld_free(of_thread);
+    of_thread = NULL;
+    return ld_malloc(10);
+}
+
+/* Makes threads that get a block and give one back. */
+static void *make_threads(void *unused)
+{
+    (void)unused;
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        pthread_t thread;
+        void *result;
+
+        REQUIRE(pthread_create(&thread, NULL, live_shortly, ld_malloc(20)) == 0);
+        sched_yield();
+        REQUIRE(pthread_join(thread, &result) == 0);
+        ld_free(result);
+    }
+    return NULL;
+}
+
+static void *load_libraries(void *unused)
+{
+    (void)unused;
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        char path[4096];
+        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 32);
+        void *library;
+
+        REQUIRE(length > 0);
+        path[length] = 0;
+        strcpy(strrchr(path, '/') + 1, "plugin_one.so");
+        library = dlopen(path, RTLD_NOW);
+        REQUIRE(library != NULL);
+        dlclose(library);
+        usleep(20000);
+    }
+    return NULL;
+}
+
+/* glibc tells all threads, by the same signal that stops them. */
+static void *change_user(void *unused)
+{
+    (void)unused;
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        REQUIRE(setresuid((uid_t)-1, geteuid(), (uid_t)-1) == 0);
+        usleep(500);
+    }
+    return NULL;
+}
+
+static void *block_signals(void *unused)
+{
+    sigset_t set;
+
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed))
+        usleep(1000);
+    return unused;
+}
+
+static void *look(void *unused)
+{
+    (void)unused;
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed))
+        require_nothing_lost();
+    return NULL;
+}
+
+static void while_busy(void *(*const work[])(void *), size_t threads, size_t looks)
+{
+    pthread_t busy[BUSY];
+    uint64_t seeds[BUSY];
+
+    atomic_store(&is_over, false);
+    for (size_t i = 0; i < threads; i++) {
+        seeds[i] = test_seed() + i;
+        assert_int_equal(pthread_create(&busy[i], NULL, work[i], &seeds[i]), 0);
+    }
+    for (size_t i = 0; i < looks; i++)
+        require_nothing_lost();
+    atomic_store(&is_over, true);
+    for (size_t i = 0; i < threads; i++)
+        pthread_join(busy[i], NULL);
+}
+
+static void blocks_on_the_move_are_not_lost(void **state)
+{
+    (void)state;
+    while_busy((void *(*const[])(void *)){work_on_lists, work_on_lists, work_on_lists}, 3, scaled(LOOKS));
+}
+
+static void blocks_of_threads_that_come_and_go_are_not_lost(void **state)
+{
+    (void)state;
+    while_busy((void *(*const[])(void *)){make_threads, make_threads, work_on_lists}, 3, scaled(LOOKS));
+}
+
+static void libraries_may_come_and_go(void **state)
+{
+    (void)state;
+    while_busy((void *(*const[])(void *)){load_libraries, work_on_lists}, 2, scaled(LOOKS) / 4 + 1);
+}
+
+static void the_signal_of_glibc_still_works(void **state)
+{
+    (void)state;
+    while_busy((void *(*const[])(void *)){change_user, change_user, block_signals, work_on_lists}, 4,
+               scaled(LOOKS));
+}
+
+static void several_threads_may_look_at_once(void **state)
+{
+    (void)state;
+    while_busy((void *(*const[])(void *)){look, look, work_on_lists}, 3, scaled(LOOKS) / 4 + 1);
+}
+
+/* --- What is left as it was -------------------------------------------------------------------------------
+ */
+
+static atomic_int children_ended;
+
+static void on_child(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(&children_ended, 1);
+}
+
+static size_t count_entries(const char *path)
+{
+    DIR *directory = opendir(path);
+    size_t count = 0;
+
+    assert_non_null(directory);
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static size_t count_mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    size_t count = 0;
+
+    assert_non_null(maps);
+    for (int c = getc(maps); c != EOF; c = getc(maps))
+        count += c == '\n';
+    fclose(maps);
+    return count;
+}
+
+static void no_child_is_seen(void **state)
+{
+    struct sigaction action = {.sa_handler = on_child}, before;
+
+    (void)state;
+    sigaction(SIGCHLD, &action, &before);
+    for (int i = 0; i < 10; i++)
+        require_nothing_lost();
+    assert_int_equal(waitpid(-1, NULL, 0), -1);
+    assert_int_equal(errno, ECHILD);
+    assert_int_equal(atomic_load(&children_ended), 0);
+    sigaction(SIGCHLD, &before, NULL);
+}
+
+static void *wait_for_any(void *unused)
+{
+    pid_t pid = fork();
+
+    (void)unused;
+    if (pid == 0) {
+        usleep(200000);
+        _exit(7);
+    }
+    return (void *)(uintptr_t)(waitpid(-1, NULL, 0) == pid);
+}
+
+static void a_wait_gets_the_child_of_the_program(void **state)
+{
+    pthread_t thread;
+    void *is_right;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_any, NULL), 0);
+    for (int i = 0; i < 10; i++) {
+        require_nothing_lost();
+        usleep(10000);
+    }
+    pthread_join(thread, &is_right);
+    assert_non_null(is_right);
+}
+
+static void nothing_is_left_behind(void **state)
+{
+    size_t files, mappings;
+    sigset_t blocked;
+
+    (void)state;
+    require_nothing_lost();
+    files = count_entries("/proc/self/fd");
+    mappings = count_mappings();
+    for (int i = 0; i < 50; i++)
+        require_nothing_lost();
+    assert_int_equal(count_entries("/proc/self/fd"), files);
+    assert_in_range(count_mappings(), mappings - 2, mappings + 2);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    assert_false(sigismember(&blocked, SIGUSR1));
+}
+
+/* --- Sandboxes ---------------------------------------------------------------------------------------- */
+
+/* From now on the system call fails with EPERM. */
+static void refuse(int number)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+static SITE void lose_one(void)
+{
+    global = ld_malloc(1337);
+    wipe_stack();
+    require_nothing_lost();
+    global = NULL;
+    wipe_stack();
+    REQUIRE(ld_lost_leaks(NULL, NULL) == 1);
+}
+
+static void look_where_refused(int number)
+{
+    pthread_t thread;
+    int status = -1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        alarm(60);
+        atomic_store(&is_over, false);
+        REQUIRE(pthread_create(&thread, NULL, block_signals, NULL) == 0);
+        refuse(number);
+        lose_one();
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+}
+
+static void works_where_ptrace_is_refused(void **state)
+{
+    (void)state;
+    look_where_refused(SYS_ptrace);
+}
+
+static void works_in_place_where_a_copy_is_refused(void **state)
+{
+    (void)state;
+    look_where_refused(SYS_clone);
+}
+
+static void works_where_threads_cannot_be_signalled(void **state)
+{
+    (void)state;
+    look_where_refused(SYS_rt_tgsigqueueinfo);
+}
+
+static void fails_where_threads_cannot_be_listed(void **state)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        refuse(SYS_openat);
+        errno = 0;
+        global = ld_malloc(1337);
+        global = NULL;
+        REQUIRE(ld_lost_leaks(NULL, NULL) == 0);
+        REQUIRE(errno == EPERM);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+}
+
+/* --- The report --------------------------------------------------------------------------------------- */
+
+static SITE uintptr_t make_hidden(size_t size)
+{
+    RETURN_FROM_SITE(~(uintptr_t)ld_malloc(size));
+}
+
+static void a_check_reports_what_is_lost(void **state)
+{
+    static char text[16384];
+    int pipe_ends[2];
+    size_t lost = 99;
+    ssize_t length;
+
+    (void)state;
+    assert_int_equal(pipe(pipe_ends), 0);
+    wipe_stack();
+    assert_int_equal(ld_check(pipe_ends[1], NULL, &lost), 0);
+    assert_int_equal(lost, 0);
+    uintptr_t hidden = make_hidden(1337);
+
+    wipe_stack();
+    assert_int_equal(ld_check(pipe_ends[1], NULL, &lost), 0);
+    assert_int_equal(lost, 1);
+    close(pipe_ends[1]);
+    length = read(pipe_ends[0], text, sizeof(text) - 1);
+    assert_true(length > 0);
+    text[length] = 0;
+    assert_non_null(strstr(text, "definitely"));
+    assert_non_null(strstr(text, "1,337 bytes"));
+    close(pipe_ends[0]);
+    ld_free((void *)~hidden);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_check_reports_what_is_lost),
+        cmocka_unit_test(blocks_on_the_move_are_not_lost),
+        cmocka_unit_test(blocks_of_threads_that_come_and_go_are_not_lost),
+        cmocka_unit_test(libraries_may_come_and_go),
+        cmocka_unit_test(the_signal_of_glibc_still_works),
+        cmocka_unit_test(several_threads_may_look_at_once),
+        cmocka_unit_test(no_child_is_seen),
+        cmocka_unit_test(a_wait_gets_the_child_of_the_program),
+        cmocka_unit_test(nothing_is_left_behind),
+        cmocka_unit_test(works_where_ptrace_is_refused),
+        cmocka_unit_test(works_in_place_where_a_copy_is_refused),
+        cmocka_unit_test(works_where_threads_cannot_be_signalled),
+        cmocka_unit_test(fails_where_threads_cannot_be_listed),
+    };
+
+    test_deadline(300);
+    ld_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
