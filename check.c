@@ -325,29 +325,47 @@ static int hand_to_report(void *ctx, ld_leak_fn *callback, void *callback_ctx)
     return 0;
 }
 
-static NOINLINE int report_lost(int fd, const struct ld_report_options *options, struct check_found *found,
-                                const struct caller *caller)
+static int write_lost(const struct look *look, int fd, const struct ld_report_options *options,
+                      struct report_found *found)
 {
-    struct look *look;
-    int error = find_lost(caller, found, &look);
+    struct source source = {.look = look, .since = options == NULL ? 0 : options->since};
 
-    if (error == 0) {
-        struct source source = {.look = look, .since = options == NULL ? 0 : options->since};
-
-        error = report_walk(fd, options, "lost", hand_to_report, &source, NULL);
-    }
-    unmap_look(look);
-    return error;
+    return report_walk(fd, options, "lost", hand_to_report, &source, found);
 }
 
 static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
                                      const struct caller *caller)
 {
     struct check_found found;
-    int error = report_lost(fd, options, &found, caller);
+    struct look *look;
+    int error = find_lost(caller, &found, &look);
 
+    if (error == 0)
+        error = write_lost(look, fd, options, NULL);
+    unmap_look(look);
     if (lost != NULL)
         *lost = found.definite + found.indirect + found.possible;
+    return error;
+}
+
+/* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
+ */
+static NOINLINE int report_if_any(int fd, const struct ld_report_options *options, bool *definite,
+                                  const struct caller *caller)
+{
+    struct report_found reported = {0};
+    struct check_found found;
+    struct look *look;
+    int error = find_lost(caller, &found, &look);
+
+    *definite = false;
+    if (error == 0 && look->job.found_count != 0) {
+        write_lost(look, -1, options, &reported);
+        *definite = reported.definite_sites != 0;
+        if (reported.blocks != 0)
+            error = write_lost(look, fd, options, NULL);
+    }
+    unmap_look(look);
     return error;
 }
 
@@ -368,10 +386,9 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     return walk.count;
 }
 
-LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options,
-                         UNUSED struct check_found *found)
+LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options, UNUSED bool *definite)
 {
-    LOOK_FROM_HERE(report_lost, "rcx");
+    LOOK_FROM_HERE(report_if_any, "rcx");
 }
 
 ENTRY_POINT LOOKING int ld_check(UNUSED int fd, UNUSED const struct ld_report_options *options,

@@ -38,8 +38,9 @@ struct check_found {
     uint64_t total_ns;
 };
 
-/* As ld_check, for the end of a program too. */
-int check_report(int fd, const struct ld_report_options *options, struct check_found *found);
+/* As ld_check, but writes nothing if nothing is to be reported.  *definite: whether a definitely lost block
+ * is. */
+int check_report(int fd, const struct ld_report_options *options, bool *definite);
 
 void check_after_fork(void);
 

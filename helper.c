@@ -18,10 +18,15 @@
 #include "platform.h"
 #include "thread.h"
 
-enum { STACK_SIZE = 256 * 1024 };
+enum { STACK_SIZE = 256 * 1024, SIGNALS = 2 };
 
 static struct {
-    void (*report)(void);
+    struct {
+        int signal;
+        void (*report)(void);
+        atomic_bool is_wanted;
+    } of[SIGNALS];
+    size_t count; /* of them */
     sem_t wanted;
     pthread_key_t of_main_thread; /* its destructor says when that ends */
     atomic_bool is_over;
@@ -31,7 +36,9 @@ static void on_signal(int signal)
 {
     int saved = errno;
 
-    (void)signal;
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (helper.of[i].signal == signal)
+            atomic_store_explicit(&helper.of[i].is_wanted, true, memory_order_relaxed);
     sem_post(&helper.wanted);
     errno = saved;
 }
@@ -51,8 +58,10 @@ static void *work(void *unused)
             continue;
         while (sem_trywait(&helper.wanted) == 0)
             ;
-        if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed))
-            helper.report();
+        for (size_t i = 0; i < SIGNALS; i++)
+            if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed) &&
+                atomic_exchange_explicit(&helper.of[i].is_wanted, false, memory_order_relaxed))
+                helper.of[i].report();
     }
     return unused;
 }
@@ -80,6 +89,14 @@ static int start_thread(void)
     return error;
 }
 
+static int start(void)
+{
+    int error = pthread_key_create(&helper.of_main_thread, end);
+
+    sem_init(&helper.wanted, 0, 0);
+    return error != 0 ? error : start_thread();
+}
+
 int helper_init(int signal, void (*report)(void))
 {
     struct sigaction now, ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -89,21 +106,20 @@ int helper_init(int signal, void (*report)(void))
         return errno;
     if ((now.sa_flags & SA_SIGINFO) != 0 || (now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN))
         return EBUSY;
-    sem_init(&helper.wanted, 0, 0);
-    error = pthread_key_create(&helper.of_main_thread, end);
+    if (helper.count == SIGNALS)
+        return ENOSPC;
+    error = helper.count != 0 ? 0 : start();
     if (error != 0)
         return error;
-    helper.report = report;
-    error = start_thread();
-    if (error != 0)
-        return error;
+    helper.of[helper.count].report = report;
+    helper.of[helper.count++].signal = signal;
     sigemptyset(&ours.sa_mask);
     return sigaction(signal, &ours, NULL) == 0 ? 0 : errno;
 }
 
 void helper_after_fork_in_child(void)
 {
-    if (helper.report == NULL)
+    if (helper.count == 0)
         return;
     sem_init(&helper.wanted, 0, 0);
     atomic_store_explicit(&helper.is_over, false, memory_order_relaxed);

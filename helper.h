@@ -6,8 +6,9 @@
 #ifndef HELPER_H
 #define HELPER_H
 
-/* Called once.  From now on `signal` has `report` called, in the helper, for all that come in while it works
- * once. 0, or an errno value: EBUSY if there is a handler already, that of pthread_create. */
+/* Called for each of two signals at most.  From now on `signal` has `report` called, in the helper, for all
+ * that come in while it works once. 0, or an errno value: EBUSY if there is a handler already, that of
+ * pthread_create. */
 int helper_init(int signal, void (*report)(void));
 
 /* Threads do not live on in a child: it gets one of its own. */

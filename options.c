@@ -182,11 +182,10 @@ static void set(const struct parser *parser, const struct option *option, struct
         break;
     case OPTION_NUMBER:
         if (!parse_number(value, &number))
-            complain(parser, "%s=%.*s: not a number; %zu is used", option->name, shown, value.text,
-                     option->standard);
+            complain(parser, "%s=%.*s: not a number; the default is used", option->name, shown, value.text);
         else if (number < option->lowest || number > option->highest)
-            complain(parser, "%s=%.*s: not from %zu to %zu; %zu is used", option->name, shown, value.text,
-                     option->lowest, option->highest, option->standard);
+            complain(parser, "%s=%.*s: not from %zu to %zu; the default is used", option->name, shown,
+                     value.text, option->lowest, option->highest);
         else
             *number_of(options, option) = number;
         break;

@@ -11,9 +11,12 @@
 #include <stdint.h>
 
 /* The words of the choices, in order. */
-enum { OPTIONS_REPORT_LIVE, OPTIONS_REPORT_NONE };
+enum { OPTIONS_REPORT_LIVE, OPTIONS_REPORT_LOST, OPTIONS_REPORT_NONE };
 enum { OPTIONS_FORMAT_TEXT, OPTIONS_FORMAT_JSON, OPTIONS_FORMAT_FOLDED };
 enum { OPTIONS_CHILDREN_FOLLOW, OPTIONS_CHILDREN_IGNORE };
+
+/* A number that was not set and whose default depends on another option. */
+#define OPTIONS_BY_REPORT 256
 
 #define OPTIONS_TEXT_BYTES 4096 /* of all texts together, with their final 0 */
 #define OPTIONS_LINE_BYTES 512  /* of a complaint */

@@ -154,6 +154,9 @@ static int report_sites(int fd, const struct ld_report_options *options, const c
     found->sites = sites->site_count;
     found->blocks = report.total.blocks;
     found->bytes = report.total.bytes;
+    found->definite_sites = 0;
+    for (size_t i = 0; i < sites->site_count; i++)
+        found->definite_sites += sites->slots[i]->leak.reach == LD_DEFINITELY_LOST;
 
     int error = write_report(fd, &report);
     names_release(&names);

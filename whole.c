@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "check.h"
 #include "destination.h"
 #include "helper.h"
 #include "given.h"
@@ -99,8 +100,19 @@ static void leave_shelter(struct shelter *shelter)
     pthread_setcancelstate(shelter->cancel_state, NULL);
 }
 
-/* True if it has blocks to show. */
-static bool write_report(void)
+/* What exit status a report asks for if none was set. */
+enum { STATUS_IF_LOST = 23 };
+
+static void say_unknown(int error)
+{
+    char line[128];
+
+    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s", strerrordesc_np(error));
+    destination_say(line);
+}
+
+/* True if it has blocks to show; of lost ones, if one is definitely lost. */
+static bool write_report(bool of_lost)
 {
     static const enum ld_report_format formats[] = {
         [OPTIONS_FORMAT_TEXT] = LD_REPORT_TEXT,
@@ -117,19 +129,25 @@ static bool write_report(void)
         .suppressions = whole.suppressions,
     };
     struct shelter shelter;
-    int fd = destination_open();
+    bool is_definite = false;
+    int fd = destination_open(), error = 0;
 
     /* The exit status may depend on it even if nobody can read it. */
     take_shelter(&shelter);
-    report_live(fd, &options, &found);
+    if (of_lost)
+        error = check_report(fd, &options, &is_definite);
+    else
+        report_live(fd, &options, &found);
     leave_shelter(&shelter);
     if (fd >= 0)
         destination_close(fd);
-    return found.blocks != 0;
+    if (error != 0 && fd >= 0)
+        say_unknown(error);
+    return of_lost ? is_definite : found.blocks != 0;
 }
 
 /* One at a time: that at exit waits a while for one that a signal has asked for. */
-static bool report(void)
+static bool report(bool of_lost)
 {
     bool has_sites;
 
@@ -138,14 +156,19 @@ static bool report(void)
             return false;
         platform_yield();
     }
-    has_sites = write_report();
+    has_sites = write_report(of_lost);
     atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
     return has_sites;
 }
 
 static void report_on_signal(void)
 {
-    report();
+    report(false);
+}
+
+static void check_on_signal(void)
+{
+    report(true);
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
@@ -158,11 +181,16 @@ static bool is_to_report(void)
 
 static void at_the_very_end(int status, void *unused)
 {
+    bool of_lost = whole.options.report_at_exit == OPTIONS_REPORT_LOST;
+    size_t wanted = whole.options.exitcode;
+
     (void)status;
     (void)unused;
+    if (wanted == OPTIONS_BY_REPORT)
+        wanted = of_lost ? STATUS_IF_LOST : 0;
     /* exit goes on where it was, with this status, and flushes what the program has written. */
-    if (report() && whole.options.exitcode != 0)
-        exit((int)whole.options.exitcode);
+    if (report(of_lost) && wanted != 0)
+        exit((int)wanted);
 }
 
 /* Destructors run, those of all libraries, in one call of a handler that was registered before the program's
@@ -213,14 +241,14 @@ static void after_fork_in_child(void)
         helper_after_fork_in_child();
 }
 
-static void start_helper(void)
+static void start_helper(size_t number, void (*report_it)(void))
 {
     char line[128];
-    int error = helper_init((int)whole.options.signal, report_on_signal);
+    int error = number == 0 ? 0 : helper_init((int)number, report_it);
 
     if (error == 0)
         return;
-    snprintf(line, sizeof(line), "leakdetect: signal %zu cannot ask for reports: %s", whole.options.signal,
+    snprintf(line, sizeof(line), "leakdetect: signal %zu cannot ask for reports: %s", number,
              error == EBUSY ? "the program handles it already" : strerrordesc_np(error));
     destination_say(line);
 }
@@ -254,12 +282,19 @@ __attribute__((constructor(101))) static void start(void)
     }
     ld_set_sampling(whole.options.sample);
     ld_init();
+    check_set_options(&(struct check_options){
+        .no_globals = whole.options.use_globals == 0,
+        .no_tls = whole.options.use_tls == 0,
+        .no_registers = whole.options.use_registers == 0,
+        .no_stacks = whole.options.use_stacks == 0,
+        .are_unaligned = whole.options.use_unaligned != 0,
+    });
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
     if (whole.options.suppressions != NULL)
         whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
-    if (whole.options.signal != 0)
-        start_helper();
+    start_helper(whole.options.signal, report_on_signal);
+    start_helper(whole.options.check_signal, check_on_signal);
     if (whole.options.verbosity > 0)
         say_start();
 }

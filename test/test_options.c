@@ -67,7 +67,7 @@ static void nothing_set_is_the_default(void **state)
     assert_null(options->log_path);
     assert_null(options->suppressions);
     assert_int_equal(options->signal, 0);
-    assert_int_equal(options->exitcode, 0);
+    assert_int_equal(options->exitcode, OPTIONS_BY_REPORT);
     assert_int_equal(options->max_sites, 0);
 }
 
@@ -124,8 +124,8 @@ static void nonsense_numbers_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         assert_int_equal(parse_badly(texts[i], "not a number")->min_bytes, 0);
-    assert_int_equal(parse_badly("exitcode=256", "not from 0 to 255")->exitcode, 0);
-    assert_int_equal(parse_badly("exitcode=5:exitcode=x", "not a number")->exitcode, 0);
+    assert_int_equal(parse_badly("exitcode=256", "not from 0 to 255")->exitcode, OPTIONS_BY_REPORT);
+    assert_int_equal(parse_badly("exitcode=5:exitcode=x", "not a number")->exitcode, OPTIONS_BY_REPORT);
 }
 
 static void choices_are_whole_words(void **state)
@@ -212,7 +212,7 @@ static void any_text_is_survived(void **state)
         text[length] = '\0';
         options_init(&parsed);
         options_parse(&parsed, "here", text, ignore);
-        assert_true(parsed.exitcode <= 255);
+        assert_true(parsed.exitcode <= OPTIONS_BY_REPORT);
         assert_true(parsed.format <= OPTIONS_FORMAT_FOLDED);
         assert_true(parsed.text_bytes <= sizeof(parsed.texts));
     }

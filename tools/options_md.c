@@ -55,7 +55,7 @@ static void print_default(const struct option *option)
         first++;
     if (option->kind == OPTION_CHOICE)
         printf("`%.*s`", first, option->values);
-    else if (option->kind == OPTION_NUMBER)
+    else if (option->kind == OPTION_NUMBER && option->standard <= option->highest)
         printf("%zu", option->standard);
 }
 
