@@ -325,12 +325,29 @@ static int hand_to_report(void *ctx, ld_leak_fn *callback, void *callback_ctx)
     return 0;
 }
 
+static void say(int fd, const char *line)
+{
+    platform_write(fd, line, strlen(line));
+}
+
+/* For people, how it was looked, if that was not as usual. */
+static void say_how(const struct look *look, int fd)
+{
+    if (look->stop.running != 0)
+        say(fd, "note: some threads could not be stopped; their whole stacks were taken for pointers\n");
+    if (look->was_in_place)
+        say(fd, "note: the process could not be copied, and stood still while it was examined\n");
+}
+
 static int write_lost(const struct look *look, int fd, const struct ld_report_options *options,
                       struct report_found *found)
 {
     struct source source = {.look = look, .since = options == NULL ? 0 : options->since};
+    int error = report_walk(fd, options, "lost", hand_to_report, &source, found);
 
-    return report_walk(fd, options, "lost", hand_to_report, &source, found);
+    if (error == 0 && (options == NULL || options->format == LD_REPORT_TEXT))
+        say_how(look, fd);
+    return error;
 }
 
 static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
