@@ -35,6 +35,7 @@ enum {
 
 static struct {
     _Atomic uint32_t is_busy;
+    atomic_bool has_gap;
     struct check_options options;
 } check;
 
@@ -46,7 +47,8 @@ struct caller {
 };
 
 #if defined(__x86_64__)
-#define LOOKING __attribute__((naked, noinline))
+#define CAN_LOOK 1
+#define LOOKING  __attribute__((naked, noinline))
 /* Calls the function with one more argument, in the register: a pointer to struct caller. */
 #define LOOK_FROM_HERE(function, register)                                                                   \
     __asm__(                                                                                                 \
@@ -59,7 +61,7 @@ struct caller {
         : "i"(function))
 #define UNUSED __attribute__((unused))
 #else
-#error "the registers of the caller are found on x86-64 alone"
+#define CAN_LOOK 0 /* neither these registers nor thread-local storage are found */
 #endif
 
 /* --- One look ----------------------------------------------------------------------------------------- */
@@ -300,6 +302,10 @@ static int find_lost(const struct caller *caller, struct check_found *found, str
 
     *look = NULL;
     *found = (struct check_found){0};
+    if (!CAN_LOOK)
+        return ENOSYS;
+    if (atomic_load_explicit(&check.has_gap, memory_order_relaxed))
+        return ENODATA;
     enter();
     error = look_twice(caller, look);
     leave();
@@ -403,6 +409,8 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     return walk.count;
 }
 
+#if CAN_LOOK
+
 LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options, UNUSED bool *definite)
 {
     LOOK_FROM_HERE(report_if_any, "rcx");
@@ -418,6 +426,25 @@ ENTRY_POINT LOOKING size_t ld_lost_leaks(UNUSED ld_leak_fn *callback, UNUSED voi
 {
     LOOK_FROM_HERE(walk_lost, "rdx");
 }
+
+#else
+
+int check_report(int fd, const struct ld_report_options *options, bool *definite)
+{
+    return report_if_any(fd, options, definite, NULL);
+}
+
+ENTRY_POINT int ld_check(int fd, const struct ld_report_options *options, size_t *lost)
+{
+    return report_and_count(fd, options, lost, NULL);
+}
+
+ENTRY_POINT size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx)
+{
+    return walk_lost(callback, ctx, NULL);
+}
+
+#endif
 
 /* --- What is not to be lost -------------------------------------------------------------------------------
  */
@@ -443,6 +470,12 @@ ENTRY_POINT int ld_unregister_root(const void *start, size_t size)
 }
 
 /* --- Life --------------------------------------------------------------------------------------------- */
+
+void check_note_gap(void)
+{
+    if (!atomic_load_explicit(&check.has_gap, memory_order_relaxed))
+        atomic_store_explicit(&check.has_gap, true, memory_order_relaxed);
+}
 
 void check_set_options(const struct check_options *options)
 {

@@ -22,7 +22,7 @@
 #endif
 
 /* Call-path nodes: one for each distinct beginning of a stack, counted from its outermost frame.  Only live
- * blocks keep them.  Range: 64 to 2^24 - 1.
+ * blocks keep them.  Range: 64 to 2^24 - 2.
  * Costs 24.25 bytes of .bss each: a 16-byte node, its two places in the index, and a share of the cache of
  * rules by which stacks are walked. */
 #ifndef LD_MAX_STACKS
@@ -82,8 +82,8 @@
 #if LD_MAX_FRAMES < 1 || LD_MAX_FRAMES > 1024
 #error "LD_MAX_FRAMES is the number of frames kept of each call stack: choose 1 to 1024"
 #endif
-#if LD_MAX_STACKS < 64 || LD_MAX_STACKS > 16777215
-#error "LD_MAX_STACKS is the number of call-path nodes: choose 64 to 16777215 (2^24 - 1)"
+#if LD_MAX_STACKS < 64 || LD_MAX_STACKS > 16777214
+#error "LD_MAX_STACKS is the number of call-path nodes: choose 64 to 16777214 (2^24 - 2)"
 #endif
 #if LD_MAX_STACKS < LD_MAX_FRAMES
 #error "LD_MAX_STACKS must be at least LD_MAX_FRAMES, or the table could not hold a single call stack"

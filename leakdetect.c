@@ -65,6 +65,12 @@ static inline bool has_records(void)
 
 /* --- Records ------------------------------------------------------------------------------------------ */
 
+/* In the place of a stack: a block of a thread that was disabled.  It is on record because of what it may
+ * point to, which is not lost, and shows nowhere. */
+#define HIDDEN ((stack_id)(UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1)
+
+_Static_assert(LD_MAX_STACKS < HIDDEN, "no stack has this id");
+
 static enum blockmap_step mark_stack(const struct block *block, void *mark)
 {
     (*(stackmap_mark_fn **)mark)(block->stack);
@@ -102,6 +108,26 @@ static inline struct block describe(struct thread *thread, unsigned level, const
     };
 }
 
+static COLD void record_hidden(const void *address, size_t size)
+{
+    const struct block block = {
+        .address = address,
+        .size = blockmap_kept_size(size),
+        .stack = HIDDEN,
+        .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
+        .flags = CHECK_IGNORED,
+    };
+
+    if (!blockmap_insert(&block))
+        check_note_gap();
+}
+
+static COLD void count_dropped(size_t size)
+{
+    count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
+    check_note_gap();
+}
+
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
  */
 static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
@@ -111,19 +137,21 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     struct thread *thread = thread_enter(caller.frame, &level);
 
     if (UNLIKELY(thread == NULL)) {
-        if (!thread_is_disabled())
+        if (thread_is_foreign() || !thread_is_disabled())
             count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
+        else
+            record_hidden(address, size);
         return;
     }
     if (UNLIKELY(thread_is_full())) {
-        count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
+        count_dropped(size);
     } else {
         struct block block = describe(thread, level, address, size, period, caller);
 
         thread_count(1, (int64_t)block.size);
         if (UNLIKELY(!blockmap_insert(&block))) {
             thread_count(-1, -(int64_t)block.size);
-            count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
+            count_dropped(size);
         }
     }
     thread_leave(thread, level);
@@ -133,7 +161,7 @@ static inline void forget(const void *address)
 {
     struct block block;
 
-    if (LIKELY(blockmap_remove(address, &block)))
+    if (LIKELY(blockmap_remove(address, &block) && block.stack != HIDDEN))
         thread_count(-1, -(int64_t)block.size);
 }
 
@@ -347,7 +375,8 @@ static COLD void *move_and_record(void *block, size_t size, unsigned period, str
     if (moved == NULL)
         return out_of_memory();
     memcpy(moved, block, usable < size ? usable : size);
-    is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0;
+    is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0 &&
+                 old.stack != HIDDEN;
     release(block);
     record(moved, size, period, caller);
     if (UNLIKELY(is_ignored))
@@ -375,17 +404,19 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
             blockmap_settle(&hold, &hold.block);
         return out_of_memory();
     }
-    if (is_held && moved == block && now == RECORDING && !thread_is_disabled()) {
+    if (is_held && moved == block && now == RECORDING && !thread_is_disabled() &&
+        hold.block.stack != HIDDEN) {
         record_again(&hold, size, caller);
         return moved;
     }
     if (is_held) {
         blockmap_settle(&hold, NULL);
-        thread_count(-1, -(int64_t)hold.block.size);
+        if (LIKELY(hold.block.stack != HIDDEN))
+            thread_count(-1, -(int64_t)hold.block.size);
     }
     if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
         record(moved, size, 0, caller);
-    if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0))
+    if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0 && hold.block.stack != HIDDEN))
         ld_ignore(moved);
     return moved;
 }
@@ -429,7 +460,9 @@ static enum blockmap_step hand_over(const struct block *block, void *ctx)
 {
     struct walk *walk = ctx;
 
-    return block->mark < walk->since ? BLOCKMAP_NEXT : walk_hand_over(walk, block, LD_LIVE);
+    if (block->mark < walk->since || block->stack == HIDDEN)
+        return BLOCKMAP_NEXT;
+    return walk_hand_over(walk, block, LD_LIVE);
 }
 
 ENTRY_POINT size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx)
@@ -469,8 +502,10 @@ static size_t static_bytes(void)
 
 static enum blockmap_step add_up(const struct block *block, void *totals)
 {
-    ((struct thread_totals *)totals)->blocks++;
-    ((struct thread_totals *)totals)->bytes += block->size;
+    if (block->stack != HIDDEN) {
+        ((struct thread_totals *)totals)->blocks++;
+        ((struct thread_totals *)totals)->bytes += block->size;
+    }
     return BLOCKMAP_NEXT;
 }
 
@@ -601,6 +636,8 @@ ENTRY_POINT void ld_set_recording(bool on)
     change_state(!on, on ? active_state() : PAUSED);
     if (on)
         apply_period();
+    else if (has_records())
+        check_note_gap();
 }
 
 ENTRY_POINT int ld_set_sampling(size_t period)
@@ -609,6 +646,8 @@ ENTRY_POINT int ld_set_sampling(size_t period)
 
     if (error == 0)
         apply_period();
+    if (error == 0 && period != 0)
+        check_note_gap();
     return error;
 }
 

@@ -49,7 +49,9 @@ size_t ld_init(void);
 void ld_set_recording(bool on);
 
 /* The same for the calling thread alone, from ld_disable() to the ld_enable() that ends it; pairs nest.  One
- * ld_enable() too many does nothing.  May be called before ld_init and from a signal handler. */
+ * ld_enable() too many does nothing.  What a disabled thread allocates takes a place in the table of blocks
+ * nevertheless: it shows nowhere, but what it leads to is not lost.  May be called before ld_init and from a
+ * signal handler. */
 void ld_disable(void);
 void ld_enable(void);
 
@@ -341,7 +343,9 @@ int ld_report(int fd, const struct ld_report_options *options);
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
- * copy of the process was killed. */
+ * copy of the process was killed; ENODATA when nobody can know, because some blocks are not on record
+ * (dropped, allocated while recording was off, or not in a sample), and may lead to others; ENOSYS on other
+ * processors than x86-64. */
 size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
 
 /* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not
