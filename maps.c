@@ -59,7 +59,7 @@ static bool read_mapping(struct source *source, struct mapping *out)
     *out = (struct mapping){.start = read_number(source, &byte)};
     if (byte != '-')
         return false;
-    out->end = read_number(source, &byte) & (UINTPTR_MAX >> 8);
+    out->end = read_number(source, &byte);
     out->is_readable = next_byte(source) == 'r';
     out->is_writable = next_byte(source) == 'w';
     out->is_executable = next_byte(source) == 'x';

@@ -11,13 +11,8 @@
 #include <stdint.h>
 
 struct mapping {
-    uintptr_t start;
-    uintptr_t end : 56;
-    uintptr_t is_readable : 1;
-    uintptr_t is_writable : 1;
-    uintptr_t is_executable : 1;
-    uintptr_t is_private : 1;
-    uintptr_t is_of_file : 1;
+    uintptr_t start, end;
+    bool is_readable, is_writable, is_executable, is_private, is_of_file;
 };
 
 struct maps {

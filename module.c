@@ -425,7 +425,7 @@ static _Atomic uint64_t *seen_slot(uintptr_t pc)
 
 static NOINLINE module_id module_at_slow(const void *pc)
 {
-    uint64_t address = (uintptr_t)pc;
+    uintptr_t address = (uintptr_t)pc;
     struct loaded now;
     module_id id;
 
@@ -436,8 +436,8 @@ static NOINLINE module_id module_at_slow(const void *pc)
         id = enroll(&now);
     /* Neither what has no module, which may change, nor an address of which the cache could not hold every
      * bit. */
-    if (id != 0 && address >> (64 - ID_BITS) == 0)
-        atomic_store_explicit(seen_slot(address), address << ID_BITS | id, memory_order_relaxed);
+    if (id != 0 && (uint64_t)address >> (64 - ID_BITS) == 0)
+        atomic_store_explicit(seen_slot(address), (uint64_t)address << ID_BITS | id, memory_order_relaxed);
     return id;
 }
 

@@ -353,7 +353,7 @@ static bool can_read(const struct heap *heap, uintptr_t start, uintptr_t end)
 
 static COLD bool is_as_good(const struct heap *heap, const struct node *node, uintptr_t pointer)
 {
-    uintptr_t start = address_of(node), end = start + node->size;
+    uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
 
     if (pointer - start < WORD || !can_read(heap, start, end))
         return false;

@@ -13,7 +13,7 @@ struct sampling sampling;
 
 int sampling_set_period(size_t period)
 {
-    if (period > SAMPLING_PERIOD_MAX)
+    if (period != 0 && (uint64_t)(period - 1) >> SAMPLING_PERIOD_MAX != 0)
         return EINVAL;
     for (unsigned i = 0; i < SAMPLING_PERIODS; i++) {
         uint64_t there = 0;

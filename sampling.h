@@ -32,7 +32,7 @@ enum {
     SAMPLING_FLAG_SHIFT = 1,
 };
 
-#define SAMPLING_PERIOD_MAX (UINT64_C(1) << 40) /* bytes */
+#define SAMPLING_PERIOD_MAX 40 /* the logarithm of the longest, in bytes */
 
 extern struct sampling {
     _Atomic uint64_t periods[SAMPLING_PERIODS];

@@ -52,6 +52,8 @@ THREAD_LOCAL struct stop_self stop_self;
 /* --- In the thread that is stopped ------------------------------------------------------------------------
  */
 
+#if defined(__x86_64__)
+
 /* Bytes of the vector registers in a signal frame: 512, and more with AVX, as the frame itself says. */
 static size_t size_of_vectors(const struct _libc_fpstate *vectors)
 {
@@ -63,18 +65,44 @@ static size_t size_of_vectors(const struct _libc_fpstate *vectors)
     return words[0] == mark && words[1] >= LEGACY && words[1] <= MOST ? words[1] & ~7u : LEGACY;
 }
 
-static void save(struct stop_thread *slot, const ucontext_t *context)
+static uintptr_t stack_pointer_of(const ucontext_t *context)
+{
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+}
+
+static void save_registers(struct stop_thread *slot, const ucontext_t *context)
 {
     const mcontext_t *machine = &context->uc_mcontext;
 
-    slot->stack_pointer = (uintptr_t)machine->gregs[REG_RSP];
-    slot->thread_pointer = (uintptr_t)platform_thread_pointer();
     slot->registers = (uintptr_t)machine->gregs;
     slot->registers_end = slot->registers + sizeof(machine->gregs);
     if (machine->fpregs != NULL) {
         slot->vectors = (uintptr_t)machine->fpregs;
         slot->vectors_end = slot->vectors + size_of_vectors(machine->fpregs);
     }
+}
+
+#else
+
+/* Nobody looks there (check.c). */
+static uintptr_t stack_pointer_of(const ucontext_t *context)
+{
+    return (uintptr_t)context;
+}
+
+static void save_registers(struct stop_thread *slot, const ucontext_t *context)
+{
+    slot->registers = (uintptr_t)&context->uc_mcontext;
+    slot->registers_end = slot->registers + sizeof(context->uc_mcontext);
+}
+
+#endif
+
+static void save(struct stop_thread *slot, const ucontext_t *context)
+{
+    slot->stack_pointer = stack_pointer_of(context);
+    save_registers(slot, context);
+    slot->thread_pointer = (uintptr_t)platform_thread_pointer();
     if (slot->stack_pointer - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size) {
         slot->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
         slot->signal_stack_end = slot->signal_stack + context->uc_stack.ss_size;
@@ -114,8 +142,7 @@ static void handle(int number, void *information, void *context)
     if (round % 2 == 0 || round != atomic_load_explicit(&all.round, memory_order_acquire))
         return;
     /* Further up than the deferring frame: that was left by longjmp. */
-    if ((uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP] <
-        (uintptr_t)stop_self.deferred) {
+    if (stack_pointer_of(context) < (uintptr_t)stop_self.deferred) {
         stop_self.request = info->si_value.sival_ptr;
         return;
     }

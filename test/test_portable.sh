@@ -1,0 +1,27 @@
+#!/bin/sh
+# Nothing shuts out other processors: the sources compile for 64-bit and 32-bit ARM, by cross-compilers, as both libraries.
+# Those that name libunwind do not, because its header is there for this machine only.
+. test/check.sh
+
+for header in jemalloc; do
+    ln -s "/usr/include/$header" "$work/$header"
+done
+
+compile() { # COMPILER
+    for file in *.c; do
+        ! grep -q '#include <libunwind.h>' "$file" || [ "$file" = rules.c ] || continue
+        for override in 0 1; do
+            "$1" -std=c11 -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wundef -Werror -I. -I"$work" \
+                -DLD_OVERRIDE=$override -c -o /dev/null "$file"
+        done
+    done
+}
+
+for compiler in aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc; do
+    if has $compiler; then
+        check "compiles_with_$compiler" compile $compiler
+    else
+        skip "compiles_with_$compiler" "there is no $compiler"
+    fi
+done
+exit $failed
