@@ -1,0 +1,83 @@
+#!/bin/sh
+# What broke other tools that stand under a whole program: each in a program that knows nothing of the library, plain, with
+# the library preloaded, and with it linked.  The program must notice nothing, and what it has lost, and no more, must be
+# in the report.
+. test/check.sh
+
+library=$PWD/$BUILD
+preload=$library/lib/leakdetect/libleakdetect_malloc.so
+: "${CC:=gcc}"
+
+$CC -g -O1 -pthread test/whole/traps.c -o "$work/plain"
+$CC -g -O1 -pthread test/whole/traps.c -o "$work/linked" -L"$library" -lleakdetect_malloc
+for i in 0 1 2; do
+    $CC -g -O1 -fPIC -shared -DNUMBER=$i test/whole/traps_plugin.c -o "$work/plugin$i.so"
+done
+
+# Blocks of that size in the report.
+blocks() { # SIZE REPORT
+    awk -v size="$1" '/^site / && $NF == "bytes" { gsub(",", ""); if ($5 == size * $3) n += $3 } END { print n + 0 }' "$2"
+}
+
+# runs WAY WORD ; $options besides
+runs() {
+    rm -rf "$work/reports"
+    mkdir "$work/reports"
+    program=$work/plain
+    settings=LEAKDETECT_OPTIONS=log_path=$work/reports/%p${options:+:$options}
+    case $1 in
+    preloaded) settings="LD_PRELOAD=$preload $settings" ;;
+    linked) program=$work/linked ;;
+    esac
+    # shellcheck disable=SC2086 # words
+    timeout -k 5 120 env $settings "$program" "$2" "$work" >"$work/out" 2>"$work/err" || { echo "exit status $?" && cat "$work/err" && exit 1; }
+    echo "$2" | diff - "$work/out"
+    diff /dev/null "$work/err"
+    [ "$1" != plain ] || return 0
+    case ${options:-} in *report_at_exit=none*) return 0 ;; esac
+    for report in "$work/reports"/*; do
+        tail -n 1 "$report" | grep '^total: '
+        [ "$(blocks 666 "$report")" -eq 3 ] || [ -n "${children:-}" ]
+        [ "$(blocks 1337 "$report")" -eq 0 ] || [ -n "${children:-}" ]
+    done
+}
+
+trap_is_harmless() { # NAME WORD
+    for way in plain preloaded linked; do
+        check "$1: $way" runs $way "$2"
+    done
+}
+
+trap_is_harmless 'libraries come and go, by four threads, and allocate in constructors' libraries
+trap_is_harmless 'the loader allocates data of threads' loader
+options=report_at_exit=none
+trap_is_harmless 'a thousand forks from 33 threads' forks
+options=
+# A child that was forked has what its parent's threads had in hand.
+children=yes
+trap_is_harmless 'forked children that report' forks_that_exit
+options=children=ignore
+children=
+trap_is_harmless 'vfork, posix_spawn, system, popen' spawns
+options=
+trap_is_harmless "threads end by pthread_exit, and destructors of their data allocate" thread_data
+trap_is_harmless 'ten thousand threads' many_threads
+trap_is_harmless 'the smallest stacks' smallest_stacks
+trap_is_harmless 'a thousand signals each second' signals
+trap_is_harmless 'a hundred coroutines' stack_switching
+trap_is_harmless 'no bytes, and too many' sizes
+trap_is_harmless 'deep recursion' deep
+(
+    # shellcheck disable=SC3045 # every sh that there is on Linux has it
+    ulimit -v 600000
+    trap_is_harmless 'no more memory' until_memory_is_out
+    exit $failed
+) || failed=1
+(
+    # shellcheck disable=SC3045
+    ulimit -s unlimited
+    trap_is_harmless 'stacks without limit' many_threads
+    exit $failed
+) || failed=1
+
+exit $failed
