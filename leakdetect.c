@@ -206,22 +206,39 @@ static COLD bool begins_with(size_t size)
     return is_recording();
 }
 
+static inline void *allocate_only(size_t size, size_t alignment, bool zeroed)
+{
+    if (UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size))
+        return NULL;
+    return backing_alloc(size + (size == 0), alignment, zeroed);
+}
+
+/* The same as below, when only a sample is recorded.  Budget: that of sampling_takes. */
+static NOINLINE void *allocate_sampled(size_t size, size_t alignment, bool zeroed,
+                                       struct unwind_caller caller)
+{
+    unsigned period = LIKELY(size <= PTRDIFF_MAX) ? sampling_takes(size + (size == 0)) : 0;
+    void *block;
+
+    if (LIKELY(period == 0))
+        return allocate_only(size, alignment, zeroed);
+    block = allocate_only(size, alignment > SAMPLING_ALIGNMENT ? alignment : SAMPLING_ALIGNMENT, zeroed);
+    if (block != NULL)
+        record(block, size, period, caller);
+    return block;
+}
+
 /* What all entry points that make a block do: `caller` is where they were called from. */
-static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
+static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();
-    size_t least = size + (size == 0);
-    unsigned period = UNLIKELY(now == SAMPLING) && size <= PTRDIFF_MAX ? sampling_takes(least) : 0;
-    void *block = NULL;
+    void *block = LIKELY(now != SAMPLING) ? allocate_only(size, alignment, zeroed)
+                                          : allocate_sampled(size, alignment, zeroed, caller);
 
-    if (UNLIKELY(period != 0) && alignment < SAMPLING_ALIGNMENT)
-        alignment = SAMPLING_ALIGNMENT;
-    if (LIKELY(size <= PTRDIFF_MAX && alignment <= PTRDIFF_MAX - size))
-        block = backing_alloc(least, alignment, zeroed);
     if (UNLIKELY(block == NULL))
         return out_of_memory();
-    if (LIKELY(now == RECORDING) || period != 0 || (now < PAUSED && begins_with(size)))
-        record(block, size, period, caller);
+    if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
+        record(block, size, 0, caller);
     return block;
 }
 
