@@ -750,6 +750,15 @@ static SITE void on_coroutine(void)
     suspend(false, true, LD_DEFINITELY_LOST);
 }
 
+/* All of the stack will count, dead or not. */
+static SITE void wipe_deep_stack(void)
+{
+    volatile char dead[1 << 20];
+
+    for (size_t i = 0; i < sizeof(dead); i++)
+        dead[i] = 0;
+}
+
 /* Looks from the coroutine, with the pointer on the stack of the thread. */
 static void look_from_there(void)
 {
@@ -774,7 +783,7 @@ static SITE void below_coroutine(void)
         coroutine.uc_link = &main_context;
         makecontext(&coroutine, look_from_there, 0);
         memset(&main_context, 0, sizeof(main_context));
-        wipe_stack();
+        wipe_deep_stack();
         swapcontext(&main_context, &coroutine);
         pointer = NULL;
         (void)pointer;
@@ -976,6 +985,18 @@ static bool is_wanted(const char *name, int count, char **names)
     return count < 2;
 }
 
+/* Before main blocks have come and gone, and their addresses were left in places that live as long as main
+ * does. These blocks take them. */
+static void *volatile decoys[256];
+
+static SITE void take_stale_addresses(void)
+{
+    static const size_t sizes[] = {0, 24, 128, 666, 1337};
+
+    for (size_t i = 0; i < sizeof(decoys) / sizeof(decoys[0]); i++)
+        decoys[i] = allocate(sizes[i % 5]);
+}
+
 int main(int count, char **names)
 {
     static char buffer[BUFSIZ];
@@ -984,6 +1005,7 @@ int main(int count, char **names)
     setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
     alarm(120);
     ld_init();
+    take_stale_addresses();
     sem_init(&ready, 0, 0);
     sem_init(&go, 0, 0);
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
@@ -992,6 +1014,7 @@ int main(int count, char **names)
         if (!is_wanted(scenarios[i].name, count, names))
             continue;
         scenario = scenarios[i].name;
+        wipe_stack();
         scenarios[i].run();
         is_silent();
         if (failures == before)

@@ -1,0 +1,105 @@
+#!/bin/sh
+# Lost blocks of whole programs: the report at exit, its status, and the report that a signal asks for; each with the
+# silent twin, the same program that loses nothing.
+# shellcheck disable=SC2154 # what test/check.sh sets
+. test/check.sh
+
+lib=$PWD/$BUILD
+so=$lib/lib/leakdetect/libleakdetect_malloc.so
+CC=${CC:-gcc}
+
+$CC -g -pthread test/lost/leaky.c -o "$work/plain"
+$CC -g -pthread test/lost/leaky.c -o "$work/linked" -L"$lib" -lleakdetect_malloc
+$CC -g -pthread -static test/lost/leaky.c -o "$work/static" -L"$lib" -lleakdetect_malloc
+
+run() { # WAY WORD...
+    way=$1
+    shift
+    case $way in
+    preloaded) timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="report_at_exit=lost:$options" "$work/plain" "$@" ;;
+    *) timeout 60 env LEAKDETECT_OPTIONS="report_at_exit=lost:$options" "$work/$way" "$@" ;;
+    esac
+}
+
+status_is() { # STATUS COMMAND...
+    want=$1 got=0
+    shift
+    "$@" || got=$?
+    [ "$got" -eq "$want" ] || { echo "exit status $got, not $want" && return 1; }
+}
+
+for way in preloaded linked static; do
+    lost() {
+        options= && status_is 23 run $way keep lose 2>"$work/err"
+        cat "$work/err"
+        grep -q '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/err"
+        grep -q '^site 2: indirectly lost: 1 block, 666 bytes' "$work/err"
+        [ "$(grep -c '^site ' "$work/err")" -eq 2 ]
+    }
+    check "$way: what is lost is reported, and the status says so" lost
+
+    silent() {
+        options= && status_is 0 run $way keep 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+    }
+    check "$way: nothing is lost, and nothing is said" silent
+
+    threads() {
+        options= && status_is 23 run $way thread thread keep lose 2>"$work/err"
+        [ "$(grep -c '^site ' "$work/err")" -eq 2 ]
+        options= && status_is 0 run $way thread thread keep 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+    }
+    check "$way: at exit with threads running" threads
+
+    status() {
+        options=exitcode=9 && status_is 9 run $way lose 2>/dev/null
+        options=exitcode=0 && status_is 0 run $way lose 2>"$work/err"
+        grep -q 'definitely lost' "$work/err"
+    }
+    check "$way: another status, or the program's own" status
+
+    suppressed() {
+        echo 'leak:lose' >"$work/rules"
+        options=suppressions=$work/rules && status_is 0 run $way lose 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+    }
+    check "$way: what is suppressed does not count" suppressed
+
+    json() {
+        options=format=json && status_is 23 run $way lose 2>"$work/err"
+        grep -q '"kind":"definite"' "$work/err"
+        grep -q '"kind":"indirect"' "$work/err"
+    }
+    check "$way: kinds in JSON" json
+
+    ask() { # WORD...: sends the signal to the program in mid-run
+        mkfifo "$work/in" "$work/out"
+        options=exitcode=0:check_signal=USR2:report_at_exit=none:log_path=$work/report
+        rm -f "$work/report"
+        case $way in
+        preloaded) LD_PRELOAD="$so" LEAKDETECT_OPTIONS="$options" "$work/plain" "$@" wait <"$work/in" >"$work/out" & ;;
+        *) LEAKDETECT_OPTIONS="$options" "$work/$way" "$@" wait <"$work/in" >"$work/out" & ;;
+        esac
+        pid=$!
+        exec 3>"$work/in"
+        read -r _ <"$work/out"
+        kill -USR2 $pid
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            [ ! -s "$work/report" ] || break
+            sleep 0.2
+        done
+        exec 3>&-
+        wait $pid
+        rm "$work/in" "$work/out"
+    }
+    asked() {
+        ask thread keep lose
+        cat "$work/report"
+        grep -q '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/report"
+        [ "$(grep -c '^site ' "$work/report")" -eq 2 ]
+    }
+    check "$way: what is lost when a signal asks" asked
+done
+
+exit $failed
