@@ -38,12 +38,16 @@ observe() { # COMMAND...
     (cd "$work/folder" && find . -type f -print0 | sort -z | xargs -0 -r md5sum) >"$work/$way/files"
 }
 
-# Every process that ended by itself has left a report, with its last line.
+# Every process has left a report, with its last line.  Some, as python's servers of forks, outlive who started them.
 has_reports() {
     [ -z "${quiet:-}" ] || return 0
     ls "$work/reports"/* >/dev/null
+    tries=0
     for report in "$work/reports"/*; do
-        tail -n 1 "$report" | grep -q '^total: ' || { echo "$report: $(cat "$report")" && exit 1; }
+        until tail -n 1 "$report" | grep -q '^total: '; do
+            [ $((tries += 1)) -lt 100 ] || { echo "$report: $(cat "$report")" && exit 1; }
+            sleep 0.1
+        done
     done
 }
 

@@ -93,14 +93,6 @@ begin bottom_returns
     .cfi_endproc
 end bottom_returns
 
-begin bottom_jumped
-    .cfi_startproc
-    nop
-    call *%r12
-    ud2
-    .cfi_endproc
-end bottom_jumped
-
 # --- Puppets ---------------------------------------------------------------------------------------------
 
 begin puppet_enter

@@ -99,8 +99,8 @@ int through_nothing_with_rbp(function_fn *function, uintptr_t value);
 /* Saves the registers that a callee must keep and goes on where `to` was left. */
 void switch_stacks(void **from, void *to);
 /* What a new stack begins with: calls the function in R12.  The return address of the first is unknown, that
- * of the second is the word at its stack pointer, and that of the third would be in the page beyond. */
-extern const char bottom_ends[], bottom_returns[], bottom_jumped[];
+ * of the second is the word at its stack pointer. */
+extern const char bottom_ends[], bottom_returns[];
 
 /* Calls function on a stack that was made up: its innermost return address is at sp. */
 int puppet_enter(const void *sp, const void *bp, function_fn *function);
