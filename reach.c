@@ -431,16 +431,32 @@ static inline void look_at(struct heap *heap, uintptr_t pointer)
         follow(heap, node, pointer);
 }
 
-static READS_FRAMES void scan(struct heap *heap, uintptr_t start, uintptr_t end)
+static READS_FRAMES void scan_unaligned(struct heap *heap, uintptr_t start, uintptr_t end)
 {
-    size_t step = heap->job->are_unaligned ? 1 : WORD;
+    for (uintptr_t at = start; end - at >= WORD; at++)
+        look_at(heap, word_at(at));
+}
 
-    for (uintptr_t at = start; end - at >= WORD; at += step) {
-        uintptr_t word;
+/* Nearly all words are no pointers to blocks: four at a time are put aside by one branch. */
+static READS_FRAMES void scan_words(struct heap *heap, const uintptr_t *word, const uintptr_t *end)
+{
+    const uintptr_t low = heap->low, span = heap->high - low;
 
-        memcpy(&word, (const void *)at, sizeof(word));
-        look_at(heap, word);
-    }
+    for (; end - word >= 4; word += 4)
+        if (UNLIKELY((int)(word[0] - low < span) | (int)(word[1] - low < span) | (int)(word[2] - low < span) |
+                     (int)(word[3] - low < span)))
+            for (size_t i = 0; i < 4; i++)
+                look_at(heap, word[i]);
+    for (; word < end; word++)
+        look_at(heap, *word);
+}
+
+static void scan(struct heap *heap, uintptr_t start, uintptr_t end)
+{
+    if (heap->job->are_unaligned)
+        scan_unaligned(heap, start, end);
+    else
+        scan_words(heap, (const uintptr_t *)start, (const uintptr_t *)start + (end - start) / WORD);
 }
 
 static void scan_block(struct heap *heap, const struct node *node)

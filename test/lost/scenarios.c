@@ -784,6 +784,7 @@ static SITE void below_coroutine(void)
         makecontext(&coroutine, look_from_there, 0);
         memset(&main_context, 0, sizeof(main_context));
         wipe_deep_stack();
+        wipe_stack();
         swapcontext(&main_context, &coroutine);
         pointer = NULL;
         (void)pointer;
