@@ -37,10 +37,14 @@
 #define LD_MAX_MODULES 512
 #endif
 
-/* Regions that can be registered as roots at the same time.  Range: 1 to 65536.  Costs 16 bytes of .bss each.
- */
+/* Regions that can be registered as roots at the same time; few in a small library.  Range: 1 to 65536. Costs
+ * 16 bytes of .bss each. */
 #ifndef LD_MAX_ROOTS
+#if LD_MAX_BLOCKS < 65536
+#define LD_MAX_ROOTS 16
+#else
 #define LD_MAX_ROOTS 1024
+#endif
 #endif
 
 /* 1 walks stacks by rules that libunwind was asked for once for each return address (unwind.c); 0 has
