@@ -3,9 +3,7 @@
 # Those that name libunwind do not, because its header is there for this machine only.
 . test/check.sh
 
-for header in jemalloc; do
-    ln -s "/usr/include/$header" "$work/$header"
-done
+ln -s /usr/include/jemalloc "$work/jemalloc"
 
 compile() { # COMPILER
     for file in *.c; do
