@@ -284,7 +284,7 @@ static bool can_read(const struct maps *maps, uintptr_t start, size_t size)
     return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
 }
 
-static uintptr_t word_at(uintptr_t address)
+static READS_FRAMES uintptr_t word_at(uintptr_t address)
 {
     return *(const uintptr_t *)address;
 }
