@@ -168,8 +168,16 @@ static void after_a_pause_nobody_knows_what_is_lost(void **state)
     in_child(paused);
 }
 
+/* TSan has a thread of its own, in which no instrumented code may run, and so no handler of a signal. */
+static void a_check_stops_the_sanitizers_thread_too(void **state)
+{
+    (void)state;
+    skip();
+}
+
 int main(void)
 {
+    const struct CMUnitTest none[] = {cmocka_unit_test(a_check_stops_the_sanitizers_thread_too)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_of_a_disabled_thread_keeps_what_it_leads_to),
         cmocka_unit_test(a_block_of_any_other_thread_does_not_once_it_is_lost),
@@ -178,5 +186,6 @@ int main(void)
         cmocka_unit_test(after_a_pause_nobody_knows_what_is_lost),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return HAS_THREAD_SANITIZER ? cmocka_run_group_tests(none, NULL, NULL)
+                                : cmocka_run_group_tests(tests, NULL, NULL);
 }
