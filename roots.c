@@ -227,6 +227,15 @@ bool roots_current(const struct roots *roots)
     return now.loads == roots->loads && now.unloads == roots->unloads;
 }
 
+/* Of the thread whose stack is the kernel's.  0: not known, as the library was loaded by another. */
+static uintptr_t first_thread_pointer;
+
+__attribute__((constructor)) static void find_first_thread(void)
+{
+    if (kernel_thread() == kernel_process())
+        first_thread_pointer = (uintptr_t)platform_thread_pointer();
+}
+
 /* --- In the snapshot ------------------------------------------------------------------------------------ */
 
 struct pass {
@@ -419,9 +428,18 @@ static void visit_running(const struct pass *pass, struct stop_thread *thread, b
         visit_range(pass, ROOTS_STACK, mapping->start, pass->bound(thread->stack_pointer, pass->ctx));
 }
 
+/* A child that another thread than the first has forked runs on that thread's stack, under the id of a first
+ * thread. */
+static bool is_first_thread(const struct pass *pass, const struct stop_thread *thread)
+{
+    return thread->id == pass->snapshot->process &&
+           (first_thread_pointer == 0 || thread->thread_pointer == 0 ||
+            thread->thread_pointer == first_thread_pointer);
+}
+
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
 {
-    bool is_first = thread->id == pass->snapshot->process;
+    bool is_first = is_first_thread(pass, thread);
     uint32_t state = atomic_load_explicit(&thread->state, memory_order_relaxed);
     struct stop_thread copy;
 

@@ -106,8 +106,11 @@ enum { STATUS_IF_LOST = 23 };
 static void say_unknown(int error)
 {
     char line[128];
+    /* As after chroot, or where the program has no descriptor left. */
+    bool is_of_proc = error == ENOENT || error == EACCES || error == EMFILE || error == ENFILE;
 
-    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s", strerrordesc_np(error));
+    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s",
+             is_of_proc ? "/proc cannot be read: " : "", strerrordesc_np(error));
     destination_say(line);
 }
 
@@ -130,19 +133,20 @@ static bool write_report(bool of_lost)
     };
     struct shelter shelter;
     bool is_definite = false;
-    int fd = destination_open(), error = 0;
+    int fd, error = 0;
 
-    /* The exit status may depend on it even if nobody can read it. */
     take_shelter(&shelter);
+    fd = destination_open();
+    /* The exit status may depend on it even if nobody can read it. */
     if (of_lost)
         error = check_report(fd, &options, &is_definite);
     else
         report_live(fd, &options, &found);
-    leave_shelter(&shelter);
     if (fd >= 0)
         destination_close(fd);
     if (error != 0 && fd >= 0)
         say_unknown(error);
+    leave_shelter(&shelter);
     return of_lost ? is_definite : found.blocks != 0;
 }
 

@@ -52,6 +52,21 @@ for way in preloaded linked static; do
     }
     check "$way: at exit with threads running" threads
 
+    forked() {
+        options= && status_is 23 run $way forked keep lose 2>"$work/err"
+        [ "$(grep -c '^site ' "$work/err")" -eq 2 ]
+        options= && status_is 0 run $way forked keep 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+    }
+    check "$way: in a child that a thread has forked" forked
+
+    unknown() {
+        options= && status_is 0 run $way blind lose 2>"$work/err"
+        grep -q 'what is lost is not known: /proc cannot be read' "$work/err"
+        options= && status_is 0 run $way tiny blind lose 2>"$work/err"
+    }
+    check "$way: without /proc, which is said and costs nothing, even if it cannot be said" unknown
+
     status() {
         options=exitcode=9 && status_is 9 run $way lose 2>/dev/null
         options=exitcode=0 && status_is 0 run $way lose 2>"$work/err"

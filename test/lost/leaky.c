@@ -5,12 +5,17 @@
  *     lose       a block of 1337 bytes that holds the only pointer to one of 666
  *     keep       a block of 2003 bytes, in a global
  *     thread     with another thread that sleeps when the program ends
+ *     forked     the words that follow are those of a child that a thread has forked
+ *     blind      the process can open nothing more
+ *     tiny       no file may grow
  *     wait       does not end before its standard input does
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void *kept;
@@ -38,11 +43,39 @@ static void *sleep_on(void *unused)
     return unused;
 }
 
-int main(int count, char **words)
+static void limit(int resource)
+{
+    const struct rlimit none = {0};
+
+    setrlimit(resource, &none);
+}
+
+static void obey(int count, char **words);
+
+static char **words_of_child;
+
+/* The child's status is the program's. */
+static void *fork_here(void *unused)
+{
+    int status = 0, count = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        while (words_of_child[count] != NULL)
+            count++;
+        obey(count, words_of_child);
+        exit(0);
+    }
+    waitpid(child, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+    return unused;
+}
+
+static void obey(int count, char **words)
 {
     char byte;
 
-    for (int i = 1; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         if (strcmp(words[i], "lose") == 0)
             lose();
         if (strcmp(words[i], "keep") == 0)
@@ -52,6 +85,17 @@ int main(int count, char **words)
 
             pthread_create(&thread, NULL, sleep_on, NULL);
         }
+        if (strcmp(words[i], "forked") == 0) {
+            pthread_t thread;
+
+            words_of_child = words + i + 1;
+            pthread_create(&thread, NULL, fork_here, NULL);
+            pthread_join(thread, NULL);
+        }
+        if (strcmp(words[i], "blind") == 0)
+            limit(RLIMIT_NOFILE);
+        if (strcmp(words[i], "tiny") == 0)
+            limit(RLIMIT_FSIZE);
         wipe_stack();
         if (strcmp(words[i], "wait") == 0) {
             puts("ready");
@@ -60,5 +104,10 @@ int main(int count, char **words)
                 continue;
         }
     }
+}
+
+int main(int count, char **words)
+{
+    obey(count - 1, words + 1);
     return kept != NULL && count < 2;
 }
