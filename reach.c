@@ -325,7 +325,7 @@ static bool is_new_array(uintptr_t start, uintptr_t end, uintptr_t pointer)
 {
     uintptr_t cookie = pointer - start, count;
 
-    if (cookie != WORD && cookie != 2 * WORD)
+    if (cookie != WORD && cookie != (uintptr_t)2 * WORD)
         return false;
     count = word_at(pointer - WORD);
     return count == 0 ? pointer == end : pointer < end && (end - pointer) % count == 0;
@@ -340,8 +340,8 @@ static bool is_after_length(uintptr_t start, uintptr_t end, uintptr_t pointer)
 /* The text of a std::string of the old kind: length, capacity, count of references, text, 0. */
 static bool is_string(uintptr_t start, uintptr_t end, uintptr_t pointer)
 {
-    return pointer - start == 3 * WORD && pointer < end && word_at(start) <= word_at(start + WORD) &&
-           word_at(start + WORD) == end - pointer - 1;
+    return pointer - start == (uintptr_t)3 * WORD && pointer < end &&
+           word_at(start) <= word_at(start + WORD) && word_at(start + WORD) == end - pointer - 1;
 }
 
 static bool can_read(const struct heap *heap, uintptr_t start, uintptr_t end)

@@ -315,10 +315,10 @@ static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer, bool ha
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct roots *roots = pass->snapshot->roots;
-    uintptr_t dtv = word_at(thread_pointer + PTHREAD_DTV), block = dtv - 2 * WORD;
+    uintptr_t dtv = word_at(thread_pointer + PTHREAD_DTV), block = dtv - (uintptr_t)2 * WORD;
     size_t count;
 
-    if (dtv % WORD != 0 || !can_read(maps, block, 2 * WORD))
+    if (dtv % WORD != 0 || !can_read(maps, block, (size_t)2 * WORD))
         return;
     count = word_at(block);
     if (count > DTV_MOST || !can_read(maps, block, (count + 2) * 2 * WORD))
@@ -338,7 +338,7 @@ static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer, bool ha
 /* The arrays of keys: the first lies in struct pthread, right before the pointers to all of them. */
 static void visit_keys(const struct pass *pass, uintptr_t thread_pointer, uintptr_t end)
 {
-    for (uintptr_t at = thread_pointer + KEYS_FIRST; at + KEY_ARRAYS * WORD <= end; at += WORD) {
+    for (uintptr_t at = thread_pointer + KEYS_FIRST; at + (uintptr_t)KEY_ARRAYS * WORD <= end; at += WORD) {
         if (word_at(at) != at - KEYS_FIRST)
             continue;
         for (size_t i = 1; i < KEY_ARRAYS; i++)

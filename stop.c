@@ -181,7 +181,9 @@ static long read_of_thread(pid_t id, const char *name, char *buffer, size_t size
 {
     char path[64] = "/proc/self/task/";
 
-    strcpy(append_number(path + strlen(path), (unsigned long)id), name);
+    char *end = append_number(path + strlen(path), (unsigned long)id);
+
+    memcpy(end, name, strlen(name) + 1);
     return kernel_read_file(path, buffer, size);
 }
 
