@@ -59,7 +59,7 @@ static inline void unwind_check(struct thread *thread, unsigned level, struct un
 
 /* --- Shared by the two ways --------------------------------------------------------------------------- */
 
-#define UNWIND_OWN_FRAMES    10 /* at most, from unw_backtrace's caller to the entry point */
+#define UNWIND_OWN_FRAMES    16 /* at most, from unw_backtrace's caller to the entry point */
 #define UNWIND_BUFFER_FRAMES (LD_MAX_FRAMES + UNWIND_OWN_FRAMES)
 
 /* The stack as libunwind sees it, from the return address `caller` on, innermost frame first, at most
