@@ -256,12 +256,14 @@ demo:
 	$(BUILD)/examples/wordcount '$(subst ','\'',$(FILE))'
 
 bench: all
+	@sh test/deps.sh $(DEPS_BENCH)
 	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh
 
 # --- Tests ---------------------------------------------------------------------------------------------
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils pkg-config jq python3 libxml2
+DEPS_BENCH = $(DEPS_BUILD) python3 perl sqlite3 g++ valgrind gnuplot-nox heaptrack libgoogle-perftools4
 DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils
 DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck \
              gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross

@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # One part in so many of the work, and how often.  Tools that make a program a hundred times slower get less.
-part=1 rounds=5 result=programs tools=leakdetect
+part=1 rounds=5 result=programs tools='leakdetect sample'
 case $1 in
 --quick) part=20 rounds=1 && shift ;;
 --peers)
@@ -32,16 +32,12 @@ say() {
     echo "bench: $*" >&2
 }
 
-library() { # NAME: its path, if it is installed
-    path=$($CC -print-file-name="$1")
-    [ "$path" = "$1" ] || echo "$path"
-}
+. bench/tools.sh
 
 # --- Building -------------------------------------------------------------------------------------------
 
 $CC -std=c11 -O2 -I. -o "$work/spend" bench/spend.c bench/measure.c
 
-preload=$(cd "$BUILD" && pwd)/lib/leakdetect/libleakdetect_malloc.so
 $CC -std=c11 -O2 -I. -fPIC -shared -o "$work/write_figures.so" bench/figures.c
 
 # --- Programs -------------------------------------------------------------------------------------------
@@ -110,34 +106,13 @@ what_is() { # PROGRAM
 # --- Tools ----------------------------------------------------------------------------------------------
 
 run_with() { # TOOL PROGRAM
-    case $1 in
-    plain) spend "$2" LD_PRELOAD="$jemalloc" ;;
-    leakdetect)
-        spend "$2" LD_PRELOAD="$preload:$work/write_figures.so" LEAKDETECT_OPTIONS=report_at_exit=none \
-            LEAKDETECT_BENCH_FIGURES="$work/figures.$2"
-        ;;
-    heaptrack) spend "$2" LD_PRELOAD="$heaptrack" DUMP_HEAPTRACK_OUTPUT="$work/heaptrack.$2" ;;
-    jemalloc_profile) spend "$2" LD_PRELOAD="$jemalloc" MALLOC_CONF=prof:true,lg_prof_sample:0 ;;
-    gperftools) spend "$2" LD_PRELOAD="$tcmalloc" HEAPPROFILE="$work/gperftools" ;;
-    lsan_short) spend "$2" LD_PRELOAD="$lsan" LSAN_OPTIONS=exitcode=0 ;;
-    lsan_full) spend "$2" LD_PRELOAD="$lsan" LSAN_OPTIONS=exitcode=0:fast_unwind_on_malloc=0:malloc_context_size=64 ;;
-    valgrind) spend "$2" valgrind --quiet --leak-check=full --num-callers=64 ;;
-    esac
-}
-
-jemalloc=$(library libjemalloc.so.2)
-lsan=$(library liblsan.so.0)
-tcmalloc=$(library libtcmalloc.so.4)
-heaptrack=$(find /usr/lib /usr/local/lib -name libheaptrack_preload.so 2>/dev/null | head -n 1)
-
-is_installed() { # TOOL
-    case $1 in
-    leakdetect | jemalloc_profile) ;;
-    heaptrack) [ -n "$heaptrack" ] ;;
-    gperftools) [ -n "$tcmalloc" ] ;;
-    lsan_*) [ -n "$lsan" ] ;;
-    valgrind) command -v valgrind >/dev/null ;;
-    esac
+    words=$(tool_words "$1" "$2")
+    if [ "$1" = leakdetect ]; then
+        words="LD_PRELOAD=$preload:$work/write_figures.so LEAKDETECT_OPTIONS=report_at_exit=none"
+        words="$words LEAKDETECT_BENCH_FIGURES=$work/figures.$2"
+    fi
+    # shellcheck disable=SC2086 # words
+    spend "$2" $words
 }
 
 installed=
@@ -178,10 +153,11 @@ awk -f bench/ratios.awk "$out/$result.raw.tsv" >"$work/ratios.tsv"
 
 # A row for each program, with what the library itself says about the run.
 write_programs() {
-    printf 'program\tplain s\tratio\tmin\tmax\tplain MiB\tmemory ratio\tpeak live\tmean depth\tnot recorded\n'
+    printf 'program\tplain s\tratio\tmin\tmax\tplain MiB\tmemory ratio\tsample\tpeak live\tmean depth\tnot recorded\n'
     while read -r program tool rest; do
         [ "$tool" = leakdetect ] || continue
-        printf '%s\t%s\t' "$(what_is "$program")" "$rest"
+        printf '%s\t%s\t%s\t' "$(what_is "$program")" "$rest" \
+            "$(awk -v program="$program" '$1 == program && $2 == "sample" { print $4 }' "$work/ratios.tsv")"
         # Peak blocks, bytes, dropped, nested, cut, nodes, collections, mean depth.
         awk -F '\t' 'END { printf "%d\t%s\t%d\n", $1, $8, $3 + $4 + $5 }' "$work/figures.$program"
     done <"$work/ratios.tsv"
@@ -212,7 +188,7 @@ if [ $result = programs ]; then
 
 User time with every allocation recorded, over user time on plain jemalloc in the same round, start and exit of the program
 included; $rounds rounds, medians. The library is preloaded into programs that know nothing of it, as \`leakdetect run\` does. Memory
-is the most that was resident. Mean depth is that of the stacks of blocks that are alive at exit, at most \`LD_MAX_FRAMES\`.
+is the most that was resident. \`sample\` is the ratio when one allocation in 512 KiB is recorded. Mean depth is that of the stacks of blocks that are alive at exit, at most \`LD_MAX_FRAMES\`.
 
 $(sh bench/table.sh "$out/programs.tsv")
 END

@@ -3,7 +3,7 @@
 #
 # Measures what the library costs, and writes docs/performance.md and the numbers behind it, build/bench/*.tsv.
 #
-#     make bench              everything, some five minutes
+#     make bench              everything, with other tools too, some twenty minutes
 #     bench/run.sh --quick    a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
 #
 # BUILD is the folder of the library to measure (build/default); CC and CXX build the programs of the bench.
@@ -102,6 +102,20 @@ fi
 
 # shellcheck disable=SC2086 # an option or none
 BUILD=$BUILD CC=$CC sh bench/programs.sh $quick "$out"
+if [ -z "$quick" ]; then
+    BUILD=$BUILD CC=$CC sh bench/programs.sh --peers "$out"
+fi
+# shellcheck disable=SC2086
+BUILD=$BUILD CC=$CC sh bench/overhead.sh $quick "$out"
+
+say "looking for lost blocks"
+compile pause bench/pause.c
+{
+    printf 'blocks\tMiB\tthreads\tpause ms\tleast\ttotal ms\tleast\tlost\n'
+    "$out/pause" 10000 100 1 $rounds
+    "$out/pause" 10000 100 100 $rounds
+    [ -n "$quick" ] || "$out/pause" 1000000 1024 1 $rounds
+} >"$out/pause.tsv"
 
 # --- The document ---------------------------------------------------------------------------------------
 
@@ -182,8 +196,15 @@ $(table "$out/walk.tsv")
 read, and again.
 
 $(table "$out/symbols.tsv")
+
+## Looking for lost blocks
+
+\`ld_lost_leaks\` in a process with so many blocks, in so much memory, and so many threads: the largest gap that a thread notices
+which does nothing but read the clock, and the time until the answer is there, in milliseconds.
+
+$(table "$out/pause.tsv")
 END
-    for part in programs peers; do
+    for part in programs peers overhead; do
         [ ! -s "$out/$part.md" ] || cat "$out/$part.md"
     done
 } >"$out/performance.md.part"
