@@ -8,7 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-rounds=5 picture=docs/overhead.svg
+rounds=${BENCH_PROGRAM_ROUNDS:-5} picture=docs/overhead.svg
 if [ "$1" = --quick ]; then
     rounds=1
     shift

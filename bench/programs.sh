@@ -11,11 +11,11 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # One part in so many of the work, and how often.  Tools that make a program a hundred times slower get less.
-part=1 rounds=5 result=programs tools='leakdetect sample'
+part=1 rounds=${BENCH_PROGRAM_ROUNDS:-5} result=programs tools='leakdetect sample'
 case $1 in
 --quick) part=20 rounds=1 && shift ;;
 --peers)
-    part=4 rounds=1 result=peers
+    part=${BENCH_PEER_PART:-4} rounds=1 result=peers
     tools='leakdetect heaptrack jemalloc_profile gperftools lsan_short lsan_full valgrind'
     shift
     ;;

@@ -6,12 +6,15 @@
 #     make bench              everything, with other tools too, some twenty minutes
 #     bench/run.sh --quick    a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
 #
+# BENCH_ROUNDS and BENCH_PROGRAM_ROUNDS say how often, 9 and 5 by default; BENCH_PEER_PART, which part of the work of whole
+# programs other tools get, a 4th by default.
+#
 # BUILD is the folder of the library to measure (build/default); CC and CXX build the programs of the bench.
 set -eu
 cd "$(dirname "$0")/.."
 
 quick=
-rounds=9 pairs=100000 functions=10000
+rounds=${BENCH_ROUNDS:-9} pairs=100000 functions=10000
 out=build/bench document=docs/performance.md
 if [ "${1:-}" = --quick ]; then
     quick=--quick
