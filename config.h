@@ -15,7 +15,7 @@
 #endif
 
 /* Frames kept of each call stack; deeper stacks lose their outermost frames.  Range: 1 to 1024.
- * Costs some 600 bytes of memory for each thread that allocates, none of it touched before a stack is that
+ * Costs some 450 bytes of memory for each thread that allocates, none of it touched before a stack is that
  * deep, and 8 bytes of stack during a call. */
 #ifndef LD_MAX_FRAMES
 #define LD_MAX_FRAMES 64

@@ -6,7 +6,7 @@
  * Call ld_init() once, allocate through ld_malloc() and its family, and ask at any moment, from any thread,
  * with ld_now_leaks() or ld_report() what is alive.  The allocation functions are thin wrappers over
  * jemalloc; what the library needs for itself lies in tables whose size was fixed when it was compiled
- * (config.h), plus a few KiB for each thread that allocates.
+ * (config.h), plus less than 256 KiB for each thread that allocates, of which it touches what it needs.
  *
  * Said once, for every function below:
  *

@@ -49,6 +49,9 @@ struct thread {
     atomic_bool taken;   /* by a thread, until it has exited */
 };
 
+_Static_assert(LD_MAX_FRAMES > 64 || sizeof(struct thread) <= 256 * 1024,
+               "leakdetect.h says what a thread costs");
+
 /* Called once, before anything else here. */
 void thread_init(void);
 
