@@ -24,7 +24,8 @@
 /* Call-path nodes: one for each distinct beginning of a stack, counted from its outermost frame.  Only live
  * blocks keep them.  Range: 64 to 2^24 - 2.
  * Costs 24.25 bytes of .bss each: a 16-byte node, its two places in the index, and a share of the cache of
- * rules by which stacks are walked. */
+ * rules by which stacks are walked; and 2 bytes, but at most 200 KiB, for each thread that allocates, for the
+ * shortcuts that it takes. */
 #ifndef LD_MAX_STACKS
 #define LD_MAX_STACKS 1048576
 #endif
