@@ -388,7 +388,9 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         return;
     }
     end = mapping->end;
-    if (thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
+    /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's making.
+     */
+    if (!is_first && thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
         end = page_end(thread->thread_pointer);
         if (!counts(pass, ROOTS_TLS))
             end = thread->thread_pointer - pass->snapshot->roots->static_tls;

@@ -2,49 +2,51 @@
 # Lost blocks in every way that the library can be used in: test/lost/scenarios.c, built by gcc and by clang, with and
 # without optimisation, dynamic and static, linked with the library and with it as malloc of the whole program, as archive
 # and as the shared library that is preloaded.
-set -eu
+. test/check.sh
 
-out=$BUILD/lost
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-folder=$(cd "$BUILD/lib/leakdetect" && pwd)
-failed=0
-
-fail() {
-    echo "FAILED: $*" >&2
-    failed=1
-}
-
-# build NAME FLAGS...
-build() {
-    name=$1
-    shift
-    # shellcheck disable=SC2086
-    $compiler -std=gnu11 -g -I. -o "$out/$name" test/lost/scenarios.c "$@" -lpthread ||
-        { fail "$name does not build"; return 1; }
-}
-
-run() {
-    if ! "$out/$1" >"$out/$1.log" 2>&1; then
-        fail "$1"
-        grep -v "^ok " "$out/$1.log" | head -n 10 >&2 || true
-    fi
-}
-
-cc -shared -fPIC -o "$out/plugin.so" test/lost/plugin.c
-plugin="-DPLUGIN=\"$out/plugin.so\""
+library=$(cd "$BUILD" && pwd)
+shared=$library/lib/leakdetect/libleakdetect_malloc.so
 export LEAKDETECT_OPTIONS=report_at_exit=none
 
+# What is called lost must be lost, always.  The other way round an address may have been left where nobody can clear it, in
+# a frame or a register, so that a lost block is missed now and then: such a scenario is played again, alone.
+missed_now_and_then() { # OUTPUT: the scenarios in question; fails if there is any other fault
+    ! grep '^FAILED' "$1" | grep -v -e 'is reachable, and should be' -e 'a long list is lost' || return 1
+    sed -n 's/^FAILED \([a-z_]*\):.*/\1/p' "$1" | sort -u
+}
+
+scenarios() { # COMPILER FLAGS...
+    # shellcheck disable=SC2086 # words
+    "$@" -std=gnu11 -g -I. -o "$work/scenarios" test/lost/scenarios.c $last -lpthread
+    "$work/scenarios" >"$work/output" 2>&1 && return
+    again=$(missed_now_and_then "$work/output")
+    [ -n "$again" ]
+    for scenario in $again; do
+        tries=0
+        until "$work/scenarios" "$scenario" >"$work/output" 2>&1; do
+            cat "$work/output"
+            missed_now_and_then "$work/output" >/dev/null
+            [ $((tries += 1)) -lt 5 ]
+        done
+    done
+}
+
+cc -shared -fPIC -o "$work/plugin.so" test/lost/plugin.c
+plugin="-DPLUGIN=\"$work/plugin.so\""
 for compiler in gcc clang; do
+    if ! has $compiler; then
+        skip "lost_blocks_with_$compiler" "there is no $compiler"
+        continue
+    fi
     for level in -O0 -O2; do
-        build "$compiler$level" $level "$plugin" -L"$BUILD" -lleakdetect && run "$compiler$level"
-        build "$compiler$level-whole" $level "$plugin" -DWHOLE -L"$BUILD" -lleakdetect_malloc && run "$compiler$level-whole"
-        build "$compiler$level-shared" $level "$plugin" -DWHOLE "$folder/libleakdetect_malloc.so" -Wl,-rpath,"$folder" &&
-            run "$compiler$level-shared"
-        build "$compiler$level-static" $level -static -L"$BUILD" -lleakdetect && run "$compiler$level-static"
-        build "$compiler$level-whole-static" $level -DWHOLE -static -L"$BUILD" -lleakdetect_malloc &&
-            run "$compiler$level-whole-static"
+        last="-L$library -lleakdetect"
+        check "$compiler $level, linked" scenarios $compiler $level "$plugin"
+        check "$compiler $level, static" scenarios $compiler $level -static
+        last="-L$library -lleakdetect_malloc"
+        check "$compiler $level, as malloc" scenarios $compiler $level "$plugin" -DWHOLE
+        check "$compiler $level, as malloc, static" scenarios $compiler $level -static -DWHOLE
+        last="$shared -Wl,-rpath,$library/lib/leakdetect"
+        check "$compiler $level, as malloc, shared" scenarios $compiler $level "$plugin" -DWHOLE
     done
 done
-
 exit $failed
