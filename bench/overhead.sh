@@ -100,7 +100,7 @@ set multiplot layout 1,2
 set logscale y
 set yrange [10:100000]
 set grid
-set key top left
+set key below maxrows 3
 set ylabel "ns more than plain jemalloc, each pair"
 set xlabel "frames of the call stack"
 plot for [i=4:$((columns + 2))] "$work/depth.dat" using 1:i with linespoints title word("$(echo "$tools" | tr _ ' ' | sed 's/jemalloc profile/jemalloc-profile/; s/lsan full/LeakSanitizer/')", i - 2)
