@@ -552,6 +552,7 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
         .stack_nodes = stacks.nodes,
         .stack_capacity = LD_MAX_STACKS,
         .stack_collections = stacks.collections,
+        .asked_stacks = unwind_asked(),
         .cut_stacks = atomic_load_explicit(&library.cut_stacks, memory_order_relaxed),
         .own_bytes = static_bytes() + thread_own_bytes(),
     };

@@ -243,6 +243,7 @@ struct ld_stats {
     size_t stack_capacity;    /* LD_MAX_STACKS */
     size_t stack_collections; /* how often the nodes that no live block needs were taken back */
     size_t cut_stacks;        /* blocks recorded with LD_LEAK_STACK_CUT */
+    size_t asked_stacks;      /* that libunwind had to walk, because no rule could: microseconds each */
 
     size_t own_bytes; /* what ld_init returned, and the parts of threads */
 };

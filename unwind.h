@@ -38,6 +38,9 @@ struct unwind_caller {
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root);
 
+/* How many stacks unwind_ask has found. */
+size_t unwind_asked(void);
+
 /* Bytes of static tables. */
 size_t unwind_own_bytes(void);
 

@@ -103,6 +103,13 @@ COLD bool unwind_make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *ea
     return outcome == STACKMAP_COLLECTED || may_wait || stackmap_epoch() != epoch;
 }
 
+static atomic_size_t asked;
+
+size_t unwind_asked(void)
+{
+    return atomic_load_explicit(&asked, memory_order_relaxed);
+}
+
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root)
 {
@@ -112,6 +119,7 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     struct path *path = &thread->last[level];
     uint32_t shared = 0;
 
+    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
     while (shared < path->count && shared < count && path->frames[shared] == frames[count - 1 - shared])
         shared++;
     path_truncate(path, path_current(path, shared));

@@ -287,6 +287,23 @@ static void trap_09_in_a_signal_handler(void **state)
     handle_on(0);
 }
 
+static size_t asked_stacks(void)
+{
+    struct ld_stats stats;
+
+    ld_get_stats(&stats);
+    return stats.asked_stacks;
+}
+
+static void what_no_rule_can_express_is_counted(void **state)
+{
+    (void)state;
+    size_t before = asked_stacks();
+
+    handle_on(0);
+    assert_true(asked_stacks() > before);
+}
+
 static void trap_18_on_an_alternate_signal_stack(void **state)
 {
     (void)state;
@@ -408,6 +425,7 @@ int main(void)
         cmocka_unit_test(trap_08_through_libc_code_without_frame_pointers),
         cmocka_unit_test(trap_18_around_a_cxx_throw),
         cmocka_unit_test(trap_09_in_a_signal_handler),
+        cmocka_unit_test(what_no_rule_can_express_is_counted),
         cmocka_unit_test(trap_18_on_an_alternate_signal_stack),
         cmocka_unit_test(trap_18_a_call_takes_no_more_stack_than_is_documented),
         cmocka_unit_test(trap_18_in_a_library_loaded_later),
