@@ -255,8 +255,9 @@ demo:
 	@$(MAKE) --no-print-directory $(BUILD)/examples/wordcount
 	$(BUILD)/examples/wordcount '$(subst ','\'',$(FILE))'
 
-bench: all
+bench:
 	@sh test/deps.sh $(DEPS_BENCH)
+	@$(MAKE) --no-print-directory all
 	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh
 
 # --- Tests ---------------------------------------------------------------------------------------------
@@ -271,10 +272,10 @@ DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-de
 deps:
 	@sh test/deps.sh $(DEPS_ALL)
 
-# Programs are test/test_*.c and .cc, and checks of the library from outside, in sh.  Most of these are about what no flavour
+# Programs are test/test_*.c and .cc, and checks of the library from outside, in sh.  These are about what no flavour
 # changes, and some build the library themselves, with flags of their own: they run once, in the default flavour.
 PROGRAMS = $(patsubst test/%,$(BUILD)/test/%,$(basename $(wildcard test/test_*.c test/test_*.cc)))
-CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh),$(if $(HEAP),test/test_override.sh test/test_exit.sh))
+CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh))
 
 CXX_WARNINGS = $(filter-out -Wconversion,$(WARNINGS))
 export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS C_FLAGS CXX_WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE HEAP MAKE

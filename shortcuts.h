@@ -120,16 +120,23 @@ static inline bool shortcut_holds(const struct shortcut *shortcut)
     return true;
 }
 
-/* The shortcut that begins at this frame and holds; otherwise NULL. */
-static inline const struct shortcut *shortcuts_find(const struct shortcuts *shortcuts, uint64_t hash,
-                                                    const struct registers *start, uint32_t epoch)
+/* The ways in which a shortcut with this hash may be, for shortcuts_next. */
+static inline uint64_t shortcuts_candidates(const struct shortcuts *shortcuts, uint64_t hash)
+{
+    return shortcuts_ways(shortcuts->tags[shortcuts_set(hash)], shortcuts_tag(hash));
+}
+
+/* The next shortcut that begins at this frame and holds; NULL: there is no other. */
+static inline const struct shortcut *shortcuts_next(const struct shortcuts *shortcuts, uint64_t hash,
+                                                    uint64_t *ways, const struct registers *start,
+                                                    uint32_t epoch)
 {
     size_t set = shortcuts_set(hash);
-    uint64_t ways = shortcuts_ways(shortcuts->tags[set], shortcuts_tag(hash));
 
-    for (; ways != 0; ways &= ways - 1) {
-        const struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(ways) / 8];
+    while (*ways != 0) {
+        const struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(*ways) / 8];
 
+        *ways &= *ways - 1;
         if (shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
             (shortcut->bp == SHORTCUT_ANY_BP ||
              start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)) &&

@@ -238,14 +238,30 @@ static inline bool leads_to_trail(const struct shortcut *shortcut, const struct 
            words_hold(trail->words, to->words_end);
 }
 
-/* Follows the stack from where a shortcut that holds leads to; true if it was that stack. */
+/* The shortcut that holds and leads to the trail; where there is none, *other is one that leads elsewhere. */
+static inline const struct shortcut *find_shortcut(const struct thread *thread, uint64_t hash,
+                                                   const struct registers *start, uint32_t epoch,
+                                                   const struct shortcut **other)
+{
+    uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
+    const struct shortcut *shortcut;
+
+    *other = NULL;
+    while ((shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch)) != NULL) {
+        if (LIKELY(leads_to_trail(shortcut, &thread->trail)))
+            return shortcut;
+        *other = shortcut;
+    }
+    return NULL;
+}
+
+/* Makes the trail the one of this stack, from where a shortcut that holds leads to; false if that cannot be.
+ */
 static bool follow_from(struct thread *thread, const struct shortcut *shortcut, uint32_t epoch)
 {
-    struct trail *trail = &thread->trail;
     struct registers at = shortcut_to(shortcut);
 
-    return follow(thread, &at) && trail_intern(trail, &thread->supply, epoch) &&
-           trail->frames[trail->count - 1].id == shortcut->to_id;
+    return follow(thread, &at) && trail_intern(&thread->trail, &thread->supply, epoch);
 }
 
 static COLD struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
@@ -289,15 +305,15 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
     uint32_t epoch = stackmap_epoch();
     uint64_t hash;
     struct unwind_stack stack = {.id = 0, .is_cut = false};
-    const struct shortcut *shortcut;
+    const struct shortcut *shortcut, *other;
 
     if (UNLIKELY(level != 0))
         return unwind_ask(thread, level, caller.pc, each_root);
     hash = shortcuts_hash(&start, caller_of(&start));
-    shortcut = shortcuts_find(&thread->shortcuts, hash, &start, epoch);
-    if (LIKELY(shortcut != NULL) &&
-        (leads_to_trail(shortcut, &thread->trail) || follow_from(thread, shortcut, epoch)) &&
-        LIKELY(unwind_publish(thread, 0, shortcut->id, epoch)))
+    shortcut = find_shortcut(thread, hash, &start, epoch, &other);
+    if (UNLIKELY(shortcut == NULL) && other != NULL && follow_from(thread, other, epoch))
+        shortcut = find_shortcut(thread, hash, &start, epoch, &other);
+    if (LIKELY(shortcut != NULL) && LIKELY(unwind_publish(thread, 0, shortcut->id, epoch)))
         stack.id = shortcut->id;
     else
         stack = follow_all(thread, hash, &start, each_root);
