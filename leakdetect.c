@@ -228,8 +228,10 @@ static NOINLINE void *allocate_sampled(size_t size, size_t alignment, bool zeroe
     return block;
 }
 
-/* What all entry points that make a block do: `caller` is where they were called from. */
-static inline void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
+/* What all entry points that make a block do: `caller` is where they were called from.  Always inlined: were
+ * it called, that might be by a jump, and the frame of the entry point, which the walk begins from, be gone.
+ */
+static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();
     void *block = LIKELY(now != SAMPLING) ? allocate_only(size, alignment, zeroed)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs `make check` in each flavour, `make check-programs` and `make lint`, whatever fails on the way.
+# Runs `make check` in each flavour, `make check-unwind`, `make check-programs` and `make lint`, whatever fails on the way.
 # The last line sums up all of it.
 #
 #     test/check_all.sh FLAVOUR...                               (called by the Makefile)
@@ -22,6 +22,7 @@ count() { # WHAT RESULT WORD... : makes WORD..., whose numbers are in RESULT
 for flavour; do
     count "$flavour" "build/$flavour/result" check FLAVOUR="$flavour"
 done
+count unwind build/unwind/result check-unwind
 count programs build/default/result check-programs
 
 echo "=== lint"
