@@ -303,7 +303,7 @@ check:
 # In the checking build, which is another flavour.
 UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork reentrancy stacks threads traps walk)
 UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
-test-unwind: $(LIBRARY) $(UNWIND_PROGRAMS)
+test-unwind: all $(UNWIND_PROGRAMS)
 	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts
 	@$(TEST_ENVIRONMENT) LEAKDETECT_CHECK_COUNTS=$(abspath $(BUILD)/counts) UNWIND_CAPTURES=20000000 \
 	    LEAKDETECT_TEST_DEADLINE=900 sh test/run.sh $(BUILD)/result $(UNWIND_PROGRAMS) $(UNWIND_CHECKS)

@@ -152,7 +152,9 @@ static inline struct registers shortcut_to(const struct shortcut *shortcut)
     return (struct registers){
         .pc = shortcut->to_pc,
         .sp = shortcut->sp + (uintptr_t)shortcut->to_sp * sizeof(uintptr_t),
-        .bp = shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t),
+        .bp = shortcut->to_bp == SHORTCUT_ANY_BP
+                  ? UNKNOWN_BP
+                  : shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t),
     };
 }
 

@@ -47,6 +47,10 @@ struct registers {
     uintptr_t pc, sp, bp;
 };
 
+/* The frame pointer where it did not matter, so that nothing tells what it is.  No step out of a frame can be
+ * made with it, as it is not a multiple of a word. */
+#define UNKNOWN_BP ((uintptr_t)1)
+
 struct word {
     uintptr_t at;
     uintptr_t value;

@@ -120,8 +120,12 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
         if (walk->met != 0)
             return MET;
         r = rules_find(at.pc);
-        if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked)))
+        if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked))) {
+            /* libunwind would read wherever it points. */
+            if (at.bp == UNKNOWN_BP)
+                return UNKNOWN;
             r = learn(thread, &at);
+        }
         *step = (struct step){at, walk->bp_at, r};
         if (UNLIKELY((r & (RULE_ASK | RULE_ENDS)) != 0)) {
             walk->steps++;
