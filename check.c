@@ -373,7 +373,7 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
  */
-static NOINLINE int report_if_any(int fd, const struct ld_report_options *options, bool *definite,
+static NOINLINE int report_if_definite(int fd, const struct ld_report_options *options, bool *definite,
                                   const struct caller *caller)
 {
     struct report_found reported = {0};
@@ -385,7 +385,7 @@ static NOINLINE int report_if_any(int fd, const struct ld_report_options *option
     if (error == 0 && look->job.found_count != 0) {
         write_lost(look, -1, options, &reported);
         *definite = reported.definite_sites != 0;
-        if (reported.blocks != 0)
+        if (*definite)
             error = write_lost(look, fd, options, NULL);
     }
     unmap_look(look);
@@ -413,7 +413,7 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
 
 LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options, UNUSED bool *definite)
 {
-    LOOK_FROM_HERE(report_if_any, "rcx");
+    LOOK_FROM_HERE(report_if_definite, "rcx");
 }
 
 ENTRY_POINT LOOKING int ld_check(UNUSED int fd, UNUSED const struct ld_report_options *options,
@@ -431,7 +431,7 @@ ENTRY_POINT LOOKING size_t ld_lost_leaks(UNUSED ld_leak_fn *callback, UNUSED voi
 
 int check_report(int fd, const struct ld_report_options *options, bool *definite)
 {
-    return report_if_any(fd, options, definite, NULL);
+    return report_if_definite(fd, options, definite, NULL);
 }
 
 ENTRY_POINT int ld_check(int fd, const struct ld_report_options *options, size_t *lost)

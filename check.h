@@ -42,8 +42,7 @@ struct check_found {
     uint64_t total_ns;
 };
 
-/* As ld_check, but writes nothing if nothing is to be reported.  *definite: whether a definitely lost block
- * is. */
+/* As ld_check, but writes nothing unless a definitely lost block is to be reported, as *definite says. */
 int check_report(int fd, const struct ld_report_options *options, bool *definite);
 
 void check_after_fork(void);

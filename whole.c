@@ -106,16 +106,30 @@ enum { STATUS_IF_LOST = 23 };
 static void say_unknown(int error)
 {
     char line[128];
-    /* As after chroot, or where the program has no descriptor left. */
-    bool is_of_proc = error == ENOENT || error == EACCES || error == EMFILE || error == ENFILE;
+    const char *why = "";
 
-    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s",
-             is_of_proc ? "/proc cannot be read: " : "", strerrordesc_np(error));
+    switch (error) {
+    case ENOENT: /* as after chroot */
+    case EACCES:
+    case EMFILE:
+    case ENFILE:
+        why = "/proc cannot be read: ";
+        break;
+    case ENODATA:
+        why = "blocks are missing from the record, which may lead to others: ";
+        break;
+    case ENOSYS:
+        why = "this processor's registers are not known: ";
+        break;
+    }
+    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s", why, strerrordesc_np(error));
     destination_say(line);
 }
 
-/* True if it has blocks to show; of lost ones, if one is definitely lost. */
-static bool write_report(bool of_lost)
+enum what { LIVE, LOST, LOST_IF_DEFINITE };
+
+/* True if it has blocks to show; of LOST_IF_DEFINITE, if there was one that is. */
+static bool write_report(enum what what)
 {
     static const enum ld_report_format formats[] = {
         [OPTIONS_FORMAT_TEXT] = LD_REPORT_TEXT,
@@ -138,41 +152,48 @@ static bool write_report(bool of_lost)
     take_shelter(&shelter);
     fd = destination_open();
     /* The exit status may depend on it even if nobody can read it. */
-    if (of_lost)
-        error = check_report(fd, &options, &is_definite);
-    else
+    switch (what) {
+    case LIVE:
         report_live(fd, &options, &found);
+        break;
+    case LOST:
+        error = ld_check(fd, &options, NULL);
+        break;
+    case LOST_IF_DEFINITE:
+        error = check_report(fd, &options, &is_definite);
+        break;
+    }
     if (fd >= 0)
         destination_close(fd);
     if (error != 0 && fd >= 0)
         say_unknown(error);
     leave_shelter(&shelter);
-    return of_lost ? is_definite : found.blocks != 0;
+    return is_definite || found.blocks != 0;
 }
 
 /* One at a time: that at exit waits a while for one that a signal has asked for. */
-static bool report(bool of_lost)
+static bool report(enum what what)
 {
-    bool has_sites;
+    bool has_blocks;
 
     for (int i = 0; atomic_flag_test_and_set_explicit(&whole.is_reporting, memory_order_acquire); i++) {
         if (i == WAIT_FOR_REPORT_YIELDS)
             return false;
         platform_yield();
     }
-    has_sites = write_report(of_lost);
+    has_blocks = write_report(what);
     atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
-    return has_sites;
+    return has_blocks;
 }
 
 static void report_on_signal(void)
 {
-    report(false);
+    report(LIVE);
 }
 
 static void check_on_signal(void)
 {
-    report(true);
+    report(LOST);
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
@@ -193,7 +214,7 @@ static void at_the_very_end(int status, void *unused)
     if (wanted == OPTIONS_BY_REPORT)
         wanted = of_lost ? STATUS_IF_LOST : 0;
     /* exit goes on where it was, with this status, and flushes what the program has written. */
-    if (report(of_lost) && wanted != 0)
+    if (report(of_lost ? LOST_IF_DEFINITE : LIVE) && wanted != 0)
         exit((int)wanted);
 }
 

@@ -25,8 +25,8 @@ run() { # WAY WORD...
     way=$1
     shift
     case $way in
-    preloaded) timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="${options:-}" "$work/plain" "$@" ;;
-    *) timeout 60 env LEAKDETECT_OPTIONS="${options:-}" "$work/$way" "$@" ;;
+    preloaded) timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="report_at_exit=live:${options:-}" "$work/plain" "$@" ;;
+    *) timeout 60 env LEAKDETECT_OPTIONS="report_at_exit=live:${options:-}" "$work/$way" "$@" ;;
     esac
 }
 
@@ -199,7 +199,7 @@ check 'preloaded: executed programs report or do not, as asked' executed
 $CXX -g -fPIC -shared $source/keeper.cc -o "$work/libkeeper.so"
 
 library_ends() { # COMMAND...
-    "$@" 2>"$work/err"
+    LEAKDETECT_OPTIONS=report_at_exit=live "$@" 2>"$work/err"
     cat "$work/err"
     [ "$(reports "$work/err")" -eq 1 ]
     [ "$(blocks 666 "$work/err")" -eq 0 ]
@@ -275,7 +275,9 @@ if [ "$(id -u)" -eq 0 ]; then
     check "log_path: never another user's file" others
 
     set_uid() {
-        cp "$work/linked" "$work/set_uid"
+        echo 'const char *ld_default_options(void); const char *ld_default_options(void) { return "report_at_exit=live"; }' \
+            >"$work/defaults.c"
+        $CC -g -pthread $source/ends.c "$work/defaults.c" -o "$work/set_uid" -L"$lib" -lleakdetect_malloc
         chmod 755 "$work"
         chown nobody "$work/set_uid"
         chmod u+s "$work/set_uid"

@@ -13,7 +13,7 @@ $CXX -g -pthread -static-libstdc++ test/whole/runtime.cc -o "$work/half" -L"$lib
 $CXX -g -pthread -static -DSTATIC test/whole/runtime.cc -o "$work/static" -L"$lib" -lleakdetect_malloc
 
 report() { # WAY OPTIONS WORD...: as JSON
-    way=$1 options=format=json:log_path=$work/report$2
+    way=$1 options=report_at_exit=live:format=json:log_path=$work/report$2
     shift 2
     rm -f "$work/report"
     case $way in

@@ -16,8 +16,8 @@ run() { # WAY WORD...
     way=$1
     shift
     case $way in
-    preloaded) timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="report_at_exit=lost:$options" "$work/plain" "$@" ;;
-    *) timeout 60 env LEAKDETECT_OPTIONS="report_at_exit=lost:$options" "$work/$way" "$@" ;;
+    preloaded) timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="$options" "$work/plain" "$@" ;;
+    *) timeout 60 env LEAKDETECT_OPTIONS="$options" "$work/$way" "$@" ;;
     esac
 }
 

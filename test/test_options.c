@@ -61,7 +61,7 @@ static void nothing_set_is_the_default(void **state)
     const struct options *options = parse_well("");
 
     (void)state;
-    assert_int_equal(options->report_at_exit, OPTIONS_REPORT_LIVE);
+    assert_int_equal(options->report_at_exit, OPTIONS_REPORT_LOST);
     assert_int_equal(options->format, OPTIONS_FORMAT_TEXT);
     assert_int_equal(options->children, OPTIONS_CHILDREN_FOLLOW);
     assert_null(options->log_path);

@@ -20,7 +20,7 @@ sites() { # REPORT
 # What the program prints is what it leaves.
 leaves_what_it_says() { # COMMAND...
     rm -f "$work/report"
-    LEAKDETECT_OPTIONS="log_path=$work/report" timeout 60 "$@" >"$work/said"
+    LEAKDETECT_OPTIONS="report_at_exit=live:log_path=$work/report" timeout 60 "$@" >"$work/said"
     sort "$work/said" >"$work/want"
     sites "$work/report" >"$work/have"
     cat "$work/report"
@@ -85,7 +85,7 @@ works() { # BLOCKS COMMAND...
     want=$1
     shift
     rm -f "$work/report"
-    LEAKDETECT_OPTIONS=log_path=$work/report timeout 60 "$@" >"$work/said" 2>"$work/err"
+    LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/report timeout 60 "$@" >"$work/said" 2>"$work/err"
     cat "$work/said" "$work/err"
     [ "$(cat "$work/said")" = 'it works' ]
     if [ "$want" = own ]; then

@@ -6,6 +6,7 @@
 command=$PWD/$BUILD/bin/leakdetect
 CC=${CC:-gcc}
 source=test/whole
+export LEAKDETECT_OPTIONS=report_at_exit=live
 $CC -g -pthread $source/ends.c -o "$work/app"
 mkdir "$work/folder"
 
@@ -43,6 +44,19 @@ hands_on() {
     [ "$(cat "$work/out")" = $process ]
 }
 check 'status, signals, input, output, arguments and process are the program'"'"'s' hands_on
+
+by_default() {
+    $CC -g -pthread test/lost/leaky.c -o "$work/leaky"
+    got=0
+    LEAKDETECT_OPTIONS='' "$command" run -- "$work/leaky" keep lose 2>"$work/err" || got=$?
+    [ $got -eq 23 ]
+    grep -q '^site 1: definitely lost: 1 block, 1,337 bytes$' "$work/err"
+    LEAKDETECT_OPTIONS='' "$command" run --exitcode=0 -- "$work/leaky" keep lose 2>"$work/err"
+    grep -q '^site 1: definitely lost: 1 block, 1,337 bytes$' "$work/err"
+    LEAKDETECT_OPTIONS='' "$command" run -- "$work/leaky" keep 2>"$work/err"
+    [ ! -s "$work/err" ]
+}
+check 'by default, what is lost is reported, and the status is 23' by_default
 
 searches() {
     cp "$work/app" "$work/folder/found"
@@ -93,7 +107,7 @@ suppresses() {
 check 'suppressions and skip' suppresses
 
 from_environment() {
-    LEAKDETECT_OPTIONS=exitcod=3:max_sites=ten "$command" run "$work/app" 2>"$work/err"
+    LEAKDETECT_OPTIONS=report_at_exit=live:exitcod=3:max_sites=ten "$command" run "$work/app" 2>"$work/err"
     [ "$(grep -c '^leakdetect: LEAKDETECT_OPTIONS: ' "$work/err")" -eq 2 ]
     grep -q '^leakdetect report' "$work/err"
 }
@@ -111,7 +125,7 @@ compiled_in() {
         [ $got -eq 5 ]
         grep -q ';main;leave 1337$' "$work/err"
         got=0
-        LEAKDETECT_OPTIONS=exitcode=6 $app leave 2>"$work/err" || got=$?
+        LEAKDETECT_OPTIONS=report_at_exit=live:exitcode=6 $app leave 2>"$work/err" || got=$?
         [ $got -eq 6 ]
     done
 }
@@ -186,7 +200,7 @@ helps() {
 check '--help and --version' helps
 
 library() {
-    LD_PRELOAD=$("$command" --library) LEAKDETECT_OPTIONS=log_path=$work/by_hand "$work/app" leave
+    LD_PRELOAD=$("$command" --library) LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/by_hand "$work/app" leave
     grep -q '^site 1: 1 block, 1,337 bytes$' "$work/by_hand"
 }
 check '--library is what to preload' library

@@ -30,7 +30,7 @@ is_inside() { # FUNCTION OFFSET
 
 names_it() { # COMMAND...
     rm -f "$work/report"
-    LEAKDETECT_OPTIONS=log_path=$work/report "$@"
+    LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/report "$@"
     cat "$work/report"
     stack 176 >"$work/stack"
     i=0
@@ -45,7 +45,7 @@ names_it() { # COMMAND...
     sed -n 6p "$work/stack" | grep -q '^main (.*test/whole/parse.c:21)$'
     grep -q '^_start ' "$work/stack"
 
-    LEAKDETECT_OPTIONS=log_path=$work/report "$@" free
+    LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/report "$@" free
     cat "$work/report"
     ! grep 'libxml2' "$work/report" || exit 1
 }

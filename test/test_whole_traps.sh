@@ -24,7 +24,7 @@ runs() {
     rm -rf "$work/reports"
     mkdir "$work/reports"
     program=$work/plain
-    settings=LEAKDETECT_OPTIONS=log_path=$work/reports/%p${options:+:$options}
+    settings=LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/reports/%p${options:+:$options}
     case $1 in
     preloaded) settings="LD_PRELOAD=$preload $settings" ;;
     linked) program=$work/linked ;;

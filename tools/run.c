@@ -82,9 +82,10 @@ static _Noreturn void print_help(void)
 {
     puts("usage: leakdetect run [--OPTION=VALUE]... [--] PROGRAM [ARGUMENT]...\n"
          "\n"
-         "Runs PROGRAM, which needs no rebuilding, with every block that it allocates on record,\n"
-         "and reports what is still allocated when it ends. The exit status is the program's; 125 if\n"
-         "leakdetect itself fails, 126 if the program cannot be run, and 127 if it is not found.\n"
+         "Runs PROGRAM, which needs no rebuilding, with every block that it allocates on record, and\n"
+         "reports when it ends which of them it has lost: no pointer leads to them any more. The exit\n"
+         "status is the program's, or 23 if a block is definitely lost (--exitcode); 125 if leakdetect\n"
+         "itself fails, 126 if the program cannot be run, and 127 if it is not found.\n"
          "\n"
          "Options, which may also be set in the environment, LEAKDETECT_OPTIONS=\"name=value:name=value\".\n"
          "Numbers may end in k, m or g.\n");

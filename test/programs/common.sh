@@ -16,7 +16,7 @@ mkdir -m 1777 "$work/reports"
 cp -R "$BUILD/lib" "$BUILD/bin" "$work"
 chmod -R a+rX "$work/lib" "$work/bin"
 library=$work/lib/leakdetect/libleakdetect_malloc.so
-options=log_path=$work/reports/%e.%p
+options=report_at_exit=live:log_path=$work/reports/%e.%p
 
 # Runs a command in one of the three ways, plain, preload or command, in a process that it is then itself.
 way=plain
@@ -24,7 +24,7 @@ in_this_way() ( # COMMAND...
     case $way in
     plain) exec "$@" ;;
     preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} exec "$@" ;;
-    command) exec "$work/bin/leakdetect" run --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
+    command) exec "$work/bin/leakdetect" run --report_at_exit=live --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
     esac
 )
 

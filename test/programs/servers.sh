@@ -8,7 +8,7 @@ start() { # COMMAND...
     case $way in
     plain) "$@" & ;;
     preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options "$@" & ;;
-    command) "$work/bin/leakdetect" run --log_path="$work/reports/%e.%p" -- "$@" & ;;
+    command) "$work/bin/leakdetect" run --report_at_exit=live --log_path="$work/reports/%e.%p" -- "$@" & ;;
     esac
     server=$!
 }
