@@ -374,7 +374,7 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
  */
 static NOINLINE int report_if_definite(int fd, const struct ld_report_options *options, bool *definite,
-                                  const struct caller *caller)
+                                       const struct caller *caller)
 {
     struct report_found reported = {0};
     struct check_found found;

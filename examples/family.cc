@@ -6,7 +6,7 @@
 //     leakdetect run -- ./family                        as it is
 //     c++ family.cc -lleakdetect_malloc && ./a.out      or linked with it
 //
-// What is left at its end are the two families with children.  Childless people are freed, as they should be.
+// What is lost at its end are the two families with children.  Childless people are freed, as they should be.
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -35,12 +35,17 @@ static std::shared_ptr<person> found_family(const std::string &name, int childre
     return parent;
 }
 
-int main()
+static std::size_t count_people()
 {
     std::size_t people = 0;
 
     for (const auto &[name, children] : {std::pair("Ada", 3), std::pair("Grace", 0), std::pair("Barbara", 2)})
         people += 1 + found_family(name, children)->children.size();
-    std::printf("%zu people\n", people);
+    return people;
+}
+
+int main()
+{
+    std::printf("%zu people\n", count_people());
     return 0;
 }
