@@ -39,31 +39,6 @@ static struct {
     struct check_options options;
 } check;
 
-/* Where the caller of this library had its pointers: in the registers that a call keeps, and on the stack
- * above. Nothing else may be in this part of the stack, since what earlier calls have left in its place would
- * be taken for the caller's; so the entry points that look are not left to a compiler. */
-struct caller {
-    uintptr_t registers[7];
-};
-
-#if defined(__x86_64__)
-#define CAN_LOOK 1
-#define LOOKING  __attribute__((naked, noinline))
-/* Calls the function with one more argument, in the register: a pointer to struct caller. */
-#define LOOK_FROM_HERE(function, register)                                                                   \
-    __asm__(                                                                                                 \
-        "sub $56, %%rsp\n\t.cfi_adjust_cfa_offset 56\n\t"                                                    \
-        "mov %%rbx, (%%rsp)\n\tmov %%rbp, 8(%%rsp)\n\tmov %%r12, 16(%%rsp)\n\t"                              \
-        "mov %%r13, 24(%%rsp)\n\tmov %%r14, 32(%%rsp)\n\tmov %%r15, 40(%%rsp)\n\t"                           \
-        "movq $0, 48(%%rsp)\n\tmov %%rsp, %%" register "\n\tcall %P0\n\t"                                    \
-                                                       "add $56, %%rsp\n\t.cfi_adjust_cfa_offset -56\n\tret" \
-        :                                                                                                    \
-        : "i"(function))
-#define UNUSED __attribute__((unused))
-#else
-#define CAN_LOOK 0 /* neither these registers nor thread-local storage are found */
-#endif
-
 /* --- One look ----------------------------------------------------------------------------------------- */
 
 /* In shared memory, with room for the lost blocks behind it. */
@@ -130,7 +105,7 @@ static void find_signal_stack(struct stop_thread *thread)
     thread->signal_stack_end = thread->signal_stack + stack.ss_size;
 }
 
-static void describe(struct look *look, const struct caller *caller)
+static void describe(struct look *look, const struct check_caller *caller)
 {
     struct roots_snapshot *snapshot = &look->job.snapshot;
 
@@ -165,7 +140,8 @@ static int gather_roots(struct roots *roots)
 
 /* 0 or an errno value; *out is to be unmapped in any case.  `before`: what was found the last time, NULL:
  * this is the first look. */
-static int look_once(const struct caller *caller, const struct look *before, size_t room, struct look **out)
+static int look_once(const struct check_caller *caller, const struct look *before, size_t room,
+                     struct look **out)
 {
     struct look *look = *out = map_look(room);
     int error;
@@ -191,7 +167,7 @@ static int look_once(const struct caller *caller, const struct look *before, siz
 }
 
 /* Looks until there was room for all, and no module came or went meanwhile. */
-static int look_well(const struct caller *caller, const struct look *before, struct look **out)
+static int look_well(const struct check_caller *caller, const struct look *before, struct look **out)
 {
     size_t room = ROOM_TO_SPARE;
     int error = 0;
@@ -213,7 +189,7 @@ static int look_well(const struct caller *caller, const struct look *before, str
     return error;
 }
 
-static int look_twice(const struct caller *caller, struct look **out)
+static int look_twice(const struct check_caller *caller, struct look **out)
 {
     struct look *first = NULL;
     int error = look_well(caller, NULL, &first);
@@ -295,14 +271,14 @@ static void hand_over(const struct look *look, struct walk *walk)
 }
 
 /* 0 or an errno value. */
-static int find_lost(const struct caller *caller, struct check_found *found, struct look **look)
+static int find_lost(const struct check_caller *caller, struct check_found *found, struct look **look)
 {
     uint64_t begun = kernel_now_ns();
     int error;
 
     *look = NULL;
     *found = (struct check_found){0};
-    if (!CAN_LOOK)
+    if (!CHECK_CAN_LOOK)
         return ENOSYS;
     if (atomic_load_explicit(&check.has_gap, memory_order_relaxed))
         return ENODATA;
@@ -357,7 +333,7 @@ static int write_lost(const struct look *look, int fd, const struct ld_report_op
 }
 
 static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
-                                     const struct caller *caller)
+                                     const struct check_caller *caller)
 {
     struct check_found found;
     struct look *look;
@@ -373,8 +349,8 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
  */
-static NOINLINE int report_if_definite(int fd, const struct ld_report_options *options, bool *definite,
-                                       const struct caller *caller)
+int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
+                 bool *definite)
 {
     struct report_found reported = {0};
     struct check_found found;
@@ -392,7 +368,7 @@ static NOINLINE int report_if_definite(int fd, const struct ld_report_options *o
     return error;
 }
 
-static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct caller *caller)
+static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct check_caller *caller)
 {
     struct check_found found;
     struct look *look;
@@ -409,30 +385,21 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     return walk.count;
 }
 
-#if CAN_LOOK
+#if CHECK_CAN_LOOK
 
-LOOKING int check_report(UNUSED int fd, UNUSED const struct ld_report_options *options, UNUSED bool *definite)
+ENTRY_POINT CHECK_FROM_CALLER int ld_check(CHECK_UNUSED int fd,
+                                           CHECK_UNUSED const struct ld_report_options *options,
+                                           CHECK_UNUSED size_t *lost)
 {
-    LOOK_FROM_HERE(report_if_definite, "rcx");
+    CHECK_FROM_HERE(report_and_count, "rcx");
 }
 
-ENTRY_POINT LOOKING int ld_check(UNUSED int fd, UNUSED const struct ld_report_options *options,
-                                 UNUSED size_t *lost)
+ENTRY_POINT CHECK_FROM_CALLER size_t ld_lost_leaks(CHECK_UNUSED ld_leak_fn *callback, CHECK_UNUSED void *ctx)
 {
-    LOOK_FROM_HERE(report_and_count, "rcx");
-}
-
-ENTRY_POINT LOOKING size_t ld_lost_leaks(UNUSED ld_leak_fn *callback, UNUSED void *ctx)
-{
-    LOOK_FROM_HERE(walk_lost, "rdx");
+    CHECK_FROM_HERE(walk_lost, "rdx");
 }
 
 #else
-
-int check_report(int fd, const struct ld_report_options *options, bool *definite)
-{
-    return report_if_definite(fd, options, definite, NULL);
-}
 
 ENTRY_POINT int ld_check(int fd, const struct ld_report_options *options, size_t *lost)
 {

@@ -42,8 +42,34 @@ struct check_found {
     uint64_t total_ns;
 };
 
+/* Where the caller of this library had its pointers: in the registers that a call keeps, and on the stack
+ * above. Nothing else may be in this part of the stack, since what earlier calls have left in its place would
+ * be taken for the caller's; so the entry points that look are not left to a compiler. */
+struct check_caller {
+    uintptr_t registers[7];
+};
+
+#if defined(__x86_64__)
+#define CHECK_CAN_LOOK    1
+#define CHECK_FROM_CALLER __attribute__((naked, noinline))
+#define CHECK_UNUSED      __attribute__((unused))
+/* Calls the function with one more argument, in the register: a pointer to struct check_caller. */
+#define CHECK_FROM_HERE(function, register)                                                                  \
+    __asm__(                                                                                                 \
+        "sub $56, %%rsp\n\t.cfi_adjust_cfa_offset 56\n\t"                                                    \
+        "mov %%rbx, (%%rsp)\n\tmov %%rbp, 8(%%rsp)\n\tmov %%r12, 16(%%rsp)\n\t"                              \
+        "mov %%r13, 24(%%rsp)\n\tmov %%r14, 32(%%rsp)\n\tmov %%r15, 40(%%rsp)\n\t"                           \
+        "movq $0, 48(%%rsp)\n\tmov %%rsp, %%" register "\n\tcall %P0\n\t"                                    \
+                                                       "add $56, %%rsp\n\t.cfi_adjust_cfa_offset -56\n\tret" \
+        :                                                                                                    \
+        : "i"(function))
+#else
+#define CHECK_CAN_LOOK 0 /* neither these registers nor thread-local storage are found */
+#endif
+
 /* As ld_check, but writes nothing unless a definitely lost block is to be reported, as *definite says. */
-int check_report(int fd, const struct ld_report_options *options, bool *definite);
+int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
+                 bool *definite);
 
 void check_after_fork(void);
 

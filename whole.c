@@ -128,8 +128,9 @@ static void say_unknown(int error)
 
 enum what { LIVE, LOST, LOST_IF_DEFINITE };
 
-/* True if it has blocks to show; of LOST_IF_DEFINITE, if there was one that is. */
-static bool write_report(enum what what)
+/* True if it has blocks to show; of LOST_IF_DEFINITE, if there was one that is.  The caller is for that
+ * only. */
+static bool write_report(enum what what, const struct check_caller *caller)
 {
     static const enum ld_report_format formats[] = {
         [OPTIONS_FORMAT_TEXT] = LD_REPORT_TEXT,
@@ -160,7 +161,7 @@ static bool write_report(enum what what)
         error = ld_check(fd, &options, NULL);
         break;
     case LOST_IF_DEFINITE:
-        error = check_report(fd, &options, &is_definite);
+        error = check_report(fd, &options, caller, &is_definite);
         break;
     }
     if (fd >= 0)
@@ -172,7 +173,7 @@ static bool write_report(enum what what)
 }
 
 /* One at a time: that at exit waits a while for one that a signal has asked for. */
-static bool report(enum what what)
+static bool report(enum what what, const struct check_caller *caller)
 {
     bool has_blocks;
 
@@ -181,19 +182,19 @@ static bool report(enum what what)
             return false;
         platform_yield();
     }
-    has_blocks = write_report(what);
+    has_blocks = write_report(what, caller);
     atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
     return has_blocks;
 }
 
 static void report_on_signal(void)
 {
-    report(LIVE);
+    report(LIVE, NULL);
 }
 
 static void check_on_signal(void)
 {
-    report(LOST);
+    report(LOST, NULL);
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
@@ -204,7 +205,7 @@ static bool is_to_report(void)
            (whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process);
 }
 
-static void at_the_very_end(int status, void *unused)
+static NOINLINE void end(int status, void *unused, const struct check_caller *caller)
 {
     bool of_lost = whole.options.report_at_exit == OPTIONS_REPORT_LOST;
     size_t wanted = whole.options.exitcode;
@@ -214,9 +215,22 @@ static void at_the_very_end(int status, void *unused)
     if (wanted == OPTIONS_BY_REPORT)
         wanted = of_lost ? STATUS_IF_LOST : 0;
     /* exit goes on where it was, with this status, and flushes what the program has written. */
-    if (report(of_lost ? LOST_IF_DEFINITE : LIVE) && wanted != 0)
+    if (report(of_lost ? LOST_IF_DEFINITE : LIVE, caller) && wanted != 0)
         exit((int)wanted);
 }
+
+/* What lies on the stack from here on is not the program's. */
+#if CHECK_CAN_LOOK
+CHECK_FROM_CALLER static void at_the_very_end(CHECK_UNUSED int status, CHECK_UNUSED void *unused)
+{
+    CHECK_FROM_HERE(end, "rdx");
+}
+#else
+static void at_the_very_end(int status, void *unused)
+{
+    end(status, unused, NULL);
+}
+#endif
 
 /* Destructors run, those of all libraries, in one call of a handler that was registered before the program's
  * first instruction.  What is registered meanwhile is called next. */

@@ -3,6 +3,7 @@
  * A program that knows nothing of the library, and loses blocks as its words say:
  *
  *     lose       a block of 1337 bytes that holds the only pointer to one of 666
+ *     drop       a block of 1337 bytes that holds nothing
  *     keep       a block of 2003 bytes, in a global
  *     thread     with another thread that sleeps when the program ends
  *     forked     the words that follow are those of a child that a thread has forked
@@ -26,6 +27,14 @@ static __attribute__((noinline)) void lose(void)
 
     block[0] = malloc(666);
     __asm__ volatile("" : : "r"(block) : "memory");
+}
+
+static __attribute__((noinline)) void drop(void)
+{
+    void *volatile block = malloc(1337);
+
+    block = NULL;
+    (void)block;
 }
 
 static __attribute__((noinline)) void wipe_stack(void)
@@ -78,6 +87,8 @@ static void obey(int count, char **words)
     for (int i = 0; i < count; i++) {
         if (strcmp(words[i], "lose") == 0)
             lose();
+        if (strcmp(words[i], "drop") == 0)
+            drop();
         if (strcmp(words[i], "keep") == 0)
             kept = malloc(2003);
         if (strcmp(words[i], "thread") == 0) {
