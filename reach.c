@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <uchar.h>
 
 #include "blockmap.h"
 #include "kernel.h"
@@ -30,7 +31,8 @@ enum {
     GAP = 1 << 20, /* bytes without a block that end a run */
     DIGIT_BITS = 6,
     DIGITS = 1 << DIGIT_BITS,
-    FEW = 24, /* blocks that are sorted by insertion */
+    FEW = 24,            /* blocks that are sorted by insertion */
+    LARGEST_COOKIE = 64, /* a cache line, which elements may be aligned to */
 };
 
 #define ADDRESS_MASK ((UINT64_C(1) << STATE_SHIFT) - 1)
@@ -320,15 +322,18 @@ static bool is_other_base(const struct heap *heap, uintptr_t start, uintptr_t en
            is_vtable(&heap->maps, word_at(pointer));
 }
 
-/* The elements of new[], behind their number, if they have a destructor; none: one past the end. */
+/* The elements of new[], behind their number, if they have a destructor; none: one past the end.  The number
+ * takes as much room as the elements must be aligned to, and lies at the end of it. */
 static bool is_new_array(uintptr_t start, uintptr_t end, uintptr_t pointer)
 {
-    uintptr_t cookie = pointer - start, count;
+    uintptr_t cookie = pointer - start, bytes = end - pointer, count;
 
-    if (cookie != WORD && cookie != (uintptr_t)2 * WORD)
+    if (cookie < WORD || cookie > LARGEST_COOKIE || (cookie & (cookie - 1)) != 0 || start % cookie != 0)
         return false;
     count = word_at(pointer - WORD);
-    return count == 0 ? pointer == end : pointer < end && (end - pointer) % count == 0;
+    if (count == 0)
+        return bytes == 0;
+    return bytes != 0 && bytes % count == 0 && (cookie == WORD || bytes / count % cookie == 0);
 }
 
 /* What has its own length in front of it. */
@@ -337,11 +342,17 @@ static bool is_after_length(uintptr_t start, uintptr_t end, uintptr_t pointer)
     return pointer - start == WORD && pointer < end && word_at(start) == end - pointer;
 }
 
-/* The text of a std::string of the old kind: length, capacity, count of references, text, 0. */
+/* The text of a std::string of the old kind, or of its wide brothers: length, capacity, count of references,
+ * text, 0. */
 static bool is_string(uintptr_t start, uintptr_t end, uintptr_t pointer)
 {
-    return pointer - start == (uintptr_t)3 * WORD && pointer < end &&
-           word_at(start) <= word_at(start + WORD) && word_at(start + WORD) == end - pointer - 1;
+    uintptr_t bytes = end - pointer, characters;
+
+    if (pointer - start != (uintptr_t)3 * WORD || pointer >= end || word_at(start) > word_at(start + WORD))
+        return false;
+    characters = word_at(start + WORD) + 1;
+    return bytes == characters || bytes == characters * sizeof(char16_t) ||
+           bytes == characters * sizeof(char32_t);
 }
 
 static bool can_read(const struct heap *heap, uintptr_t start, uintptr_t end)

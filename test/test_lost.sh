@@ -49,4 +49,28 @@ for compiler in gcc clang; do
         check "$compiler $level, as malloc, shared" scenarios $compiler $level "$plugin" -DWHOLE
     done
 done
+
+idioms() { # COMPILER FLAGS...
+    # shellcheck disable=SC2086 # words
+    "$@" -std=c++17 -g -I. -o "$work/idioms" test/lost/idioms.cc $last
+    "$work/idioms"
+}
+
+# C++ in both forms that GNU's library gives std::string.
+for compiler in g++ clang++; do
+    if ! has $compiler; then
+        skip "idioms_of_c++_with_$compiler" "there is no $compiler"
+        continue
+    fi
+    for level in -O0 -O2; do
+        for form in 0 1; do
+            what="$compiler $level, idioms of C++, std::string of form $form"
+            last="-L$library -lleakdetect_malloc -D_GLIBCXX_USE_CXX11_ABI=$form"
+            check "$what" idioms $compiler $level
+            check "$what, static" idioms $compiler $level -static
+            last="$shared -Wl,-rpath,$library/lib/leakdetect -D_GLIBCXX_USE_CXX11_ABI=$form"
+            check "$what, shared" idioms $compiler $level
+        done
+    done
+done
 exit $failed
