@@ -47,9 +47,10 @@ struct registers {
     uintptr_t pc, sp, bp;
 };
 
-/* The frame pointer where it did not matter, so that nothing tells what it is.  No step out of a frame can be
- * made with it, as it is not a multiple of a word. */
-#define UNKNOWN_BP ((uintptr_t)1)
+/* The frame pointer where it did not matter, so that nothing tells what it is.  No address, and far from all
+ * of them, so that no step out of a frame can be made with it; and no number that a program has in the
+ * register, lest its stacks are left to libunwind. */
+#define UNKNOWN_BP ((uintptr_t)UINT64_C(0xb3e18f5a6c94d217))
 
 struct word {
     uintptr_t at;
