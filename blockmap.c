@@ -266,6 +266,13 @@ static NOINLINE bool insert_slow(const struct block *block, uint64_t key)
     }
 }
 
+void blockmap_expect(const void *address)
+{
+    struct probe probe = probe_start(address);
+
+    PREFETCH_WRITE(probe_slot(&probe, 0));
+}
+
 /* Budget: one cache line, one compare-and-swap. */
 bool blockmap_insert(const struct block *block)
 {

@@ -81,6 +81,9 @@ struct blockmap_hold {
  * must not be on record. */
 bool blockmap_insert(const struct block *block);
 
+/* This block will be inserted soon: has its cache line brought here meanwhile. */
+void blockmap_expect(const void *address);
+
 /* Takes the record of this address out, and copies it to *out.  False: none. */
 bool blockmap_remove(const void *address, struct block *out);
 

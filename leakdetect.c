@@ -146,6 +146,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     if (UNLIKELY(thread_is_full())) {
         count_dropped(size);
     } else {
+        blockmap_expect(address);
         struct block block = describe(thread, level, address, size, period, caller);
 
         thread_count(1, (int64_t)block.size);
