@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Making shortcuts (shortcuts.h).  In a set they are replaced in turn.
+ * Making shortcuts: see shortcuts.h.
  */
 #include "shortcuts.h"
 
 #if LD_UNWIND_RULES
+
+#include <string.h>
 
 /* A place on the stack in words from sp; false if it cannot be kept. */
 static inline bool encode(uintptr_t at, uintptr_t sp, uint32_t *out)
@@ -59,23 +61,54 @@ static bool copy_words(struct shortcut *shortcut, const struct word *words)
     return true;
 }
 
+bool shortcuts_wanted(struct shortcuts *shortcuts, stack_id stack)
+{
+    uint64_t *word = &shortcuts->seen[stack % SHORTCUT_SEEN / 64], bit = UINT64_C(1) << stack % 64;
+
+    if ((*word & bit) != 0)
+        return true;
+    if (UNLIKELY(++shortcuts->seen_count > SHORTCUT_SEEN_MAX)) {
+        shortcuts->seen_count = 1;
+        memset(shortcuts->seen, 0, sizeof(shortcuts->seen));
+    }
+    *word |= bit;
+    return false;
+}
+
+/* The one of a set that is to be replaced; NULL: none, this time.  They take turns, and one that was of use
+ * since its last turn, or is new, is passed over: a program that goes round and round through more stacks
+ * than there is room for would otherwise find none of them. */
+static struct shortcut *next_to_replace(struct shortcuts *shortcuts, size_t set, uint32_t epoch)
+{
+    struct shortcut *shortcut = &shortcuts->entries[set][shortcuts->turn[set]++ % SHORTCUT_WAYS];
+
+    if (shortcut->pc == 0 || shortcut->epoch != epoch || !shortcut->is_spared)
+        return shortcut;
+    shortcut->is_spared = false;
+    return NULL;
+}
+
 void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trail *trail)
 {
     size_t set = shortcuts_set(hash);
-    unsigned way = shortcuts->turn[set]++ % SHORTCUT_WAYS;
-    struct shortcut *shortcut = &shortcuts->entries[set][way];
+    struct shortcut *shortcut = next_to_replace(shortcuts, set, trail->epoch);
     const struct frame *start = &trail->frames[trail->count - 1], *to;
+    unsigned tag_shift;
 
+    if (shortcut == NULL)
+        return;
     shortcut->pc = 0;
     atomic_signal_fence(memory_order_seq_cst);
     to = reach(trail, shortcut);
-    shortcuts->tags[set] = (shortcuts->tags[set] & ~(UINT64_C(0xff) << 8 * way)) | shortcuts_tag(hash)
-                                                                                       << 8 * way;
+    tag_shift = 8 * (unsigned)(shortcut - shortcuts->entries[set]);
+    shortcuts->tags[set] = (shortcuts->tags[set] & ~(UINT64_C(0xff) << tag_shift)) | shortcuts_tag(hash)
+                                                                                         << tag_shift;
     shortcut->sp = start->at.sp;
     shortcut->to_pc = to->at.pc;
     shortcut->epoch = trail->epoch;
     shortcut->id = start->id;
     shortcut->to_id = to->id;
+    shortcut->is_spared = true;
     shortcut->depth = (uint16_t)(to - trail->frames + 1);
     if (!encode_bp(start, start->at.sp, &shortcut->bp) || !encode_bp(to, start->at.sp, &shortcut->to_bp) ||
         !encode(to->at.sp, start->at.sp, &shortcut->to_sp) ||

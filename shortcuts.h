@@ -32,7 +32,9 @@ enum {
     SHORTCUT_SETS = LD_MAX_STACKS / 512 < 4     ? 4
                     : LD_MAX_STACKS / 512 > 192 ? 192
                                                 : LD_MAX_STACKS / 512,
-    SHORTCUT_SEEN = 2048 < LD_MAX_STACKS ? 2048 : LD_MAX_STACKS,
+    /* Bits, and how many of them may be set: few enough that hardly a stack is taken for another one. */
+    SHORTCUT_SEEN = LD_MAX_STACKS < 32768 ? (LD_MAX_STACKS + 63) / 64 * 64 : 32768,
+    SHORTCUT_SEEN_MAX = SHORTCUT_SEEN / 8,
     SHORTCUT_AT_BITS = 16,
 };
 
@@ -50,21 +52,23 @@ struct shortcut {
     module_id module;  /* the one that has some of these frames and can be unloaded; 0: none */
     uint8_t count;     /* of words */
     uint8_t in_module; /* the word whose value is a pc in that module; count: f0's pc is */
+    bool is_spared;    /* the next time that it is its turn to be replaced */
     uint64_t words[SHORTCUT_WORDS];
 };
 
 struct shortcuts {
     uint64_t tags[SHORTCUT_SETS]; /* a byte for each way */
-    uint8_t turn[SHORTCUT_SETS];  /* which one of a set is written next */
-    stack_id seen[SHORTCUT_SEEN]; /* stacks that were walked once, by the low bits of their ids */
+    uint8_t turn[SHORTCUT_SETS];  /* which one of a set may be replaced next */
+    uint32_t seen_count;
+    uint64_t seen[SHORTCUT_SEEN / 64]; /* stacks that were walked once, a bit for each, by their ids */
     ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
 };
 
 _Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
 
-static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t caller)
+static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t callers)
 {
-    uint64_t hash = ((uint64_t)start->pc ^ (uint64_t)start->sp << 19 ^ (uint64_t)caller << 7) *
+    uint64_t hash = ((uint64_t)start->pc ^ (uint64_t)start->sp << 19 ^ (uint64_t)callers << 7) *
                     UINT64_C(0x9e3779b97f4a7c15);
 
     return hash ^ hash >> 32;
@@ -126,27 +130,25 @@ static inline uint64_t shortcuts_candidates(const struct shortcuts *shortcuts, u
     return shortcuts_ways(shortcuts->tags[shortcuts_set(hash)], shortcuts_tag(hash));
 }
 
-/* The next shortcut that begins at this frame and holds; NULL: there is no other. */
-static inline const struct shortcut *shortcuts_next(const struct shortcuts *shortcuts, uint64_t hash,
-                                                    uint64_t *ways, const struct registers *start,
-                                                    uint32_t epoch)
+/* The next shortcut that begins at this frame; NULL: there is no other. */
+static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint64_t hash, uint64_t *ways,
+                                              const struct registers *start, uint32_t epoch)
 {
     size_t set = shortcuts_set(hash);
 
     while (*ways != 0) {
-        const struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(*ways) / 8];
+        struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(*ways) / 8];
 
         *ways &= *ways - 1;
         if (shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
             (shortcut->bp == SHORTCUT_ANY_BP ||
-             start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)) &&
-            LIKELY(shortcut_holds(shortcut)))
+             start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)))
             return shortcut;
     }
     return NULL;
 }
 
-/* Where a shortcut that holds leads to. */
+/* Where a shortcut leads to, if it holds. */
 static inline struct registers shortcut_to(const struct shortcut *shortcut)
 {
     return (struct registers){
@@ -160,16 +162,10 @@ static inline struct registers shortcut_to(const struct shortcut *shortcut)
 
 /* Whether a stack that had to be walked deserves a shortcut: the second time, because most of the stacks of a
  * program that recurses through its data never come again. */
-static inline bool shortcuts_wanted(struct shortcuts *shortcuts, stack_id stack)
-{
-    stack_id *seen = &shortcuts->seen[stack % SHORTCUT_SEEN];
-    bool is_second = *seen == stack;
+bool shortcuts_wanted(struct shortcuts *shortcuts, stack_id stack);
 
-    *seen = stack;
-    return is_second;
-}
-
-/* Keeps the way of the innermost frames of this trail, all of which have their nodes. */
+/* Keeps the way of the innermost frames of this trail, all of which have their nodes; or does not, if those
+ * that it would have to replace were of use lately. */
 void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trail *trail);
 
 #endif

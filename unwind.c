@@ -217,46 +217,78 @@ static bool follow(struct thread *thread, const struct registers *start)
 
 /* --- Capture -------------------------------------------------------------------------------------------- */
 
-/* The pc in the frame that called this one, for the choice of a shortcut; 0 if no rule says it. */
-static inline uintptr_t caller_of(const struct registers *start)
+/* For the choice of a shortcut: what the pcs are in the two frames that called this one, as far as rules say
+ * it at once. */
+static inline uintptr_t callers_of(const struct registers *start)
 {
-    rule r = rules_find(start->pc);
     struct registers at = *start;
-    uintptr_t bp_at;
+    uintptr_t bp_at, callers = 0;
 
-    if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) || !step_out(&at, r, &bp_at))
-        return 0;
-    return at.pc;
+    for (int i = 0; i < 2; i++) {
+        rule r = rules_find(at.pc);
+
+        if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) ||
+            !step_out(&at, r, &bp_at))
+            break;
+        callers = (callers << 9) + at.pc;
+    }
+    return callers;
 }
 
-/* True if a shortcut that holds leads to the trail as it was. */
+/* Whether a shortcut, should it hold, leads to the trail, as far as the tree can tell. */
 static inline bool leads_to_trail(const struct shortcut *shortcut, const struct trail *trail)
+{
+    return shortcut->depth <= trail->known && trail->frames[shortcut->depth - 1].id == shortcut->to_id &&
+           trail->epoch == shortcut->epoch;
+}
+
+/* Whether it leads there in memory, too, and the trail is as it was, from its beginning to that frame. */
+static inline bool trail_holds(const struct shortcut *shortcut, const struct trail *trail)
 {
     const struct frame *to = &trail->frames[shortcut->depth - 1];
     struct registers at = shortcut_to(shortcut);
 
-    return LIKELY(shortcut->depth <= trail->known && to->id == shortcut->to_id &&
-                  trail->epoch == shortcut->epoch && to->at.sp == at.sp &&
-                  (!to->needs_bp || to->at.bp == at.bp)) &&
+    return LIKELY(to->at.sp == at.sp && (!to->needs_bp || to->at.bp == at.bp)) &&
            trail_current(trail, shortcut->depth) == shortcut->depth &&
            words_hold(trail->words, to->words_end);
 }
 
-/* The shortcut that holds and leads to the trail; where there is none, *other is one that leads elsewhere. */
-static inline const struct shortcut *find_shortcut(const struct thread *thread, uint64_t hash,
+/* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
+ * one that holds may lead elsewhere. */
+static inline const struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
                                                    const struct registers *start, uint32_t epoch,
-                                                   const struct shortcut **other)
+                                                   bool *elsewhere)
+{
+    uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
+    struct shortcut *shortcut;
+
+    *elsewhere = false;
+    while ((shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch)) != NULL) {
+        if (leads_to_trail(shortcut, &thread->trail)) {
+            if (!shortcut_holds(shortcut))
+                continue;
+            if (LIKELY(trail_holds(shortcut, &thread->trail))) {
+                if (UNLIKELY(!shortcut->is_spared))
+                    shortcut->is_spared = true;
+                return shortcut;
+            }
+        }
+        *elsewhere = true;
+    }
+    return NULL;
+}
+
+/* One that holds, wherever it leads to. */
+static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_t hash,
+                                                  const struct registers *start, uint32_t epoch)
 {
     uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
     const struct shortcut *shortcut;
 
-    *other = NULL;
-    while ((shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch)) != NULL) {
-        if (LIKELY(leads_to_trail(shortcut, &thread->trail)))
-            return shortcut;
-        *other = shortcut;
-    }
-    return NULL;
+    do
+        shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch);
+    while (shortcut != NULL && !shortcut_holds(shortcut));
+    return shortcut;
 }
 
 /* Makes the trail the one of this stack, from where a shortcut that holds leads to; false if that cannot be.
@@ -309,14 +341,20 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
     uint32_t epoch = stackmap_epoch();
     uint64_t hash;
     struct unwind_stack stack = {.id = 0, .is_cut = false};
-    const struct shortcut *shortcut, *other;
+    const struct shortcut *shortcut;
+    bool elsewhere;
 
     if (UNLIKELY(level != 0))
         return unwind_ask(thread, level, caller.pc, each_root);
-    hash = shortcuts_hash(&start, caller_of(&start));
-    shortcut = find_shortcut(thread, hash, &start, epoch, &other);
-    if (UNLIKELY(shortcut == NULL) && other != NULL && follow_from(thread, other, epoch))
-        shortcut = find_shortcut(thread, hash, &start, epoch, &other);
+    hash = shortcuts_hash(&start, callers_of(&start));
+    shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
+    if (UNLIKELY(shortcut == NULL) && elsewhere) {
+        shortcut = find_other_shortcut(thread, hash, &start, epoch);
+        if (shortcut != NULL)
+            shortcut = follow_from(thread, shortcut, epoch)
+                           ? find_shortcut(thread, hash, &start, epoch, &elsewhere)
+                           : NULL;
+    }
     if (LIKELY(shortcut != NULL) && LIKELY(unwind_publish(thread, 0, shortcut->id, epoch)))
         stack.id = shortcut->id;
     else
