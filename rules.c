@@ -62,6 +62,22 @@ static void keep(uintptr_t pc, rule r)
     atomic_store_explicit(&slot->key, rule_key(pc, r), memory_order_release);
 }
 
+NOINLINE rule rules_find_shared(struct own_rules *own, uintptr_t pc)
+{
+    size_t i = own_rule_place(pc);
+    rule r = rules_find(pc);
+
+    if (r == 0 || (r & RULE_CAN_UNLOAD) != 0)
+        return r;
+    /* A signal handler may leave for good in between. */
+    own->entries[i].pc = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    own->entries[i].rule = r;
+    atomic_signal_fence(memory_order_seq_cst);
+    own->entries[i].pc = pc;
+    return r;
+}
+
 /* --- Oracle -------------------------------------------------------------------------------------------- */
 
 struct observation {

@@ -49,6 +49,7 @@ static const struct frame *reach(const struct trail *trail, struct shortcut *sho
     return to;
 }
 
+/* False: some cannot be kept, or there are none. */
 static bool copy_words(struct shortcut *shortcut, const struct word *words)
 {
     for (size_t i = 0; i < shortcut->count; i++) {
@@ -58,6 +59,10 @@ static bool copy_words(struct shortcut *shortcut, const struct word *words)
             return false;
         shortcut->words[i] = (uint64_t)words[i].value << SHORTCUT_AT_BITS | distance;
     }
+    if (UNLIKELY(shortcut->count == 0))
+        return false;
+    for (size_t i = shortcut->count; i < SHORTCUT_WORDS; i++)
+        shortcut->words[i] = shortcut->words[i - 1];
     return true;
 }
 

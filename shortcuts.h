@@ -50,7 +50,7 @@ struct shortcut {
     stack_id id, to_id;
     uint16_t depth;
     module_id module;  /* the one that has some of these frames and can be unloaded; 0: none */
-    uint8_t count;     /* of words */
+    uint8_t count;     /* of words, of which the innermost one, the last, is repeated to fill the places */
     uint8_t in_module; /* the word whose value is a pc in that module; count: f0's pc is */
     bool is_spared;    /* the next time that it is its turn to be replaced */
     uint64_t words[SHORTCUT_WORDS];
@@ -64,6 +64,7 @@ struct shortcuts {
     ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
 };
 
+_Static_assert(SHORTCUT_WORDS % 3 == 0, "they are compared three at a time");
 _Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
 
 static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t callers)
@@ -118,8 +119,9 @@ static inline bool shortcut_holds(const struct shortcut *shortcut)
         if (!module_is_current(shortcut->module, (const void *)pc))
             return false;
     }
-    for (size_t i = shortcut->count; i > 0; i--)
-        if (!shortcut_word_holds(shortcut->words[i - 1], sp))
+    for (const uint64_t *word = shortcut->words + SHORTCUT_WORDS; word != shortcut->words; word -= 3)
+        if (!shortcut_word_holds(word[-1], sp) || !shortcut_word_holds(word[-2], sp) ||
+            !shortcut_word_holds(word[-3], sp))
             return false;
     return true;
 }

@@ -41,6 +41,7 @@ struct thread {
     struct path last[THREAD_NESTING]; /* this thread's last stack on each level */
 #if LD_UNWIND_RULES
     ALIGNED(16) uintptr_t scratch[RULES_SCRATCH / sizeof(uintptr_t)];
+    struct own_rules rules;
     struct trail trail;
     struct shortcuts shortcuts;
 #endif

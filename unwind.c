@@ -119,7 +119,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
         walk->met = meet(trail, &at, &limit);
         if (walk->met != 0)
             return MET;
-        r = rules_find(at.pc);
+        r = rules_find_own(&thread->rules, at.pc);
         if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked))) {
             /* libunwind would read wherever it points. */
             if (at.bp == UNKNOWN_BP)
@@ -219,13 +219,13 @@ static bool follow(struct thread *thread, const struct registers *start)
 
 /* For the choice of a shortcut: what the pcs are in the two frames that called this one, as far as rules say
  * it at once. */
-static inline uintptr_t callers_of(const struct registers *start)
+static inline uintptr_t callers_of(struct thread *thread, const struct registers *start)
 {
     struct registers at = *start;
     uintptr_t bp_at, callers = 0;
 
     for (int i = 0; i < 2; i++) {
-        rule r = rules_find(at.pc);
+        rule r = rules_find_own(&thread->rules, at.pc);
 
         if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) ||
             !step_out(&at, r, &bp_at))
@@ -255,9 +255,9 @@ static inline bool trail_holds(const struct shortcut *shortcut, const struct tra
 
 /* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
  * one that holds may lead elsewhere. */
-static inline const struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
-                                                   const struct registers *start, uint32_t epoch,
-                                                   bool *elsewhere)
+static ALWAYS_INLINE const struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
+                                                          const struct registers *start, uint32_t epoch,
+                                                          bool *elsewhere)
 {
     uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
     struct shortcut *shortcut;
@@ -291,17 +291,8 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     return shortcut;
 }
 
-/* Makes the trail the one of this stack, from where a shortcut that holds leads to; false if that cannot be.
- */
-static bool follow_from(struct thread *thread, const struct shortcut *shortcut, uint32_t epoch)
-{
-    struct registers at = shortcut_to(shortcut);
-
-    return follow(thread, &at) && trail_intern(&thread->trail, &thread->supply, epoch);
-}
-
-static COLD struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
-                                           const struct registers *start, stackmap_roots_fn *each_root)
+static struct unwind_stack follow_all(struct thread *thread, uint64_t hash, const struct registers *start,
+                                      stackmap_roots_fn *each_root)
 {
     struct trail *trail = &thread->trail;
 
@@ -324,9 +315,29 @@ static COLD struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
     return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
+/* A stack that no shortcut leads to the trail from.  If there is one that leads `elsewhere`, it is from there
+ * that the trail may have to be made anew. */
+static NOINLINE struct unwind_stack capture_walking(struct thread *thread, uint64_t hash,
+                                                    struct registers start, uint32_t epoch, bool elsewhere,
+                                                    stackmap_roots_fn *each_root)
+{
+    const struct shortcut *shortcut = elsewhere ? find_other_shortcut(thread, hash, &start, epoch) : NULL;
+
+    if (shortcut != NULL) {
+        struct registers to = shortcut_to(shortcut);
+
+        if (follow(thread, &to) && trail_intern(&thread->trail, &thread->supply, epoch)) {
+            shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
+            if (shortcut != NULL && unwind_publish(thread, 0, shortcut->id, epoch))
+                return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
+        }
+    }
+    return follow_all(thread, hash, &start, each_root);
+}
+
 /* Budget, when the stack was seen before: no lock, no write but the id in flight; of this thread's memory one
- * line of a set, three of a shortcut, and one word of the trail and one of the stack for each frame, one more
- * where a frame pointer matters. */
+ * line of a set, three of a shortcut, two of rules, and one word of the trail and one of the stack for each
+ * frame, one more where a frame pointer matters. */
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root)
 {
@@ -339,27 +350,17 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
         .bp = word_at(frame),
     };
     uint32_t epoch = stackmap_epoch();
-    uint64_t hash;
-    struct unwind_stack stack = {.id = 0, .is_cut = false};
     const struct shortcut *shortcut;
+    uint64_t hash;
     bool elsewhere;
 
     if (UNLIKELY(level != 0))
         return unwind_ask(thread, level, caller.pc, each_root);
-    hash = shortcuts_hash(&start, callers_of(&start));
+    hash = shortcuts_hash(&start, callers_of(thread, &start));
     shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
-    if (UNLIKELY(shortcut == NULL) && elsewhere) {
-        shortcut = find_other_shortcut(thread, hash, &start, epoch);
-        if (shortcut != NULL)
-            shortcut = follow_from(thread, shortcut, epoch)
-                           ? find_shortcut(thread, hash, &start, epoch, &elsewhere)
-                           : NULL;
-    }
-    if (LIKELY(shortcut != NULL) && LIKELY(unwind_publish(thread, 0, shortcut->id, epoch)))
-        stack.id = shortcut->id;
-    else
-        stack = follow_all(thread, hash, &start, each_root);
-    return stack;
+    if (UNLIKELY(shortcut == NULL) || UNLIKELY(!unwind_publish(thread, 0, shortcut->id, epoch)))
+        return capture_walking(thread, hash, start, epoch, elsewhere, each_root);
+    return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
 }
 
 size_t unwind_own_bytes(void)
