@@ -65,10 +65,14 @@ static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
  * if the rule leads nowhere that can be believed. */
 static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
 {
-    uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r);
+    uintptr_t cfa = at->sp + (uintptr_t)rule_cfa(r);
 
-    if (UNLIKELY(cfa <= at->sp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
-        return false;
+    /* SP is where it was left; BP may be anything. */
+    if ((r & RULE_FROM_BP) != 0) {
+        cfa = at->bp + (uintptr_t)rule_cfa(r);
+        if (UNLIKELY(cfa <= at->sp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
+            return false;
+    }
     at->pc = word_at(cfa - sizeof(uintptr_t));
     *bp_at = 0;
     if ((r & RULE_RESTORES_BP) != 0) {
