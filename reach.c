@@ -35,6 +35,10 @@ enum {
     LARGEST_COOKIE = 64, /* a cache line, which elements may be aligned to */
 };
 
+/* jemalloc has in the storage of each thread the addresses of what it has looked up lately, rounded down to
+ * this. They are no pointers. */
+#define HEAP_KEY ((uintptr_t)1 << 30)
+
 #define ADDRESS_MASK ((UINT64_C(1) << STATE_SHIFT) - 1)
 
 struct node {
@@ -66,6 +70,7 @@ struct heap {
     const struct run *last_run;
     const struct mapping *last_mapping;
     enum pass pass;
+    bool has_heap_keys; /* what is being looked at */
 };
 
 static inline uintptr_t address_of(const struct node *node)
@@ -437,6 +442,8 @@ static inline void look_at(struct heap *heap, uintptr_t pointer)
     if (above == 0)
         return;
     node = &heap->nodes[above - 1];
+    if (heap->has_heap_keys && pointer % HEAP_KEY == 0 && pointer != address_of(node))
+        return;
     if (pointer - address_of(node) < node->size || pointer == address_of(node) ||
         (pointer == end_of(node) && heap->pass == PASS_REACHABLE && is_as_good(heap, node, pointer)))
         follow(heap, node, pointer);
@@ -504,7 +511,10 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
     struct heap *heap = ctx;
 
     heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
+    /* The stack of a thread ends with its thread-local storage. */
+    heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK;
     scan(heap, start, end);
+    heap->has_heap_keys = false;
     drain(heap);
 }
 
