@@ -39,6 +39,12 @@ static struct {
     struct check_options options;
 } check;
 
+/* From where it is looked. */
+struct vantage {
+    const struct check_caller *caller;
+    bool is_ending; /* see struct roots_snapshot */
+};
+
 /* --- One look ----------------------------------------------------------------------------------------- */
 
 /* In shared memory, with room for the lost blocks behind it. */
@@ -105,23 +111,25 @@ static void find_signal_stack(struct stop_thread *thread)
     thread->signal_stack_end = thread->signal_stack + stack.ss_size;
 }
 
-static void describe(struct look *look, const struct check_caller *caller)
+static void describe(struct look *look, const struct vantage *vantage)
 {
     struct roots_snapshot *snapshot = &look->job.snapshot;
 
     snapshot->roots = &look->roots;
     snapshot->process = kernel_process();
     snapshot->caller.id = kernel_thread();
-    snapshot->caller.stack_pointer = (uintptr_t)caller + RED_ZONE;
+    snapshot->caller.stack_pointer = (uintptr_t)vantage->caller + RED_ZONE;
     snapshot->caller.thread_pointer = (uintptr_t)platform_thread_pointer();
     atomic_init(&snapshot->caller.state, STOP_STOPPED);
     find_signal_stack(&snapshot->caller);
     snapshot->options = (struct roots_options){
+        .strict = check.options.is_strict,
         .globals = !check.options.no_globals,
         .tls = !check.options.no_tls,
         .registers = !check.options.no_registers,
         .stacks = !check.options.no_stacks,
     };
+    snapshot->is_ending = vantage->is_ending;
     look->job.are_unaligned = check.options.are_unaligned;
     look->job.ignored = CHECK_IGNORED;
 }
@@ -140,8 +148,7 @@ static int gather_roots(struct roots *roots)
 
 /* 0 or an errno value; *out is to be unmapped in any case.  `before`: what was found the last time, NULL:
  * this is the first look. */
-static int look_once(const struct check_caller *caller, const struct look *before, size_t room,
-                     struct look **out)
+static int look_once(const struct vantage *vantage, const struct look *before, size_t room, struct look **out)
 {
     struct look *look = *out = map_look(room);
     int error;
@@ -151,7 +158,7 @@ static int look_once(const struct check_caller *caller, const struct look *befor
     error = gather_roots(&look->roots);
     if (error != 0)
         return error;
-    describe(look, caller);
+    describe(look, vantage);
     if (before != NULL) {
         look->job.candidates = before->job.found;
         look->job.candidate_count = before->job.found_count;
@@ -167,14 +174,14 @@ static int look_once(const struct check_caller *caller, const struct look *befor
 }
 
 /* Looks until there was room for all, and no module came or went meanwhile. */
-static int look_well(const struct check_caller *caller, const struct look *before, struct look **out)
+static int look_well(const struct vantage *vantage, const struct look *before, struct look **out)
 {
     size_t room = ROOM_TO_SPARE;
     int error = 0;
 
     blockmap_each(count_one, &room);
     for (int i = 0; i < LOOKS_MAX; i++) {
-        error = look_once(caller, before, room, out);
+        error = look_once(vantage, before, room, out);
         if (error != 0 && error != ENOSPC)
             return error;
         if (error == 0 && roots_current(&(*out)->roots))
@@ -189,15 +196,15 @@ static int look_well(const struct check_caller *caller, const struct look *befor
     return error;
 }
 
-static int look_twice(const struct check_caller *caller, struct look **out)
+static int look_twice(const struct vantage *vantage, struct look **out)
 {
     struct look *first = NULL;
-    int error = look_well(caller, NULL, &first);
+    int error = look_well(vantage, NULL, &first);
 
     *out = first;
     if (error != 0 || first->stop.running == 0 || first->job.found_count == 0)
         return error;
-    error = look_well(caller, first, out);
+    error = look_well(vantage, first, out);
     unmap_look(first);
     return error;
 }
@@ -261,6 +268,7 @@ static void hand_over(const struct look *look, struct walk *walk)
         struct block block;
 
         add_up_led(look, i, walk);
+        walk->flags = REACH_IS_STRICT(look->job.found[i]) ? LD_LEAK_STRICT : 0;
         while (step == BLOCKMAP_AGAIN && blockmap_find(address, &block))
             step = block.mark < walk->since
                        ? BLOCKMAP_NEXT
@@ -271,7 +279,7 @@ static void hand_over(const struct look *look, struct walk *walk)
 }
 
 /* 0 or an errno value. */
-static int find_lost(const struct check_caller *caller, struct check_found *found, struct look **look)
+static int find_lost(const struct vantage *vantage, struct check_found *found, struct look **look)
 {
     uint64_t begun = kernel_now_ns();
     int error;
@@ -283,7 +291,7 @@ static int find_lost(const struct check_caller *caller, struct check_found *foun
     if (atomic_load_explicit(&check.has_gap, memory_order_relaxed))
         return ENODATA;
     enter();
-    error = look_twice(caller, look);
+    error = look_twice(vantage, look);
     leave();
     if (error == 0)
         summarize(*look, found);
@@ -337,7 +345,7 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 {
     struct check_found found;
     struct look *look;
-    int error = find_lost(caller, &found, &look);
+    int error = find_lost(&(struct vantage){.caller = caller}, &found, &look);
 
     if (error == 0)
         error = write_lost(look, fd, options, NULL);
@@ -355,7 +363,7 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
     struct report_found reported = {0};
     struct check_found found;
     struct look *look;
-    int error = find_lost(caller, &found, &look);
+    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = true}, &found, &look);
 
     *definite = false;
     if (error == 0 && look->job.found_count != 0) {
@@ -376,7 +384,7 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     int error;
 
     walk_init(&walk, callback, ctx);
-    error = find_lost(caller, &found, &look);
+    error = find_lost(&(struct vantage){.caller = caller}, &found, &look);
     if (error == 0)
         hand_over(look, &walk);
     unmap_look(look);

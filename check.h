@@ -23,6 +23,7 @@
 
 struct check_options {
     bool no_globals, no_tls, no_registers, no_stacks; /* that are not roots */
+    bool is_strict;                                   /* what looks dead holds nothing, but is noted */
     bool are_unaligned;                               /* pointers may be at any address */
 };
 
@@ -67,7 +68,8 @@ struct check_caller {
 #define CHECK_CAN_LOOK 0 /* neither these registers nor thread-local storage are found */
 #endif
 
-/* As ld_check, but writes nothing unless a definitely lost block is to be reported, as *definite says. */
+/* As ld_check, for the end of the program: nothing returns to the calling thread's functions any more.
+ * Writes nothing unless a definitely lost block is to be reported, as *definite says. */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
                  bool *definite);
 

@@ -132,6 +132,10 @@ char *ld_strndup(const char *text, size_t size);
  * the call site but the innermost caller of it that is known, or there is no frame at all.  */
 #define LD_LEAK_STACK_CUT 1u
 
+/* With the option strict_stack: a pointer does lead to the block, or to one that leads to it, but lies where
+ * it looks dead, in a register or on a stack to which no code seems to return. */
+#define LD_LEAK_STRICT 2u
+
 /* Whether the program can still reach a block: what valgrind's users know by these words. */
 enum ld_reach {
     LD_LIVE,            /* not looked at */
@@ -275,7 +279,8 @@ enum ld_report_format {
      *
      * What is not known of a frame is "" or 0, so that each key always has the same type.  The kind of a site
      * is live, definite, indirect, possible or reachable.  estimate: only a sample was recorded, and stands
-     * for all. stack_cut: LD_LEAK_STACK_CUT.  stack_deep: there may be more frames outside.  unlisted: left
+     * for all. stack_cut: LD_LEAK_STACK_CUT.  stack_deep: there may be more frames outside.
+     * strict: LD_LEAK_STRICT, a key that is there only if it is true.  unlisted: left
      * out, as the options ask.  unplaced: at call sites for which there was no memory.  bad_lines: of the
      * suppressions, that are no rule; no_memory: for the rules, so that none was used.  partial_names: see
      * ld_symbol.is_partial. A byte that is not part of well-formed UTF-8 becomes U+FFFD.  Keys may be added.

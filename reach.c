@@ -22,7 +22,8 @@ enum {
     NOTED = 16,   /* by pass 3 */
     DONE = 32,    /* looked into by pass 4 */
     CANDIDATE = 64,
-    KEPT = 128, /* not lost, but not looked into for that */
+    KEPT = 128,   /* not lost, but not looked into for that */
+    STRICT = 256, /* what looks dead leads to it */
 };
 
 enum {
@@ -53,7 +54,7 @@ struct run {
     unsigned shift; /* bytes of a part, as a power of two */
 };
 
-enum pass { PASS_KEPT, PASS_REACHABLE, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
+enum pass { PASS_KEPT, PASS_REACHABLE, PASS_STRICT, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
 
 struct heap {
     struct reach_job *job;
@@ -386,7 +387,8 @@ static void note_found(struct heap *heap, const struct node *node, enum ld_reach
     if (job->candidates != NULL && !is(node, CANDIDATE))
         return;
     if (job->found_count < job->room)
-        job->found[job->found_count] = address_of(node) | (uint64_t)how << REACH_SHIFT;
+        job->found[job->found_count] =
+            address_of(node) | (uint64_t)how << REACH_SHIFT | (is(node, STRICT) ? REACH_STRICT : 0);
     else
         job->error = ENOSPC;
     job->found_count++;
@@ -413,6 +415,10 @@ static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
             push(heap, node, REACHABLE);
         else
             set(node, POSSIBLE);
+        break;
+    case PASS_STRICT:
+        if (!is(node, REACHABLE | STRICT))
+            push(heap, node, STRICT);
         break;
     case PASS_POSSIBLE:
         if (!is(node, REACHABLE | KEPT | QUEUED))
@@ -510,7 +516,10 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
 {
     struct heap *heap = ctx;
 
-    heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
+    if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
+        return;
+    if (heap->pass != PASS_STRICT)
+        heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* The stack of a thread ends with its thread-local storage. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK;
     scan(heap, start, end);
@@ -542,6 +551,13 @@ static void mark_reachable(struct heap *heap)
         if (is(&heap->nodes[i], REACHABLE))
             push(heap, &heap->nodes[i], REACHABLE);
     drain(heap);
+    roots_each(&heap->job->snapshot, visit_root, next_block, heap);
+}
+
+/* When all that is reachable is known: what else leads from where it looks dead. */
+static void mark_strict(struct heap *heap)
+{
+    heap->pass = PASS_STRICT;
     roots_each(&heap->job->snapshot, visit_root, next_block, heap);
 }
 
@@ -634,6 +650,8 @@ void reach_find(struct reach_job *job)
     if (job->error == 0 && heap.count != 0) {
         note_candidates(&heap);
         mark_reachable(&heap);
+        if (job->snapshot.options.strict)
+            mark_strict(&heap);
         mark_possible(&heap);
         lead_lost(&heap);
     }

@@ -7,7 +7,7 @@
  *     work      numbers of blocks that are marked but were not looked into yet
  *
  * 24 bytes for each live block in all, and 8 more for each that is lost.  Four passes, each of which looks
- * into a block at most once:
+ * into a block at most once (and one more after the first, which notes what leads from roots that look dead):
  *
  *     1  from the roots by pointers to the beginning of blocks: reachable
  *     2  from what an interior pointer leads to: possibly lost
@@ -33,9 +33,11 @@
 
 /* A lost block: its address, and how it is lost.  Those that a definitely lost block leads come after it. */
 typedef uint64_t reach_found;
-#define REACH_SHIFT       48
-#define REACH_ADDRESS(it) ((uintptr_t)((it) & ((UINT64_C(1) << REACH_SHIFT) - 1)))
-#define REACH_HOW(it)     ((unsigned)((it) >> REACH_SHIFT)) /* enum ld_reach */
+#define REACH_SHIFT         48
+#define REACH_ADDRESS(it)   ((uintptr_t)((it) & ((UINT64_C(1) << REACH_SHIFT) - 1)))
+#define REACH_HOW(it)       ((unsigned)((it) >> REACH_SHIFT) & 7) /* enum ld_reach */
+#define REACH_STRICT        (UINT64_C(8) << REACH_SHIFT)
+#define REACH_IS_STRICT(it) (((it)&REACH_STRICT) != 0) /* what looks dead leads to it */
 
 struct reach_job {
     struct roots_snapshot snapshot; /* its maps are filled in */

@@ -155,6 +155,8 @@ static void put_site(struct json *json, const struct report *report, const struc
     put_string(json, "kind", report_kind(site->leak.reach));
     put_bool(json, "stack_cut", (site->leak.flags & LD_LEAK_STACK_CUT) != 0);
     put_bool(json, "stack_deep", site->is_deep);
+    if ((site->leak.flags & LD_LEAK_STRICT) != 0)
+        put_bool(json, "strict", true);
     put_open(json, "frames", "[");
     for (size_t i = 0; i < frames && json->text->error == 0; i++)
         put_frame(json, report->names, &site->leak, i);

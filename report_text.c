@@ -202,6 +202,8 @@ static void put_site(struct text *text, const struct report *report, const struc
     text_put(text, ": ");
     if (leak->reach != LD_LIVE) {
         text_put(text, kind_words(leak->reach));
+        if ((leak->flags & LD_LEAK_STRICT) != 0)
+            text_put(text, " but for what looks dead");
         text_put(text, ": ");
     }
     put_tally(text, &site->tally);

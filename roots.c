@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ucontext.h>
 
 #include "config.h"
 #include "kernel.h"
@@ -258,8 +259,10 @@ static bool counts(const struct pass *pass, enum roots_kind kind)
     case ROOTS_TLS:
         return options->tls;
     case ROOTS_REGISTERS:
+    case ROOTS_DEAD_REGISTERS:
         return options->registers;
     case ROOTS_STACK:
+    case ROOTS_DEAD_STACK:
         return options->stacks;
     case ROOTS_KEPT:
         return true;
@@ -377,28 +380,60 @@ static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer,
         visit_range(pass, ROOTS_STACK, mapping->start, is_first ? mapping->end : page_end(thread_pointer));
 }
 
+#if defined(__x86_64__)
+/* Whether the instruction at which it was stopped, or is to go on, is a system call. */
+static bool is_in_system_call(const struct pass *pass, const struct stop_thread *thread)
+{
+    static const unsigned char instruction[] = {0x0f, 0x05};
+    uintptr_t next, before;
+
+    if (thread->registers == thread->registers_end)
+        return false;
+    next = ((const uintptr_t *)thread->registers)[REG_RIP];
+    before = next - sizeof(instruction);
+    if (!can_read(pass->snapshot->maps, before, 2 * sizeof(instruction)))
+        return false;
+    return memcmp((const void *)before, instruction, sizeof(instruction)) == 0 ||
+           memcmp((const void *)next, instruction, sizeof(instruction)) == 0;
+}
+#else
+static bool is_in_system_call(const struct pass *pass, const struct stop_thread *thread)
+{
+    (void)pass;
+    (void)thread;
+    return false;
+}
+#endif
+
 static void visit_stack(const struct pass *pass, const struct stop_thread *thread, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
+    bool is_dead =
+        pass->snapshot->options.strict && pass->snapshot->is_ending && thread == &pass->snapshot->caller;
+    enum roots_kind kind = is_dead ? ROOTS_DEAD_STACK : ROOTS_STACK;
     uintptr_t start = thread->stack_pointer - RED_ZONE, end, top;
 
     if (mapping == NULL) {
         visit_whole_stack(pass, thread->thread_pointer, is_first);
         return;
     }
+    if (pass->snapshot->options.strict && is_in_system_call(pass, thread)) {
+        visit_range(pass, ROOTS_DEAD_STACK, start, thread->stack_pointer);
+        start = thread->stack_pointer;
+    }
     end = mapping->end;
     /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's making.
      */
     if (!is_first && thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
         end = page_end(thread->thread_pointer);
-        if (!counts(pass, ROOTS_TLS))
+        if (!counts(pass, ROOTS_TLS) || is_dead)
             end = thread->thread_pointer - pass->snapshot->roots->static_tls;
-        visit_range(pass, ROOTS_STACK, start, end);
+        visit_range(pass, kind, start, end);
         return;
     }
     if (pass->main_stack >= mapping->start && pass->main_stack < end) {
-        visit_range(pass, ROOTS_STACK, start, end);
+        visit_range(pass, kind, start, end);
         return;
     }
     /* On a signal stack, or on one of the program's own making. */
@@ -439,6 +474,37 @@ static bool is_first_thread(const struct pass *pass, const struct stop_thread *t
             thread->thread_pointer == first_thread_pointer);
 }
 
+static void visit_all_registers(const struct pass *pass, const struct stop_thread *thread)
+{
+    visit_range(pass, ROOTS_REGISTERS, thread->registers, thread->registers_end);
+    visit_range(pass, ROOTS_REGISTERS, thread->vectors, thread->vectors_end);
+}
+
+#if defined(__x86_64__)
+/* Of a thread in a system call, those that a call keeps are its functions'.  The others were for the call. */
+static void visit_registers(const struct pass *pass, const struct stop_thread *thread)
+{
+    uintptr_t start = thread->registers, end = thread->registers_end;
+
+    if (!pass->snapshot->options.strict || !is_in_system_call(pass, thread)) {
+        visit_all_registers(pass, thread);
+        return;
+    }
+    for (uintptr_t at = start; at < end; at += WORD) {
+        uintptr_t number = (at - start) / WORD;
+        bool is_kept = (number >= REG_R12 && number <= REG_R15) || number == REG_RBP || number == REG_RBX;
+
+        visit_range(pass, is_kept ? ROOTS_REGISTERS : ROOTS_DEAD_REGISTERS, at, at + WORD);
+    }
+    visit_range(pass, ROOTS_DEAD_REGISTERS, thread->vectors, thread->vectors_end);
+}
+#else
+static void visit_registers(const struct pass *pass, const struct stop_thread *thread)
+{
+    visit_all_registers(pass, thread);
+}
+#endif
+
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
 {
     bool is_first = is_first_thread(pass, thread);
@@ -451,9 +517,8 @@ static void visit_thread(const struct pass *pass, const struct stop_thread *thre
     if (state == STOP_RUNNING) {
         visit_running(pass, &copy, is_first);
     } else {
-        visit_range(pass, ROOTS_REGISTERS, copy.registers, copy.registers_end);
-        visit_range(pass, ROOTS_REGISTERS, copy.vectors, copy.vectors_end);
-        visit_stack(pass, &copy, is_first);
+        visit_registers(pass, &copy);
+        visit_stack(pass, thread, is_first);
     }
     if (copy.thread_pointer != 0)
         visit_tls(pass, copy.thread_pointer, is_first);

@@ -25,8 +25,12 @@ enum roots_kind {
     ROOTS_TLS,
     ROOTS_REGISTERS,
     ROOTS_STACK,
+    ROOTS_DEAD_REGISTERS,
+    ROOTS_DEAD_STACK,
     ROOTS_KEPT, /* the C library's: what it leads to is not lost, but leads no further */
 };
+
+#define ROOTS_LOOKS_DEAD(kind) ((kind) == ROOTS_DEAD_REGISTERS || (kind) == ROOTS_DEAD_STACK)
 
 struct roots_range {
     uintptr_t start, end;
@@ -35,6 +39,7 @@ struct roots_range {
 /* Which kinds count. */
 struct roots_options {
     bool globals, tls, registers, stacks;
+    bool strict; /* what looks dead is of a kind of its own */
 };
 
 struct roots {
@@ -66,6 +71,7 @@ struct roots_snapshot {
     size_t thread_count;
     pid_t process;             /* the id of the first thread too */
     struct stop_thread caller; /* as it was when it called this library: its registers are on its stack */
+    bool is_ending;            /* the program: no function of the caller's will ever go on */
     struct roots_options options;
 };
 

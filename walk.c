@@ -14,6 +14,7 @@ void walk_init(struct walk *walk, ld_leak_fn *callback, void *ctx)
     walk->callback = callback;
     walk->ctx = ctx;
     walk->since = 0;
+    walk->flags = 0;
     walk->led_blocks = 0;
     walk->led_bytes = 0;
     walk->sweep = stackmap_sweep();
@@ -58,7 +59,7 @@ enum blockmap_step walk_hand_over(struct walk *walk, const struct block *block, 
         .frames = walk->frames,
         .frame_count = walk->frame_count,
         .mark = block->mark,
-        .flags = block->flags & LD_LEAK_STACK_CUT,
+        .flags = (block->flags & LD_LEAK_STACK_CUT) | walk->flags,
         .modules = walk->modules,
         .reach = reach,
         .weight = sampling_weight(block->flags >> SAMPLING_FLAG_SHIFT, block->size),

@@ -326,6 +326,7 @@ __attribute__((constructor(101))) static void start(void)
         .no_tls = whole.options.use_tls == 0,
         .no_registers = whole.options.use_registers == 0,
         .no_stacks = whole.options.use_stacks == 0,
+        .is_strict = whole.options.strict_stack != 0,
         .are_unaligned = whole.options.use_unaligned != 0,
     });
     pthread_atfork(NULL, NULL, after_fork_in_child);

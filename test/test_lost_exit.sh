@@ -92,6 +92,24 @@ for way in preloaded linked static; do
     }
     check "$way: kinds in JSON" json
 
+    strict() {
+        options= && status_is 0 run $way local lend keep exit 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+        options=strict_stack=1 && status_is 0 run $way thread keep exit 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+        status_is 23 run $way local lend keep exit 2>"$work/err"
+        cat "$work/err"
+        grep -q '^site 1: definitely lost but for what looks dead: 1 block, 4,003 bytes' "$work/err"
+        grep -q '^site 2: definitely lost but for what looks dead: 1 block, 3,001 bytes' "$work/err"
+        grep -q '^site 3: indirectly lost but for what looks dead: 1 block, 444 bytes' "$work/err"
+        [ "$(grep -c '^site ' "$work/err")" -eq 3 ]
+        options=strict_stack=1:format=json && status_is 23 run $way local drop exit 2>"$work/err"
+        cat "$work/err"
+        [ "$(grep -o '"kind":"[a-z]*","stack_cut":false,"stack_deep":false,"strict":true' "$work/err" | wc -l)" -eq 2 ]
+        [ "$(grep -o '"kind":"definite","stack_cut":false,"stack_deep":false,"frames"' "$work/err" | wc -l)" -eq 1 ]
+    }
+    check "$way: strict_stack=1, what is held only where it looks dead" strict
+
     ask() { # WORD...: sends the signal to the program in mid-run
         mkfifo "$work/in" "$work/out"
         options=exitcode=0:check_signal=USR2:report_at_exit=none:log_path=$work/report

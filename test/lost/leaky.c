@@ -4,6 +4,9 @@
  *
  *     lose       a block of 1337 bytes that holds the only pointer to one of 666
  *     drop       a block of 1337 bytes that holds nothing
+ *     local      a block of 3001 bytes, which leads one of 444, in a local variable of main's; first word
+ *     lend       a thread is in a system call that alone has the address of a block of 4003 bytes
+ *     exit       the program ends in the midst of main
  *     keep       a block of 2003 bytes, in a global
  *     thread     with another thread that sleeps when the program ends
  *     forked     the words that follow are those of a child that a thread has forked
@@ -11,11 +14,14 @@
  *     tiny       no file may grow
  *     wait       does not end before its standard input does
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +49,37 @@ static __attribute__((noinline)) void wipe_stack(void)
 
     for (size_t i = 0; i < sizeof(dead); i++)
         dead[i] = 0;
+}
+
+static int never[2];
+
+/* By the bare system call: what waits in read may be cancelled, and has the address on its stack meanwhile.
+ */
+static void *lend(void *id)
+{
+    *(volatile pid_t *)id = (pid_t)syscall(SYS_gettid);
+    wipe_stack();
+    syscall(SYS_read, never[0], malloc(4003), (size_t)4003);
+    return NULL;
+}
+
+/* Until the thread is in that call, as the kernel says; if it does not say, for a second. */
+static void wait_for_call(const volatile pid_t *id)
+{
+    char path[64], call[16] = "";
+
+    for (int i = 0; i < 50 && strncmp(call, "0 ", 2) != 0; i++) {
+        int file;
+
+        usleep(20000);
+        snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)*id);
+        file = open(path, O_RDONLY);
+        if (file < 0)
+            continue;
+        if (read(file, call, sizeof(call)) < 2)
+            call[0] = '\0';
+        close(file);
+    }
 }
 
 static void *sleep_on(void *unused)
@@ -96,6 +133,15 @@ static void obey(int count, char **words)
 
             pthread_create(&thread, NULL, sleep_on, NULL);
         }
+        if (strcmp(words[i], "lend") == 0) {
+            static volatile pid_t id;
+            pthread_t thread;
+
+            if (pipe(never) != 0)
+                abort();
+            pthread_create(&thread, NULL, lend, (void *)&id);
+            wait_for_call(&id);
+        }
         if (strcmp(words[i], "forked") == 0) {
             pthread_t thread;
 
@@ -108,6 +154,8 @@ static void obey(int count, char **words)
         if (strcmp(words[i], "tiny") == 0)
             limit(RLIMIT_FSIZE);
         wipe_stack();
+        if (strcmp(words[i], "exit") == 0)
+            exit(0);
         if (strcmp(words[i], "wait") == 0) {
             puts("ready");
             fflush(stdout);
@@ -117,8 +165,20 @@ static void obey(int count, char **words)
     }
 }
 
+static __attribute__((noinline)) void *make_local(void)
+{
+    void **block = calloc(1, 3001);
+
+    block[0] = malloc(444);
+    return block;
+}
+
 int main(int count, char **words)
 {
+    void *volatile local = NULL;
+
+    if (count > 1 && strcmp(words[1], "local") == 0)
+        local = make_local();
     obey(count - 1, words + 1);
-    return kept != NULL && count < 2;
+    return kept != NULL && count < 2 && local != NULL;
 }
