@@ -116,7 +116,7 @@ static void say_unknown(int error)
         why = "/proc cannot be read: ";
         break;
     case ENODATA:
-        why = "blocks are missing from the record, which may lead to others: ";
+        why = "not all blocks are on record (report_at_exit=live shows those that are): ";
         break;
     case ENOSYS:
         why = "this processor's registers are not known: ";
