@@ -11,9 +11,9 @@
  * if the node of that frame was to_id, the id of the stack was `id`.  So when the words are the same again,
  * and the trail is the same from that frame on, in the tree and in memory, the id is known without a walk.
  *
- * Sets of shortcuts are found by the hash of pc and stack pointer in f0 and of the pc in f1: often many ways
- * lead to one call of malloc.  One shortcut is two cache lines: a word is kept in eight bytes, its value,
- * which is an address, above its distance from the stack pointer.  A stack with other values gets no
+ * Sets of shortcuts are found by the hash of pc and stack pointer in f0 and of the pcs in f1 and f2: often
+ * many ways lead to one call of malloc.  One shortcut is two cache lines: a word is kept in eight bytes, its
+ * value, which is an address, above its distance from the stack pointer.  A stack with other values gets no
  * shortcut.
  *
  * The cache belongs to one thread.  A shortcut that is being written is invalid meanwhile, since a signal
