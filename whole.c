@@ -105,7 +105,7 @@ enum { STATUS_IF_LOST = 23 };
 
 static void say_unknown(int error)
 {
-    char line[128];
+    char line[192];
     const char *why = "";
 
     switch (error) {
