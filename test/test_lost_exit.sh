@@ -92,6 +92,22 @@ for way in preloaded linked static; do
     }
     check "$way: kinds in JSON" json
 
+    possible() {
+        options= && status_is 0 run $way middle keep 2>"$work/err"
+        [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
+        options= && status_is 23 run $way middle drop 2>"$work/err"
+        grep -q '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/err"
+        grep -q '^site 2: possibly lost: 1 block, 5,003 bytes' "$work/err"
+    }
+    check "$way: what is only possibly lost is no reason for a report" possible
+
+    sampled() {
+        options=sample=1m && status_is 0 run $way drop 2>"$work/err"
+        grep -q 'what is lost is not known: not all blocks are on record' "$work/err"
+        [ "$(wc -l <"$work/err")" -eq 1 ]
+    }
+    check "$way: of a sample, nothing is known, which is said in one line" sampled
+
     strict() {
         options= && status_is 0 run $way local lend keep exit 2>"$work/err"
         [ ! -s "$work/err" ] || { cat "$work/err" && return 1; }
@@ -137,6 +153,14 @@ for way in preloaded linked static; do
         [ "$(grep -c '^site ' "$work/report")" -eq 2 ]
     }
     check "$way: what is lost when a signal asks" asked
+
+    asked_for_nothing() {
+        ask thread keep
+        grep -q '^total: 0 blocks' "$work/report"
+        ask thread middle
+        grep -q '^site 1: possibly lost: 1 block, 5,003 bytes' "$work/report"
+    }
+    check "$way: a signal is answered even if nothing is definitely lost" asked_for_nothing
 done
 
 exit $failed

@@ -8,6 +8,7 @@
  *     lend       a thread is in a system call that alone has the address of a block of 4003 bytes
  *     exit       the program ends in the midst of main
  *     keep       a block of 2003 bytes, in a global
+ *     middle     a block of 5003 bytes, to whose middle alone a global points
  *     thread     with another thread that sleeps when the program ends
  *     forked     the words that follow are those of a child that a thread has forked
  *     blind      the process can open nothing more
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 static void *kept;
+static char *middle;
 
 static __attribute__((noinline)) void lose(void)
 {
@@ -128,6 +130,8 @@ static void obey(int count, char **words)
             drop();
         if (strcmp(words[i], "keep") == 0)
             kept = malloc(2003);
+        if (strcmp(words[i], "middle") == 0)
+            middle = (char *)calloc(1, 5003) + 1000;
         if (strcmp(words[i], "thread") == 0) {
             pthread_t thread;
 
@@ -180,5 +184,5 @@ int main(int count, char **words)
     if (count > 1 && strcmp(words[1], "local") == 0)
         local = make_local();
     obey(count - 1, words + 1);
-    return kept != NULL && count < 2 && local != NULL;
+    return kept != NULL && middle != NULL && count < 2 && local != NULL;
 }
