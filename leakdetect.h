@@ -212,13 +212,20 @@ struct ld_symbol {
  * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
  * since, into memory of its own, never through the heap that is watched.  What cannot be read, for want of
  * descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
- * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code. */
+ * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code; see
+ * ld_symbolize_inlined. */
 bool ld_symbolize(const void *frame, struct ld_symbol *out);
 
 /* The same for leak->frames[index], with all that the record knows: the module, and whether the frame is what
  * a signal interrupted, which is no call.  The frame in between shows as "<signal handler called>".  False
  * for an index out of range, and for a frame that was in no module when it was recorded. */
 bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out);
+
+/* Names a function that the compiler has inlined into leak->frames[index], as debug information tells: level
+ * 0 is the innermost one, where the call is, level 1 the one that it was inlined into, and so on.  False:
+ * there is none at this level, and what comes next is the function that has the code, ld_symbolize_frame's,
+ * whose line is then where the outermost one was called. */
+bool ld_symbolize_inlined(const struct ld_leak *leak, size_t index, unsigned level, struct ld_symbol *out);
 
 /* Writes "function (file:line)", or as much of it as is known, down to "module+0xoffset" and "0xaddress",
  * into buffer, never more than size bytes with the final 0, and returns the length that the whole text has:
@@ -280,10 +287,11 @@ enum ld_report_format {
      * What is not known of a frame is "" or 0, so that each key always has the same type.  The kind of a site
      * is live, definite, indirect, possible or reachable.  estimate: only a sample was recorded, and stands
      * for all. stack_cut: LD_LEAK_STACK_CUT.  stack_deep: there may be more frames outside.
-     * strict: LD_LEAK_STRICT, a key that is there only if it is true.  unlisted: left
-     * out, as the options ask.  unplaced: at call sites for which there was no memory.  bad_lines: of the
-     * suppressions, that are no rule; no_memory: for the rules, so that none was used.  partial_names: see
-     * ld_symbol.is_partial. A byte that is not part of well-formed UTF-8 becomes U+FFFD.  Keys may be added.
+     * strict: LD_LEAK_STRICT, a key that is there only if it is true, as is a frame's "inlined": this
+     * function was inlined into the next one, which has the same pc.  unlisted: left out, as the options ask.
+     * unplaced: at call sites for which there was no memory.  bad_lines: of the suppressions, that are no
+     * rule; no_memory: for the rules, so that none was used.  partial_names: see ld_symbol.is_partial. A byte
+     * that is not part of well-formed UTF-8 becomes U+FFFD.  Keys may be added.
      */
     LD_REPORT_JSON,
 

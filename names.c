@@ -50,21 +50,16 @@ static struct name **find_link(struct names *names, const void *frame, uint16_t 
     return link;
 }
 
-/* Into names->symbol: leak->frames[index] for itself, or with the trampoline that shows it to be interrupted.
- */
-static void look_up(struct names *names, const struct ld_leak *leak, size_t index, bool is_interrupted)
+/* leak->frames[index] for itself, or with the trampoline that shows it to be interrupted; it becomes the last
+ * frame of what is returned. */
+static struct ld_leak cut_out(const struct ld_leak *leak, size_t index, bool is_interrupted)
 {
     struct ld_leak part = *leak;
     size_t first = is_interrupted ? index - 1 : index;
     part.frames = leak->frames + first;
     part.modules = leak->modules + first;
     part.frame_count = index - first + 1;
-    if (!ld_symbolize_frame(&part, index - first, &names->symbol))
-        names->symbol.function = names->symbol.file = names->symbol.module = NULL;
-    if (names->symbol.module == NULL)
-        names->symbol.build_id[0] = 0;
-    if (names->symbol.is_partial)
-        names->is_partial = true;
+    return part;
 }
 
 /* A copy of a string that will be overwritten.  NULL when memory is out. */
@@ -94,30 +89,63 @@ static struct name *keep_spare(struct names *names)
     return name;
 }
 
+/* Makes the spare name that of the symbol that was looked up. */
+static void judge_spare(struct names *names, const struct name *key)
+{
+    names->spare = *key;
+    names->spare.function = names->symbol.function;
+    names->spare.file = names->symbol.file;
+    names->spare.module = names->symbol.module;
+    names->spare.build_id = names->symbol.build_id;
+    names->spare.line = names->symbol.line;
+    names->spare.offset = names->symbol.offset;
+    names->judge(&names->spare, &names->spare.verdict, names->ctx);
+}
+
+/* The names of what was inlined, the innermost first, then `code`, which is kept already. */
+static struct name *add_inlined(struct names *names, const struct ld_leak *part, const struct name *key,
+                                struct name *code)
+{
+    struct name *first, **link = &first, *name;
+    for (unsigned level = 0; level < NAMES_INLINED; level++) {
+        if (!ld_symbolize_inlined(part, part->frame_count - 1, level, &names->symbol))
+            break;
+        judge_spare(names, key);
+        name = keep_spare(names);
+        if (name == NULL)
+            break;
+        *link = name;
+        link = &name->outer;
+    }
+    *link = code;
+    return first;
+}
+
 static const struct name *get(struct names *names, const struct ld_leak *leak, size_t index,
                               bool is_interrupted)
 {
-    const void *frame = leak->frames[index];
-    uint16_t module_id = leak->modules[index];
-    struct name **link = find_link(names, frame, module_id, is_interrupted);
+    const struct name key = {
+        .frame = leak->frames[index],
+        .module_id = leak->modules[index],
+        .is_interrupted = is_interrupted,
+    };
+    struct name **link = find_link(names, key.frame, key.module_id, is_interrupted);
     if (*link != NULL)
         return *link;
 
-    look_up(names, leak, index, is_interrupted);
-    names->spare = (struct name){
-        .function = names->symbol.function,
-        .file = names->symbol.file,
-        .module = names->symbol.module,
-        .build_id = names->symbol.build_id,
-        .line = names->symbol.line,
-        .offset = names->symbol.offset,
-        .frame = frame,
-        .module_id = module_id,
-        .is_interrupted = is_interrupted,
-    };
-    names->judge(&names->spare, &names->spare.verdict, names->ctx);
-    *link = keep_spare(names);
-    return *link == NULL ? &names->spare : *link;
+    struct ld_leak part = cut_out(leak, index, is_interrupted);
+    if (!ld_symbolize_frame(&part, part.frame_count - 1, &names->symbol))
+        names->symbol.function = names->symbol.file = names->symbol.module = NULL;
+    if (names->symbol.module == NULL)
+        names->symbol.build_id[0] = 0;
+    if (names->symbol.is_partial)
+        names->is_partial = true;
+    judge_spare(names, &key);
+    struct name *code = keep_spare(names);
+    if (code == NULL)
+        return &names->spare;
+    *link = code->line != 0 ? add_inlined(names, &part, &key, code) : code;
+    return *link;
 }
 
 /* What a signal handler returns to, as symbolize.c calls it. */

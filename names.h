@@ -3,7 +3,10 @@
  * The names of frames, each looked up once for a whole report: ld_symbolize_frame takes microseconds, and the
  * stacks of a report share most of their frames.
  *
- *     (return address, module, interrupted or not) -> struct name
+ *     (return address, module, interrupted or not) -> struct name, innermost first:
+ *
+ *     the call, in a function that was inlined -> outer: where that was inlined -> outer: the one with the
+ * code
  *
  * A 4-ary trie over the hash, which never needs to be rebuilt: two bits of the hash choose the child.  It
  * lives in scratch memory, with NAMES_MAX names at most; what does not fit is looked up each time, so that no
@@ -19,7 +22,10 @@
 #include "leakdetect.h"
 #include "scratch.h"
 
-#define NAMES_MAX 131072 /* some 24 MiB of scratch memory */
+#define NAMES_MAX 131072 /* some 25 MiB of scratch memory */
+#define NAMES_INLINED                                                                     \
+    64 /* functions inlined into each other at one place; what is further out is left out \
+        */
 
 /* What those above conclude from a name, once for each: see skip.h, suppress.h, kept.h. */
 struct name_verdict {
@@ -35,6 +41,7 @@ struct name {
     unsigned line;                        /* 0: not known */
     uintptr_t offset;
     struct name_verdict verdict;
+    struct name *outer; /* what this function was inlined into; NULL: it has the code */
 
     const void *frame;
     uint16_t module_id;
@@ -45,6 +52,14 @@ struct name {
 /* The function as its users call it: glibc's debug information has its internal aliases, such as
  * __GI_setlocale.  NULL: not known. */
 const char *name_plain(const struct name *name);
+
+/* The last one of a frame's names: the function that has the code. */
+static inline const struct name *name_of_code(const struct name *name)
+{
+    while (name->outer != NULL)
+        name = name->outer;
+    return name;
+}
 
 /* Called once for each name that is looked up, with all but the verdict filled in. */
 typedef void name_judge_fn(const struct name *name, struct name_verdict *verdict, void *ctx);
@@ -63,7 +78,7 @@ struct names {
 void names_init(struct names *names, name_judge_fn *judge, void *ctx);
 void names_release(struct names *names);
 
-/* The name of leak->frames[index], valid until the next call. */
+/* The names of leak->frames[index], from the innermost one on, valid until the next call. */
 const struct name *names_get(struct names *names, const struct ld_leak *leak, size_t index);
 
 #endif

@@ -68,6 +68,14 @@ static bool is_reported(struct site *site, void *ctx)
     return !suppress_takes(&pass->rules->suppress, site, pass->names);
 }
 
+/* Whether all functions of a frame are wrappers, what was inlined and what has the code. */
+static bool is_wrapper(const struct name *name)
+{
+    while (name != NULL && name->verdict.is_skipped)
+        name = name->outer;
+    return name == NULL;
+}
+
 /* A sites_keep_fn: takes the wrappers off the inner end of the stack.  Where inner frames are unknown, what
  * stands there is no wrapper of the call. */
 static bool shorten(struct site *site, void *ctx)
@@ -77,7 +85,7 @@ static bool shorten(struct site *site, void *ctx)
     size_t wrappers = 0;
     if ((leak->flags & LD_LEAK_STACK_CUT) != 0)
         return true;
-    while (wrappers < leak->frame_count && names_get(pass->names, leak, wrappers)->verdict.is_skipped)
+    while (wrappers < leak->frame_count && is_wrapper(names_get(pass->names, leak, wrappers)))
         wrappers++;
     if (wrappers == 0 || wrappers == leak->frame_count)
         return true;

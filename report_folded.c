@@ -24,10 +24,13 @@ static void put_name(struct text *text, const char *name)
     }
 }
 
-/* "function", "libx.so+0xoffset" or "0xaddress". */
-static void put_frame(struct text *text, struct names *names, const struct ld_leak *leak, size_t index)
+/* "function", "libx.so+0xoffset" or "0xaddress"; what was inlined comes after what it was inlined into. */
+static void put_frame(struct text *text, const void *pc, const struct name *name)
 {
-    const struct name *name = names_get(names, leak, index);
+    if (name->outer != NULL) {
+        put_frame(text, pc, name->outer);
+        text_put(text, ";");
+    }
     if (name->function != NULL) {
         put_name(text, name->function);
     } else if (name->module != NULL) {
@@ -36,7 +39,7 @@ static void put_frame(struct text *text, struct names *names, const struct ld_le
         text_put(text, "+");
         text_put_hex(text, name->offset);
     } else {
-        text_put_hex(text, (uintptr_t)leak->frames[index]);
+        text_put_hex(text, (uintptr_t)pc);
     }
 }
 
@@ -65,7 +68,7 @@ static void put_site(struct text *text, const struct report *report, const struc
     }
     for (size_t i = frames; i-- > 0 && text->error == 0;) {
         text_put(text, separator);
-        put_frame(text, report->names, leak, i);
+        put_frame(text, leak->frames[i], report_name(report, site, i));
         separator = ";";
     }
     if ((leak->flags & LD_LEAK_STACK_CUT) != 0 || frames == 0) {

@@ -63,6 +63,19 @@ static inline size_t report_frames(const struct report *report, const struct sit
     return most > 0 && most < site->leak.frame_count ? most : site->leak.frame_count;
 }
 
+/* The innermost function of a frame that is shown.  Wrappers that were inlined into the first frame are left
+ * out, as those are that were called; the outer names follow. */
+static inline const struct name *report_name(const struct report *report, const struct site *site,
+                                             size_t index)
+{
+    const struct name *all = names_get(report->names, &site->leak, index), *name = all;
+    if (index > 0 || (site->leak.flags & LD_LEAK_STACK_CUT) != 0)
+        return all;
+    while (name->outer != NULL && name->verdict.is_skipped)
+        name = name->outer;
+    return name->verdict.is_skipped ? all : name;
+}
+
 /* The kind of a site in one word, for programs. */
 static inline const char *report_kind(enum ld_reach reach)
 {

@@ -130,18 +130,25 @@ static void put_head(struct json *json, const struct report *report)
     put_number(json, "sampled_blocks", report->sites->blocks_seen);
 }
 
-static void put_frame(struct json *json, struct names *names, const struct ld_leak *leak, size_t index)
+static void put_name(struct json *json, const void *pc, const struct name *name)
 {
-    const struct name *name = names_get(names, leak, index);
     put_open(json, NULL, "{");
-    put_hex(json, "pc", (uintptr_t)leak->frames[index]);
+    put_hex(json, "pc", (uintptr_t)pc);
     put_string(json, "module", name->module);
     put_string(json, "build_id", name->build_id);
     put_hex(json, "offset", name->offset);
     put_string(json, "function", name->function);
     put_string(json, "file", name->file);
     put_number(json, "line", name->line);
+    if (name->outer != NULL)
+        put_bool(json, "inlined", true);
     put_close(json, "}");
+}
+
+static void put_frame(struct json *json, const struct report *report, const struct site *site, size_t index)
+{
+    for (const struct name *name = report_name(report, site, index); name != NULL; name = name->outer)
+        put_name(json, site->leak.frames[index], name);
 }
 
 static void put_site(struct json *json, const struct report *report, const struct site *site)
@@ -159,7 +166,7 @@ static void put_site(struct json *json, const struct report *report, const struc
         put_bool(json, "strict", true);
     put_open(json, "frames", "[");
     for (size_t i = 0; i < frames && json->text->error == 0; i++)
-        put_frame(json, report->names, &site->leak, i);
+        put_frame(json, report, site, i);
     put_close(json, "]}");
 }
 

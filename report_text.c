@@ -182,16 +182,23 @@ static void put_symbol(struct text *text, const struct name *name)
         text_put(text, ")");
 }
 
-/* "    #0  0x55d0c0de1234  parse_line (wordcount.c:42)" */
-static void put_frame(struct text *text, struct names *names, const struct ld_leak *leak, size_t index)
+/* "    #0  0x55d0c0de1234  parse_line (wordcount.c:42)", and, if that was inlined, as one more line,
+ * "        inlined into    parse_text (wordcount.c:99)". */
+static void put_frame(struct text *text, const struct report *report, const struct site *site, size_t index)
 {
+    const struct name *name = report_name(report, site, index);
     text_put(text, index < 10 ? "    #" : "   #");
     text_put_id(text, index);
     text_put(text, "  ");
-    size_t width = text_put_hex(text, (uintptr_t)leak->frames[index]);
+    size_t width = text_put_hex(text, (uintptr_t)site->leak.frames[index]);
     text_put_spaces(text, width < ADDRESS_WIDTH ? ADDRESS_WIDTH - width + 2 : 2);
-    put_symbol(text, names_get(names, leak, index));
+    put_symbol(text, name);
     text_put(text, "\n");
+    while ((name = name->outer) != NULL) {
+        text_put(text, "        inlined into    ");
+        put_symbol(text, name);
+        text_put(text, "\n");
+    }
 }
 
 static void put_site(struct text *text, const struct report *report, const struct site *site, size_t number)
@@ -213,7 +220,7 @@ static void put_site(struct text *text, const struct report *report, const struc
 
     size_t count = report_frames(report, site);
     for (size_t i = 0; i < count && text->error == 0; i++)
-        put_frame(text, report->names, leak, i);
+        put_frame(text, report, site, i);
     if (count < leak->frame_count) {
         text_put(text, "    ... ");
         text_put_count(text, leak->frame_count - count, "more frame");

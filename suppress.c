@@ -83,9 +83,11 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
     uint32_t kept = with_kept ? kept_direct() : 0;
     struct tally *found = NULL;
     for (size_t i = 0; i < leak->frame_count && (kept != 0 || suppress->rule_count > 0); i++) {
-        const struct name_verdict *verdict = &names_get(names, leak, i)->verdict;
-        if (verdict->rule != 0)
-            return &suppress->rules[verdict->rule - 1].taken;
+        const struct name *name = names_get(names, leak, i);
+        const struct name_verdict *verdict = &name_of_code(name)->verdict;
+        for (; name != NULL; name = name->outer)
+            if (name->verdict.rule != 0)
+                return &suppress->rules[name->verdict.rule - 1].taken;
         if ((kept & verdict->kept_at) != 0 && found == NULL)
             found = &suppress->kept[kept_first(lowest_bit(kept & verdict->kept_at))];
         if (i == 0 && with_kept)

@@ -87,10 +87,13 @@ typedef ElfW(Phdr) elf_segment;
 
 /* --- Locating a frame --------------------------------------------------------------------------------- */
 
+enum { THE_CODE = -1 };
+
 struct place {
     uintptr_t frame;
     uintptr_t inner; /* the frame that it called, 0: not known */
     module_id id;    /* 0 before locate: whichever module is there */
+    int level;       /* of the inlined function that is wanted, from 0; THE_CODE: the one that has the code */
 
     uintptr_t address; /* in the call, or what a signal interrupted */
     bool is_loaded;    /* the module is there now */
@@ -324,17 +327,26 @@ static uint8_t find_view(const struct place *place, int fd, bool *is_partial)
  * does not promise it, but the tables that it keeps are of these pointers, and the next answer is taken from
  * them.
  *
- * Inlined calls come first, innermost first, and the function that has the code comes last. */
+ * Inlined functions come first, innermost first, and the one that has the code comes last. */
+struct lines {
+    struct ld_symbol *out;
+    int wanted; /* place.level */
+    int seen;
+};
+
 static int on_line(void *data, uintptr_t pc, const char *file, int line, const char *function)
 {
-    struct ld_symbol *out = data;
+    struct lines *lines = data;
 
     (void)pc;
-    if (file != NULL || function != NULL) {
-        out->file = file;
-        out->line = line > 0 ? (unsigned)line : 0;
-        out->function = function;
+    if (file == NULL && function == NULL)
+        return 0;
+    if (lines->wanted == THE_CODE || lines->wanted == lines->seen) {
+        lines->out->file = file;
+        lines->out->line = line > 0 ? (unsigned)line : 0;
+        lines->out->function = function;
     }
+    lines->seen++;
     return 0;
 }
 
@@ -363,13 +375,20 @@ static void ignore_error(void *data, const char *message, int error)
     (void)error;
 }
 
-static void ask_view(uint8_t number, uintptr_t address, struct ld_symbol *out)
+static void ask_view(uint8_t number, const struct place *place, struct ld_symbol *out)
 {
     const struct view *view = &shared.views[number];
+    uintptr_t address = place->address + view->shift;
+    struct lines lines = {.out = out, .wanted = place->level};
 
-    backtrace_pcinfo(view->state, address + view->shift, on_line, ignore_error, out);
-    if (!is_mangled(out->function))
-        backtrace_syminfo(view->state, address + view->shift, on_symbol, ignore_error, out);
+    backtrace_pcinfo(view->state, address, on_line, ignore_error, &lines);
+    if (place->level == THE_CODE) {
+        if (!is_mangled(out->function))
+            backtrace_syminfo(view->state, address, on_symbol, ignore_error, out);
+    } else if (lines.seen <= place->level + 1) { /* it was the last */
+        out->function = out->file = NULL;
+        out->line = 0;
+    }
 }
 
 /* The module's file, if it is what was loaded, or a negative errno value.  Without a build id that is taken
@@ -395,7 +414,7 @@ static void look_up(const struct place *place, struct ld_symbol *out)
     int fd;
 
     if (view != 0 && place->is_loaded) {
-        ask_view(view, place->address, out);
+        ask_view(view, place, out);
         return;
     }
     /* Of an unloaded module this is done each time: its file may change, and libbacktrace has parts of it
@@ -408,8 +427,9 @@ static void look_up(const struct place *place, struct ld_symbol *out)
     view = find_view(place, fd, &out->is_partial);
     shared.view_of[place->id] = view;
     if (view != 0)
-        ask_view(view, place->address, out);
-    else if (elf_file_function(fd, place->address - module->base, out->text, sizeof(out->text)))
+        ask_view(view, place, out);
+    else if (place->level == THE_CODE &&
+             elf_file_function(fd, place->address - module->base, out->text, sizeof(out->text)))
         out->function = out->text;
     elf_file_close(fd);
 }
@@ -484,9 +504,9 @@ static bool name_place(struct place *place, struct ld_symbol *out)
     out->module = module->name;
     elf_build_id_text(&module->build_id, out->build_id, sizeof(out->build_id));
     out->offset = place->address - module->base;
-    if (place->is_trampoline)
+    if (place->is_trampoline && place->level == THE_CODE)
         out->function = "<signal handler called>";
-    else if (place->is_code)
+    else if (place->is_code && !place->is_trampoline)
         look_up(place, out);
     return true;
 }
@@ -520,13 +540,13 @@ static bool symbolize(struct place *place, struct ld_symbol *out)
 
 ENTRY_POINT bool ld_symbolize(const void *frame, struct ld_symbol *out)
 {
-    struct place place = {.frame = (uintptr_t)frame};
+    struct place place = {.frame = (uintptr_t)frame, .level = THE_CODE};
 
     clear(out);
     return frame != NULL && symbolize(&place, out);
 }
 
-ENTRY_POINT bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out)
+static bool symbolize_level(const struct ld_leak *leak, size_t index, int level, struct ld_symbol *out)
 {
     struct place place;
 
@@ -538,8 +558,22 @@ ENTRY_POINT bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, st
         .frame = (uintptr_t)leak->frames[index],
         .inner = index > 0 ? (uintptr_t)leak->frames[index - 1] : 0,
         .id = leak->modules[index],
+        .level = level,
     };
     return symbolize(&place, out);
+}
+
+ENTRY_POINT bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out)
+{
+    return symbolize_level(leak, index, THE_CODE, out);
+}
+
+ENTRY_POINT bool ld_symbolize_inlined(const struct ld_leak *leak, size_t index, unsigned level,
+                                      struct ld_symbol *out)
+{
+    bool is_known = symbolize_level(leak, index, level < INT_MAX ? (int)level : INT_MAX - 1, out);
+
+    return is_known && (out->function != NULL || out->file != NULL);
 }
 
 static int print_symbol(const struct ld_symbol *symbol, char *buffer, size_t size)

@@ -44,7 +44,8 @@ static struct {
 
     struct {
         const char *function, *file, *module;
-    } symbols[WORLD_SYMBOLS]; /* of the frames from FIRST_SYMBOL on */
+        const char *const *inlined; /* functions in it, innermost first, up to a NULL; or NULL */
+    } symbols[WORLD_SYMBOLS];       /* of the frames from FIRST_SYMBOL on */
     size_t symbol_count;
     const void *frames[WORLD_FRAMES]; /* of the stacks that add_stack has made */
     uint16_t modules[WORLD_FRAMES];
@@ -114,6 +115,15 @@ static inline const void *frame_of(const char *function, const char *file, const
     world.symbols[i].file = file;
     world.symbols[i].module = module;
     return (const void *)(uintptr_t)(FIRST_SYMBOL + i);
+}
+
+/* The same, with these functions, innermost first, inlined into it. */
+static inline const void *frame_with(const char *function, const char *file, const char *module,
+                                     const char *const *inlined)
+{
+    const void *frame = frame_of(function, file, module);
+    world.symbols[world.symbol_count - 1].inlined = inlined;
+    return frame;
 }
 
 /* Frames made by frame_of, innermost first, up to a NULL. */
@@ -228,6 +238,23 @@ bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symb
     }
     *out = (struct ld_symbol){0};
     return false;
+}
+
+bool ld_symbolize_inlined(const struct ld_leak *leak, size_t index, unsigned level, struct ld_symbol *out)
+{
+    size_t i = (uintptr_t)leak->frames[index] - FIRST_SYMBOL;
+    memset(out, 0xee, sizeof(*out));
+    if (i >= world.symbol_count || world.symbols[i].inlined == NULL)
+        return false;
+    for (unsigned before = 0; before <= level; before++)
+        if (world.symbols[i].inlined[before] == NULL)
+            return false;
+    *out = (struct ld_symbol){.function = world.symbols[i].inlined[level],
+                              .file = "inline.h",
+                              .module = world.symbols[i].module,
+                              .line = level + 1,
+                              .offset = i * 16};
+    return true;
 }
 
 bool platform_has_loader(void)

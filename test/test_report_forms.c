@@ -122,6 +122,19 @@ static void json_keeps_types_of_what_is_not_known(void **state)
               "\"function\":\"\",\"file\":\"\",\"line\":0}");
 }
 
+static void json_says_what_was_inlined(void **state)
+{
+    (void)state;
+    const char *const inlined[] = {"copy_word", "add_word", NULL};
+    add_stack(10, STACK(frame_with("parse", "app.c", "app", inlined), frame_of("main", "app.c", "app")));
+    report_json(&json, "live");
+    assert_jq(
+        "[.sites[0].frames[] | [.function, .file, .inlined]]",
+        "[[\"copy_word\",\"inline.h\",true],[\"add_word\",\"inline.h\",true],[\"parse\",\"app.c\",null],"
+        "[\"main\",\"app.c\",null]]");
+    assert_jq("[.sites[0].frames[:3][].pc] | unique | length", "1");
+}
+
 static void json_sums_up_what_is_not_listed(void **state)
 {
     (void)state;
@@ -250,6 +263,14 @@ static void folded_is_outermost_first_with_bytes(void **state)
                                                 "libc.so.6+0x271c9;main;load 666\n");
 }
 
+static void folded_has_inlined_functions_inside(void **state)
+{
+    (void)state;
+    const char *const inlined[] = {"copy_word", "add_word", NULL};
+    add_stack(10, STACK(frame_with("parse", "app.c", "app", inlined), frame_of("main", "app.c", "app")));
+    assert_string_equal(report_folded(&folded), "main;parse;add_word;copy_word 10\n");
+}
+
 static void folded_names_have_no_separators(void **state)
 {
     (void)state;
@@ -352,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup(json_tells_kinds_apart, world_init),
         cmocka_unit_test_setup(json_says_what_is_an_estimate, world_init),
         cmocka_unit_test_setup(json_keeps_types_of_what_is_not_known, world_init),
+        cmocka_unit_test_setup(json_says_what_was_inlined, world_init),
         cmocka_unit_test_setup(json_sums_up_what_is_not_listed, world_init),
         cmocka_unit_test_setup(json_says_what_is_missing_of_a_stack, world_init),
         cmocka_unit_test_setup(json_says_which_rules_were_used, world_init),
@@ -359,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup(trap_13_names_of_10000_characters_are_whole, world_init),
         cmocka_unit_test_setup(folded_nothing_is_empty, world_init),
         cmocka_unit_test_setup(folded_is_outermost_first_with_bytes, world_init),
+        cmocka_unit_test_setup(folded_has_inlined_functions_inside, world_init),
         cmocka_unit_test_setup(folded_names_have_no_separators, world_init),
         cmocka_unit_test_setup(folded_keeps_wrappers_unless_they_are_given, world_init),
         cmocka_unit_test_setup(folded_says_what_is_missing, world_init),

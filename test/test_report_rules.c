@@ -111,6 +111,55 @@ static void nothing_is_skipped_where_inner_frames_are_unknown(void **state)
     assert_contains(report(NULL), "  xmalloc (app.c:1)\n");
 }
 
+/* "parse" with these functions inlined. */
+#define PARSE_WITH(...) frame_with("parse", "app.c", app, (const char *const[]){__VA_ARGS__, NULL})
+
+static void inlined_wrappers_are_not_the_site(void **state)
+{
+    (void)state;
+    add_stack(7, STACK(f("malloc_or_die"), PARSE_WITH("xmalloc", "copy_word"), f("main")));
+    const char *text = report(NULL);
+    assert_contains(text, "copy_word (inline.h:2)\n        inlined into    parse (app.c:");
+    assert_null(strstr(text, "xmalloc"));
+    const struct ld_report_options options = {.no_default_skip = true};
+    assert_contains(report(&options), "xmalloc (inline.h:1)\n        inlined into    copy_word (inline.h:2)\n"
+                                      "        inlined into    parse (app.c:");
+}
+
+static void inlined_wrappers_further_out_stay(void **state)
+{
+    (void)state;
+    add_stack(7, STACK(f("copy"), PARSE_WITH("xmalloc"), f("main")));
+    assert_contains(report(NULL), "xmalloc (inline.h:1)\n        inlined into    parse (app.c:");
+}
+
+static void frame_of_which_all_is_a_wrapper_is_skipped(void **state)
+{
+    (void)state;
+    const void *all = frame_with("xstrdup", "app.c", app, (const char *const[]){"xmemdup", "xmalloc", NULL});
+    add_stack(7, STACK(all, f("parse"), f("main")));
+    assert_string_equal(first_stack(NULL), "parse main");
+}
+
+static void inlined_wrappers_stay_where_nothing_else_is(void **state)
+{
+    (void)state;
+    add_stack(7, STACK(frame_with("xstrdup", "app.c", app, (const char *const[]){"xmalloc", NULL})));
+    assert_contains(report(NULL), "xmalloc (inline.h:1)\n        inlined into    xstrdup (app.c:");
+}
+
+static void rules_see_inlined_functions_and_their_files(void **state)
+{
+    (void)state;
+    add_stack(7, STACK(f("copy"), PARSE_WITH("make_word", "read_word"), f("main")));
+    struct ld_report_options options = {.suppressions = "leak:^read_word$"};
+    assert_contains(report(&options), "    1 block, 7 bytes: leak:^read_word$\n");
+    options.suppressions = "leak:inline.h";
+    assert_contains(report(&options), "    1 block, 7 bytes: leak:inline.h\n");
+    options.suppressions = "leak:^write_word$";
+    assert_contains(report(&options), "at 1 call site\n");
+}
+
 static void well_known_wrappers_are_known(void **state)
 {
     (void)state;
@@ -414,6 +463,11 @@ int main(void)
         cmocka_unit_test_setup(sites_that_become_equal_are_one, world_init),
         cmocka_unit_test_setup(kinds_stay_apart_when_sites_become_equal, world_init),
         cmocka_unit_test_setup(nothing_is_skipped_where_inner_frames_are_unknown, world_init),
+        cmocka_unit_test_setup(inlined_wrappers_are_not_the_site, world_init),
+        cmocka_unit_test_setup(inlined_wrappers_further_out_stay, world_init),
+        cmocka_unit_test_setup(frame_of_which_all_is_a_wrapper_is_skipped, world_init),
+        cmocka_unit_test_setup(inlined_wrappers_stay_where_nothing_else_is, world_init),
+        cmocka_unit_test_setup(rules_see_inlined_functions_and_their_files, world_init),
         cmocka_unit_test_setup(well_known_wrappers_are_known, world_init),
         cmocka_unit_test_setup(rules_see_function_file_and_module_of_any_frame, world_init),
         cmocka_unit_test_setup(rules_see_wrappers_too, world_init),

@@ -54,6 +54,18 @@ static bool symbolize_record(const struct snapshot *record, size_t index, struct
     return ld_symbolize_frame(&leak, index, out);
 }
 
+static bool inlined_in_record(const struct snapshot *record, size_t index, unsigned level,
+                              struct ld_symbol *out)
+{
+    struct ld_leak leak = {
+        .frames = record->frames,
+        .frame_count = record->frame_count,
+        .modules = record->modules,
+    };
+
+    return ld_symbolize_inlined(&leak, index, level, out);
+}
+
 static void require_function(const struct ld_symbol *symbol, const char *function)
 {
     if (symbol->function == NULL || strcmp(symbol->function, function) != 0) {
@@ -904,6 +916,49 @@ TEST(trap_5_libraries_come_and_go_meanwhile)
 
 /* --- All ---------------------------------------------------------------------------------------------- */
 
+/* --- Inlined functions -------------------------------------------------------------------------------- */
+
+static inline __attribute__((always_inline)) void *innermost(size_t size)
+{
+    return ld_malloc(size);
+}
+
+static inline __attribute__((always_inline)) void *middle(size_t size)
+{
+    return innermost(size + 1);
+}
+
+static SITE void *with_inlined(size_t size)
+{
+    void *block = middle(size + 1);
+
+    RETURN_FROM_SITE(block);
+}
+
+TEST(inlined_functions_are_named_from_the_inside)
+{
+    struct snapshot record;
+    struct ld_symbol symbol;
+    void *block = with_inlined(10);
+    unsigned line = 0;
+
+    REQUIRE(find_block(block, &record));
+    REQUIRE(inlined_in_record(&record, 0, 0, &symbol));
+    require_function(&symbol, "innermost");
+    REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
+    line = symbol.line;
+    REQUIRE(inlined_in_record(&record, 0, 1, &symbol));
+    require_function(&symbol, "middle");
+    require_line(&symbol, "test_symbolize.c", line + 5);
+    REQUIRE(!inlined_in_record(&record, 0, 2, &symbol));
+    REQUIRE(!inlined_in_record(&record, 0, 1000, &symbol));
+    REQUIRE(symbolize_record(&record, 0, &symbol));
+    require_function(&symbol, "with_inlined");
+    require_line(&symbol, "test_symbolize.c", line + 10);
+    REQUIRE(!inlined_in_record(&record, record.frame_count, 0, &symbol));
+    ld_free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -938,6 +993,7 @@ int main(void)
         cmocka_unit_test(nonsense_frames_are_unknown),
         cmocka_unit_test(random_frames_never_crash),
         cmocka_unit_test(frames_out_of_range_are_refused),
+        cmocka_unit_test(inlined_functions_are_named_from_the_inside),
         cmocka_unit_test(errno_is_left_alone),
         cmocka_unit_test(descriptors_are_closed),
         cmocka_unit_test(trap_25_works_without_descriptors_and_recovers),
