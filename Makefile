@@ -319,6 +319,14 @@ check-programs:
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@LEAKDETECT_TEST_DEADLINE=600 sh test/run.sh $(BUILD)/result $(addprefix test/programs/,languages.sh tools.sh servers.sh)
 
+# A server under load for SOAK_SECONDS, in which lost blocks are looked for every 100 ms during half of that time.
+SOAK_SECONDS = 600
+soak:
+	@sh test/deps.sh $(DEPS_BUILD)
+	@$(MAKE) --no-print-directory $(JOBS) all
+	$(CC) -std=gnu11 -O2 -g -I. -o $(BUILD)/soak test/soak/soak.c -L$(BUILD) -lleakdetect_malloc -lpthread
+	LEAKDETECT_OPTIONS=report_at_exit=none $(BUILD)/soak $(SOAK_SECONDS) judge
+
 check-all: deps
 	@sh test/check_all.sh $(FLAVOURS)
 
@@ -342,4 +350,5 @@ lint: layers
 layers:
 	@sh test/layers.sh
 
-.PHONY: all help install uninstall clean examples demo bench deps test-programs test test-unwind check check-unwind check-programs check-all lint layers FORCE
+.PHONY: all help install uninstall clean examples demo bench deps test-programs test test-unwind check check-unwind check-programs soak \
+        check-all lint layers FORCE
