@@ -9,7 +9,8 @@
 #   make test            the tests of one flavour, with nothing installed
 #   make lint            clang-format, clang-tidy, cppcheck, shellcheck, and `make layers`
 #   make layers          no file includes one from above it
-#   make bench           what it costs
+#   make bench           what it costs, measured in some twenty minutes, or with QUICK=1 in one
+#   make soak            a server under load, in which lost blocks are looked for, for ten minutes
 #   make examples        the programs in examples/
 #   make deps            installs everything that any of these needs (Debian: apt-get)
 #   make install         to PREFIX, under DESTDIR
@@ -258,7 +259,7 @@ demo:
 bench:
 	@sh test/deps.sh $(DEPS_BENCH)
 	@$(MAKE) --no-print-directory all
-	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh
+	BUILD='$(BUILD)' CC='$(CC)' sh bench/run.sh $(if $(QUICK),--quick)
 
 # --- Tests ---------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 # Measures what the library costs, and writes docs/performance.md and the numbers behind it, build/bench/*.tsv.
 #
 #     make bench              everything, with other tools too, some twenty minutes
-#     bench/run.sh --quick    a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
+#     make bench QUICK=1      a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
 #
 # BENCH_ROUNDS and BENCH_PROGRAM_ROUNDS say how often, 9 and 5 by default; BENCH_PEER_PART, which part of the work of whole
 # programs other tools get, a 4th by default.
@@ -61,6 +61,10 @@ say "table of live blocks"
 
 say "one pair"
 "$out/micro" $rounds $pairs >"$out/micro.tsv"
+
+say "unwinders"
+$CC -std=c11 -O2 -g -fno-omit-frame-pointer -I. -o "$out/unwinders" bench/unwinders.c bench/measure.c -L"$BUILD" -lleakdetect -lpthread
+"$out/unwinders" $rounds $pairs >"$out/unwinders.tsv"
 
 say "walks"
 "$out/walk" $rounds >"$out/walk.tsv"
@@ -131,7 +135,7 @@ version_of_package() {
 }
 
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
-[ -z "$(git status --porcelain -- '*.c' '*.h' Makefile 2>/dev/null)" ] || commit="$commit, changed since"
+[ -z "$(git status --porcelain -- '*.c' '*.cc' '*.h' '*.def' '*.ld' '*.sh' Makefile 2>/dev/null)" ] || commit="$commit, changed since"
 
 say "writing $document"
 {
@@ -180,6 +184,14 @@ $(table "$out/instructions.tsv")
 END
     fi
     cat <<END
+## One stack
+
+Nanoseconds of processor time for one whole stack of a program that repeats it: by this library, with ld_malloc and ld_free putting it on record and
+taking it off again, and jemalloc's own pair subtracted; by libunwind's \`unw_backtrace\` and by the C library's \`backtrace\`, which hand over addresses and keep
+nothing; and by a walk along frame pointers, for which this program was compiled, unlike most. All four see the same frames.
+
+$(table "$out/unwinders.tsv")
+
 ## The table of live blocks
 
 Address streams of real programs (\`bench/streams.sh\` records them), replayed on the table alone: nanoseconds for each insert
