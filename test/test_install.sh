@@ -52,9 +52,9 @@ works_where_installed() {
     echo '#include <stdlib.h>
 int main(void) { void *volatile left = malloc(1337); return left == NULL; }' >"$work/leaves.c"
     gcc "$work/leaves.c" -o "$work/leaves"
-    "$work/a/usr/local/bin/leakdetect" run "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
+    "$work/a/usr/local/bin/leakdetect" run --report_at_exit=live "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
     gcc "$work/leaves.c" -o "$work/leaves" -L"$work/a/usr/local/lib" -lleakdetect_malloc
-    "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
+    LEAKDETECT_OPTIONS=report_at_exit=live "$work/leaves" 2>&1 | grep -q '^site 1: 1 block, 1,337 bytes$'
     has pkg-config || return 0
     PKG_CONFIG_PATH=$work/a/usr/local/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$work/a pkg-config --libs leakdetect_malloc |
         grep -q -- '-lleakdetect_malloc'
