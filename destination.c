@@ -148,8 +148,11 @@ static int refuse(const char *path, const char *why)
     return -1;
 }
 
+/* A file from before begins anew; one that has reports of this process, or of what it was forked from,
+ * already, gets one more. */
 static int open_log(void)
 {
+    static char begun[PATH_MAX];
     char path[PATH_MAX];
     const char *why;
     int fd;
@@ -161,10 +164,12 @@ static int open_log(void)
     if (fd < 0)
         return refuse(path, errno == ELOOP ? "it is a symbolic link" : strerrordesc_np(errno));
     why = forbids(fd);
-    if (why == NULL && ftruncate(fd, 0) != 0)
+    if (why == NULL && (strcmp(path, begun) == 0 ? lseek(fd, 0, SEEK_END) : ftruncate(fd, 0)) < 0)
         why = strerrordesc_np(errno);
-    if (why == NULL)
+    if (why == NULL) {
+        memcpy(begun, path, sizeof(begun));
         return fd;
+    }
     close(fd);
     return refuse(path, why);
 }

@@ -135,7 +135,7 @@ for way in preloaded linked static; do
 
     ask() { # WORD...: sends the signal to the program in mid-run
         mkfifo "$work/in" "$work/out"
-        options=exitcode=0:check_signal=USR2:report_at_exit=none:log_path=$work/report
+        options=exitcode=0:check_signal=USR2:report_at_exit=${at_exit:-none}:log_path=$work/report
         rm -f "$work/report"
         case $way in
         preloaded) LD_PRELOAD="$so" LEAKDETECT_OPTIONS="$options" "$work/plain" "$@" wait <"$work/in" >"$work/out" & ;;
@@ -168,6 +168,17 @@ for way in preloaded linked static; do
         grep -q '^site 1: possibly lost: 1 block, 5,003 bytes' "$work/report"
     }
     check "$way: a signal is answered even if nothing is definitely lost" asked_for_nothing
+
+    stays() {
+        at_exit=lost
+        ask thread middle
+        grep -q '^site 1: possibly lost: 1 block, 5,003 bytes' "$work/report"
+        [ "$(grep -c '^leakdetect report' "$work/report")" -eq 1 ]
+        ask thread keep lose
+        [ "$(grep -c '^leakdetect report' "$work/report")" -eq 2 ]
+        [ "$(grep -c '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/report")" -eq 2 ]
+    }
+    check "$way: what a signal has asked for stays when the program ends" stays
 done
 
 exit $failed
