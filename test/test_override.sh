@@ -7,11 +7,11 @@
 lib=$PWD/$BUILD
 preload=$lib/lib/leakdetect/libleakdetect_malloc.so
 
-# "SIZE FUNCTION" for each site of a report: the innermost frame with a name that begins with left_ or freed_.
+# "SIZE FUNCTION" for each site of a report: the innermost function with a name that begins with left_ or freed_.
 sites() { # REPORT
     awk '
         /^site [0-9]+: /  { size = $(NF - 1); gsub(",", "", size); blocks = $3; found = 0 }
-        /^    ?#[0-9]+ / && !found && match($0, /(left|freed)_by_[a-z_]*/) {
+        /^    ?#[0-9]+ |^        inlined into / && !found && match($0, /(left|freed)_by_[a-z_]*/) {
             found = 1
             print size / blocks, substr($0, RSTART, RLENGTH)
         }' "$1" | sort
