@@ -314,7 +314,7 @@ check-unwind:
 	@$(MAKE) --no-print-directory $(JOBS) FLAVOUR=unwind test-unwind
 
 DEPS_PROGRAMS = python3 perl sqlite3 nodejs git gcc g++ make cmake xz-utils redis-server redis-tools nginx-light apache2-utils \
-    postgresql imagemagick
+    postgresql imagemagick jq
 check-programs:
 	@sh test/deps.sh $(DEPS_BUILD) $(DEPS_PROGRAMS)
 	@$(MAKE) --no-print-directory $(JOBS) all

@@ -22,7 +22,7 @@ options=report_at_exit=live:log_path=$work/reports/%e.%p
 way=plain
 in_this_way() ( # COMMAND...
     case $way in
-    plain) exec "$@" ;;
+    plain | looked_at) exec "$@" ;;
     preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} exec "$@" ;;
     command) exec "$work/bin/leakdetect" run --report_at_exit=live --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
     esac
