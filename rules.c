@@ -98,21 +98,29 @@ static bool get_location(unw_cursor_t *cursor, unw_regnum_t reg, uintptr_t *at)
     return true;
 }
 
-/* One step from a frame with these registers.  False: libunwind has no information on this code, and would
- * guess; it then says that the procedure is one byte long. */
-static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation *out)
+/* Whether libunwind has information on this code.  Otherwise it would guess, and says that the procedure is
+ * one byte long. */
+static bool is_described(unw_cursor_t *cursor)
+{
+    unw_proc_info_t info;
+
+    return unw_is_signal_frame(cursor) <= 0 && unw_get_proc_info(cursor, &info) == 0 &&
+           info.end_ip - info.start_ip > 1;
+}
+
+/* One step from a frame with these registers.  False: it cannot be said.  `is_known`: this code has been
+ * stepped from before; what is_described costs is half of all. */
+static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_known, struct observation *out)
 {
     unw_context_t context;
     unw_cursor_t cursor;
-    unw_proc_info_t info;
     unw_word_t cfa = 0;
 
     memset(&context, 0, sizeof(context));
     context.uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
     context.uc_mcontext.gregs[REG_RSP] = (greg_t)sp;
     context.uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
-    if (unw_init_local(&cursor, &context) != 0 || unw_is_signal_frame(&cursor) > 0 ||
-        unw_get_proc_info(&cursor, &info) != 0 || info.end_ip - info.start_ip <= 1)
+    if (unw_init_local(&cursor, &context) != 0 || (!is_known && !is_described(&cursor)))
         return false;
     *out = (struct observation){.result = unw_step(&cursor)};
     out->has_return = get_location(&cursor, UNW_REG_IP, &out->return_at);
@@ -149,7 +157,7 @@ static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t s
         return false;
     copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
     shift = (uintptr_t)copy - from;
-    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
+    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, true, &moved) &&
            moved.result == seen->result && moved.cfa == seen->cfa + shift &&
            moved.return_at == seen->return_at + shift &&
            (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
@@ -174,7 +182,7 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
     struct observation seen;
     bool is_large;
 
-    if (!observe(pc, sp, bp, &seen))
+    if (!observe(pc, sp, bp, false, &seen))
         return RULE_ASK;
     if (seen.result == 0 && !seen.has_return)
         return RULE_ENDS;
