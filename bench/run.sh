@@ -109,6 +109,8 @@ fi
 
 # shellcheck disable=SC2086 # an option or none
 BUILD=$BUILD CC=$CC sh bench/programs.sh $quick "$out"
+# shellcheck disable=SC2086
+BUILD=$BUILD CC=$CC sh bench/where.sh $quick "$out"
 if [ -z "$quick" ]; then
     BUILD=$BUILD CC=$CC sh bench/programs.sh --peers "$out"
 fi
@@ -136,6 +138,21 @@ version_of_package() {
 
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
 [ -z "$(git status --porcelain -- '*.c' '*.cc' '*.h' '*.def' '*.ld' '*.sh' Makefile 2>/dev/null)" ] || commit="$commit, changed since"
+
+# What it is meant to cost, and whether it does: of one thread's pairs what they add to malloc, of programs the ratio.
+{
+    printf 'what\tmeasured\tat most\tgoal\tso it is\n'
+    awk -F '\t' '
+        function say(what, measured, most, goal) {
+            print what, measured, most, goal, measured <= goal ? "reached" : measured <= most ? "short of the goal" : "missed"
+        }
+        BEGIN { OFS = "\t" }
+        FNR == 1 { file++; next }
+        file == 1 && $2 == 20 && $3 == 1 && $1 == "repeat" { say("a pair at depth 20, path repeated, ns", $9, 40, 40) }
+        file == 1 && $2 == 20 && $3 == 1 && $1 == "vary" { say("a pair at depth 20, five frames vary, ns", $9, 120, 120) }
+        file == 2 && $1 ~ /^CPython/ { say($1, $3, 2.0, 1.5) }
+        file == 2 && $1 !~ /^CPython/ { say($1, $3, 1.5, 1.2) }' "$out/micro.tsv" "$out/programs.tsv"
+} >"$out/targets.tsv"
 
 say "writing $document"
 {
@@ -222,5 +239,22 @@ END
     for part in programs peers overhead; do
         [ ! -s "$out/$part.md" ] || cat "$out/$part.md"
     done
+    cat <<END
+
+## Against what it is meant to cost
+
+$(table "$out/targets.tsv")
+END
+    if [ -s "$out/where.tsv" ]; then
+        cat <<END
+
+## Where the time goes
+
+Per cent of a program's time in functions of this library, by perf's samples of the processor's clock. What is missing up to the ratio above is what it does to
+the program's caches.
+
+$(table "$out/where.tsv")
+END
+    fi
 } >"$out/performance.md.part"
 mv "$out/performance.md.part" "$document"
