@@ -25,6 +25,7 @@ in_this_way() ( # COMMAND...
     plain | looked_at) exec "$@" ;;
     preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} exec "$@" ;;
     command) exec "$work/bin/leakdetect" run --report_at_exit=live --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
+    default) LD_PRELOAD=$library LEAKDETECT_OPTIONS=log_path=$work/reports/%e.%p exec "$@" ;;
     esac
 )
 
@@ -61,13 +62,22 @@ is_as_plain() { # COMMAND...
     has_reports
 }
 
+# By default a program has another exit status only if it has lost something.
+loses_nothing() { # COMMAND...
+    observe "$@"
+    cat "$work/reports"/* | head -n 60
+    diff "$work/plain/status" "$work/$way/status"
+    diff "$work/plain/out" "$work/$way/out"
+    [ "$(cat "$work/reports"/* | wc -c)" -eq 0 ]
+}
+
 ended_well() {
     cat "$work/plain/err"
     [ "$(cat "$work/plain/status")" -eq "${expected:-0}" ]
 }
 
 # same NAME PROGRAM COMMAND... ; $any_files: what it writes may be different each time; $expected: its exit status;
-# $quiet: no reports, which would be too many.
+# $quiet: no reports, which would be too many; $leaky: why it may lose blocks, or what looks so (docs/lost-blocks.md).
 same() {
     what=$1 program=$2
     shift 2
@@ -81,5 +91,7 @@ same() {
     for way in preload command; do
         check "$what: the same by $way" is_as_plain "$@"
     done
+    way=default
+    [ -n "${leaky:-}" ] || check "$what: nothing is lost" loses_nothing "$@"
     way=plain
 }

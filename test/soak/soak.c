@@ -40,8 +40,7 @@
 enum {
     CONNECTIONS = 8,
     CACHE_SLOTS = 512,
-    PARTS = 6,         /* blocks that a request makes and frees */
-    LOSE_EVERY = 5000, /* requests of a connection */
+    PARTS = 6, /* blocks that a request makes and frees */
     LOST_SIZE = 1337,
     LOOK_EVERY_MS = 100,
     ANSWER_SECONDS = 10, /* an answer that takes longer has failed */
@@ -61,6 +60,7 @@ static struct shared {
 } * shared;
 
 static atomic_size_t lost_so_far; /* blocks that the server has lost */
+static uint32_t lose_every;       /* requests of a connection */
 
 static int failures, passes;
 
@@ -201,7 +201,7 @@ static void answer(struct connection *connection, uint32_t number, char *out, si
     remember(connection, number, out);
     for (int i = 0; i < PARTS; i++)
         free(parts[i]);
-    if (number % LOSE_EVERY == LOSE_EVERY - 1) {
+    if (number % lose_every == lose_every - 1) {
         lose_block();
         overwrite_stack();
     }
@@ -451,6 +451,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "soak: so many seconds as %s cannot be; from 4 to 86400\n", argc > 1 ? argv[1] : "?");
         return 2;
     }
+    lose_every = seconds < 100 ? 100 : 5000;
     setvbuf(stdout, NULL, _IOLBF, 0);
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
