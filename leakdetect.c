@@ -639,9 +639,12 @@ ENTRY_POINT size_t ld_init(void)
         thread_foreign_enter();
         start();
         thread_foreign_leave();
-        if (active_state() == SAMPLING)
+        int wanted = active_state();
+
+        if (wanted == SAMPLING)
             atomic_store_explicit(&library.foreign_bits, SAMPLING_ALIGNMENT - 1, memory_order_relaxed);
-        atomic_store_explicit(&library.state, SAMPLING, memory_order_release);
+        /* At once what it is to be: other threads that wait for the start go on now. */
+        atomic_store_explicit(&library.state, wanted, memory_order_release);
         apply_period();
     }
     /* What is allocated on behalf of the start, in this very thread, cannot wait for it. */
