@@ -167,7 +167,7 @@ static int open_log(void)
     if (why == NULL && (strcmp(path, begun) == 0 ? lseek(fd, 0, SEEK_END) : ftruncate(fd, 0)) < 0)
         why = strerrordesc_np(errno);
     if (why == NULL) {
-        memcpy(begun, path, sizeof(begun));
+        memcpy(begun, path, strlen(path) + 1);
         return fd;
     }
     close(fd);

@@ -139,3 +139,10 @@ const struct mapping *maps_find(const struct maps *maps, uintptr_t address)
 
     return i < maps->count && maps->entries[i].start <= address ? &maps->entries[i] : NULL;
 }
+
+bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size)
+{
+    const struct mapping *mapping = maps_find(maps, start);
+
+    return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
+}

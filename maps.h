@@ -27,6 +27,9 @@ void maps_release(struct maps *maps);
 /* The mapping that this address lies in, or NULL. */
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address);
 
+/* Whether so many bytes from there on, in one mapping, may be read. */
+bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size);
+
 /* The first one that ends above this address: index into entries, or count. */
 size_t maps_first_above(const struct maps *maps, uintptr_t address);
 

@@ -3,10 +3,9 @@
  * The names of frames, each looked up once for a whole report: ld_symbolize_frame takes microseconds, and the
  * stacks of a report share most of their frames.
  *
- *     (return address, module, interrupted or not) -> struct name, innermost first:
- *
- *     the call, in a function that was inlined -> outer: where that was inlined -> outer: the one with the
- * code
+ *     (return address, module, interrupted or not) -> name of the innermost function, which was inlined
+ *                                                       outer -> name of the next one
+ *                                                         outer -> name of the function that has the code
  *
  * A 4-ary trie over the hash, which never needs to be rebuilt: two bits of the hash choose the child.  It
  * lives in scratch memory, with NAMES_MAX names at most; what does not fit is looked up each time, so that no
@@ -23,9 +22,9 @@
 #include "scratch.h"
 
 #define NAMES_MAX 131072 /* some 25 MiB of scratch memory */
-#define NAMES_INLINED                                                                     \
-    64 /* functions inlined into each other at one place; what is further out is left out \
-        */
+
+/* Functions that are inlined into each other at one place.  What is further out is left out. */
+#define NAMES_INLINED 64
 
 /* What those above conclude from a name, once for each: see skip.h, suppress.h, kept.h. */
 struct name_verdict {

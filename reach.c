@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <uchar.h>
 
 #include "blockmap.h"
+#include "interior.h"
 #include "kernel.h"
 #include "leakdetect.h"
 #include "platform.h"
@@ -32,8 +32,7 @@ enum {
     GAP = 1 << 20, /* bytes without a block that end a run */
     DIGIT_BITS = 6,
     DIGITS = 1 << DIGIT_BITS,
-    FEW = 24,            /* blocks that are sorted by insertion */
-    LARGEST_COOKIE = 64, /* a cache line, which elements may be aligned to */
+    FEW = 24, /* blocks that are sorted by insertion */
 };
 
 /* jemalloc has in the storage of each thread the addresses of what it has looked up lately, rounded down to
@@ -292,93 +291,12 @@ static size_t first_above(struct heap *heap, uintptr_t address)
     return low;
 }
 
-/* --- Pointers that are as good as one to the beginning
- * ------------------------------------------------------ */
-
-/* The heuristics of valgrind.  `start` to `end` is a block, `pointer` is inside. */
-
-static uintptr_t word_at(uintptr_t address)
-{
-    uintptr_t word;
-
-    memcpy(&word, (const void *)address, sizeof(word));
-    return word;
-}
-
-static bool is_code(const struct maps *maps, uintptr_t address)
-{
-    const struct mapping *mapping = maps_find(maps, address);
-
-    return mapping != NULL && mapping->is_executable;
-}
-
-/* A table of virtual functions, of which the first is code. */
-static bool is_vtable(const struct maps *maps, uintptr_t address)
-{
-    const struct mapping *mapping = maps_find(maps, address);
-
-    return address % WORD == 0 && mapping != NULL && mapping->is_readable && mapping->is_of_file &&
-           mapping->end - address >= WORD && is_code(maps, word_at(address));
-}
-
-/* An object of a class with several bases, pointed to as one of the others: it has a vtable there too. */
-static bool is_other_base(const struct heap *heap, uintptr_t start, uintptr_t end, uintptr_t pointer)
-{
-    return pointer % WORD == 0 && end - pointer >= WORD && is_vtable(&heap->maps, word_at(start)) &&
-           is_vtable(&heap->maps, word_at(pointer));
-}
-
-/* The elements of new[], behind their number, if they have a destructor; none: one past the end.  The number
- * takes as much room as the elements must be aligned to, and lies at the end of it. */
-static bool is_new_array(uintptr_t start, uintptr_t end, uintptr_t pointer)
-{
-    uintptr_t cookie = pointer - start, bytes = end - pointer, count;
-
-    if (cookie < WORD || cookie > LARGEST_COOKIE || (cookie & (cookie - 1)) != 0 || start % cookie != 0)
-        return false;
-    count = word_at(pointer - WORD);
-    if (count == 0)
-        return bytes == 0;
-    return bytes != 0 && bytes % count == 0 && (cookie == WORD || bytes / count % cookie == 0);
-}
-
-/* What has its own length in front of it. */
-static bool is_after_length(uintptr_t start, uintptr_t end, uintptr_t pointer)
-{
-    return pointer - start == WORD && pointer < end && word_at(start) == end - pointer;
-}
-
-/* The text of a std::string of the old kind, or of its wide brothers: length, capacity, count of references,
- * text, 0. */
-static bool is_string(uintptr_t start, uintptr_t end, uintptr_t pointer)
-{
-    uintptr_t bytes = end - pointer, characters;
-
-    if (pointer - start != (uintptr_t)3 * WORD || pointer >= end || word_at(start) > word_at(start + WORD))
-        return false;
-    characters = word_at(start + WORD) + 1;
-    return bytes == characters || bytes == characters * sizeof(char16_t) ||
-           bytes == characters * sizeof(char32_t);
-}
-
-static bool can_read(const struct heap *heap, uintptr_t start, uintptr_t end)
-{
-    const struct mapping *mapping = maps_find(&heap->maps, start);
-
-    return mapping != NULL && mapping->is_readable && end <= mapping->end;
-}
-
-static COLD bool is_as_good(const struct heap *heap, const struct node *node, uintptr_t pointer)
-{
-    uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
-
-    if (pointer - start < WORD || !can_read(heap, start, end))
-        return false;
-    return is_new_array(start, end, pointer) || is_after_length(start, end, pointer) ||
-           is_string(start, end, pointer) || is_other_base(heap, start, end, pointer);
-}
-
 /* --- Marking ------------------------------------------------------------------------------------------ */
+
+static bool is_as_good(const struct heap *heap, const struct node *node, uintptr_t pointer)
+{
+    return interior_is_as_good(&heap->maps, address_of(node), end_of(node), pointer);
+}
 
 static void note_found(struct heap *heap, const struct node *node, enum ld_reach how)
 {
@@ -457,8 +375,12 @@ static inline void look_at(struct heap *heap, uintptr_t pointer)
 
 static READS_FRAMES void scan_unaligned(struct heap *heap, uintptr_t start, uintptr_t end)
 {
-    for (uintptr_t at = start; end - at >= WORD; at++)
-        look_at(heap, word_at(at));
+    for (uintptr_t at = start; end - at >= WORD; at++) {
+        uintptr_t word;
+
+        memcpy(&word, (const void *)at, sizeof(word));
+        look_at(heap, word);
+    }
 }
 
 /* Nearly all words are no pointers to blocks: four at a time are put aside by one branch. */

@@ -289,13 +289,6 @@ static void visit_range(const struct pass *pass, enum roots_kind kind, uintptr_t
     }
 }
 
-static bool can_read(const struct maps *maps, uintptr_t start, size_t size)
-{
-    const struct mapping *mapping = maps_find(maps, start);
-
-    return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
-}
-
 static READS_FRAMES uintptr_t word_at(uintptr_t address)
 {
     return *(const uintptr_t *)address;
@@ -321,10 +314,10 @@ static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer, bool ha
     uintptr_t dtv = word_at(thread_pointer + PTHREAD_DTV), block = dtv - (uintptr_t)2 * WORD;
     size_t count;
 
-    if (dtv % WORD != 0 || !can_read(maps, block, (size_t)2 * WORD))
+    if (dtv % WORD != 0 || !maps_can_read(maps, block, (size_t)2 * WORD))
         return;
     count = word_at(block);
-    if (count > DTV_MOST || !can_read(maps, block, (count + 2) * 2 * WORD))
+    if (count > DTV_MOST || !maps_can_read(maps, block, (count + 2) * 2 * WORD))
         return;
     pass->visit(ROOTS_KEPT, (uintptr_t)&block, (uintptr_t)(&block + 1), pass->ctx);
     visit_range(pass, ROOTS_KEPT, block, dtv + (count + 1) * 2 * WORD);
@@ -364,7 +357,7 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     if (end > mapping->end)
         end = mapping->end;
     visit_range(pass, ROOTS_TLS, start > mapping->start ? start : mapping->start, end);
-    if (!can_read(maps, thread_pointer, PTHREAD_SELF + WORD) || !is_pthread(thread_pointer))
+    if (!maps_can_read(maps, thread_pointer, PTHREAD_SELF + WORD) || !is_pthread(thread_pointer))
         return;
     visit_dtv(pass, thread_pointer, false);
     visit_keys(pass, thread_pointer, end);
@@ -391,7 +384,7 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
         return false;
     next = ((const uintptr_t *)thread->registers)[REG_RIP];
     before = next - sizeof(instruction);
-    if (!can_read(pass->snapshot->maps, before, 2 * sizeof(instruction)))
+    if (!maps_can_read(pass->snapshot->maps, before, 2 * sizeof(instruction)))
         return false;
     return memcmp((const void *)before, instruction, sizeof(instruction)) == 0 ||
            memcmp((const void *)next, instruction, sizeof(instruction)) == 0;

@@ -22,13 +22,54 @@
 #include "module.h"
 #include "platform.h"
 
-#define BUSY UINT64_MAX /* as a key: the slot is being written */
+#define BUSY         UINT64_MAX /* as a key: the slot is being written */
+#define RULE_PC_BITS 48
 
-ALIGNED(CACHE_LINE) struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
+struct rule_slot {
+    _Atomic uint64_t key; /* check of the rule << RULE_PC_BITS | pc; 0: free */
+    _Atomic uint64_t rule;
+};
+
+static ALIGNED(CACHE_LINE) struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
 
 _Static_assert(sizeof(rule_sets[0]) == CACHE_LINE, "a set is one cache line");
+_Static_assert(OWN_RULES > 1, "(i ^ 1) % OWN_RULES is never i");
 
 /* --- Cache --------------------------------------------------------------------------------------------- */
+
+/* The i-th slot to look at for this pc, all in one cache line. */
+static inline struct rule_slot *rule_slot(uintptr_t pc, unsigned i)
+{
+    uint64_t hash = pc * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &rule_sets[(hash >> 32) % RULE_SETS][((hash >> 60) + i) % RULE_WAYS];
+}
+
+/* Binds key and rule together, should a reader be so late that the slot was written twice meanwhile. */
+static inline uint64_t rule_key(uintptr_t pc, rule r)
+{
+    return (r * UINT64_C(0xd6e8feb86659fd93)) >> RULE_PC_BITS << RULE_PC_BITS | (uint64_t)pc;
+}
+
+/* As rules_find.  Budget: one cache line. */
+static inline rule find(uintptr_t pc)
+{
+    for (unsigned i = 0; i < RULE_WAYS; i++) {
+        struct rule_slot *slot = rule_slot(pc, i);
+        /* Acquire: partner of the releases in keep. */
+        uint64_t key = atomic_load_explicit(&slot->key, memory_order_acquire);
+
+        if ((key << (64 - RULE_PC_BITS)) == (uint64_t)pc << (64 - RULE_PC_BITS)) {
+            rule r = atomic_load_explicit(&slot->rule, memory_order_acquire);
+
+            return LIKELY(key == rule_key(pc, r) &&
+                          atomic_load_explicit(&slot->key, memory_order_relaxed) == key)
+                       ? r
+                       : 0;
+        }
+    }
+    return 0;
+}
 
 /* The slot that has this pc, or a free one, or one that another pc can do without. */
 static struct rule_slot *victim(uintptr_t pc)
@@ -65,12 +106,13 @@ static void keep(uintptr_t pc, rule r)
 NOINLINE rule rules_find_shared(struct own_rules *own, uintptr_t pc)
 {
     size_t i = own_rule_place(pc);
-    rule r = rules_find(pc);
+    rule r = find(pc);
 
     if (r == 0 || (r & RULE_CAN_UNLOAD) != 0)
         return r;
-    /* A signal handler may leave for good in between. */
-    own->entries[i].pc = 0;
+    /* A signal handler may leave for good in between: meanwhile the entry has a number that is no pc, and
+     * that nobody would look for in this place. */
+    own->entries[i].pc = (uintptr_t)i ^ 1;
     atomic_signal_fence(memory_order_seq_cst);
     own->entries[i].rule = r;
     atomic_signal_fence(memory_order_seq_cst);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * How to step from a frame to its caller, per return address: a cache of rules, learnt one by one from
- * libunwind, shared by all threads.
+ * How to step from a frame to its caller, per return address: rules, learnt one by one from libunwind, in a
+ * cache that all threads share; and in each thread copies of those that it needs most.
  *
  *     rule    63......40 39........24 23...8 7...0
  *            | cfa / 8  | bp - cfa / 8| module| flags |
@@ -15,7 +15,6 @@
 #ifndef RULES_H
 #define RULES_H
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,56 +48,13 @@ static inline uint16_t rule_module(rule r)
     return (uint16_t)(r >> 8);
 }
 
-struct rule_slot {
-    _Atomic uint64_t key; /* check of the rule << RULE_PC_BITS | pc; 0: free */
-    _Atomic uint64_t rule;
-};
-
 enum {
     RULE_WAYS = 4,
-    RULE_PC_BITS = 48,
     /* One for each 64 nodes of the tree: a program has 50 to 500 paths for each place that it calls from. */
     RULE_SETS = LD_MAX_STACKS / 64 / RULE_WAYS < 16     ? 16
                 : LD_MAX_STACKS / 64 / RULE_WAYS > 4096 ? 4096
                                                         : LD_MAX_STACKS / 64 / RULE_WAYS,
 };
-
-extern struct rule_slot rule_sets[RULE_SETS][RULE_WAYS];
-
-/* The i-th slot to look at for this pc, all in one cache line. */
-static inline struct rule_slot *rule_slot(uintptr_t pc, unsigned i)
-{
-    uint64_t hash = pc * UINT64_C(0x9e3779b97f4a7c15);
-
-    return &rule_sets[(hash >> 32) % RULE_SETS][((hash >> 60) + i) % RULE_WAYS];
-}
-
-/* Binds key and rule together, should a reader be so late that the slot was written twice meanwhile. */
-static inline uint64_t rule_key(uintptr_t pc, rule r)
-{
-    return (r * UINT64_C(0xd6e8feb86659fd93)) >> RULE_PC_BITS << RULE_PC_BITS | (uint64_t)pc;
-}
-
-/* The rule for the return address pc; 0: not known.  One with RULE_CAN_UNLOAD holds only if its module is
- * still the one that is loaded there.  Budget: one cache line. */
-static inline rule rules_find(uintptr_t pc)
-{
-    for (unsigned i = 0; i < RULE_WAYS; i++) {
-        struct rule_slot *slot = rule_slot(pc, i);
-        /* Acquire: partner of the releases in keep. */
-        uint64_t key = atomic_load_explicit(&slot->key, memory_order_acquire);
-
-        if ((key << (64 - RULE_PC_BITS)) == (uint64_t)pc << (64 - RULE_PC_BITS)) {
-            rule r = atomic_load_explicit(&slot->rule, memory_order_acquire);
-
-            return LIKELY(key == rule_key(pc, r) &&
-                          atomic_load_explicit(&slot->key, memory_order_relaxed) == key)
-                       ? r
-                       : 0;
-        }
-    }
-    return 0;
-}
 
 /* A thread's own copies of rules that are good for ever: those of code that is never unloaded.  One goes by
  * its pc to the one place where it may be. */
@@ -106,21 +62,22 @@ enum { OWN_RULES = RULE_SETS / 8 };
 
 struct own_rules {
     struct {
-        uintptr_t pc; /* 0: nothing here */
+        uintptr_t pc; /* 0, and a rule that is 0: nothing here */
         rule rule;
     } entries[OWN_RULES];
 };
-
-/* Finds in the shared cache what the thread has no copy of, and copies what it may keep. */
-rule rules_find_shared(struct own_rules *own, uintptr_t pc);
 
 static inline size_t own_rule_place(uintptr_t pc)
 {
     return (pc ^ pc >> 9) % OWN_RULES;
 }
 
-/* The same as rules_find.  Budget on a hit: one cache line, of this thread's. */
-static inline rule rules_find_own(struct own_rules *own, uintptr_t pc)
+/* Finds in the cache that all threads share what this one has no copy of, and copies what it may keep. */
+rule rules_find_shared(struct own_rules *own, uintptr_t pc);
+
+/* The rule for the return address pc; 0: not known.  One with RULE_CAN_UNLOAD holds only if its module is
+ * still the one that is loaded there.  Budget on a hit: one cache line, of this thread's. */
+static inline rule rules_find(struct own_rules *own, uintptr_t pc)
 {
     size_t i = own_rule_place(pc);
 

@@ -123,7 +123,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
         walk->met = meet(trail, &at, &limit);
         if (walk->met != 0)
             return MET;
-        r = rules_find_own(&thread->rules, at.pc);
+        r = rules_find(&thread->rules, at.pc);
         if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked))) {
             /* libunwind would read wherever it points. */
             if (at.bp == UNKNOWN_BP)
@@ -229,7 +229,7 @@ static inline uintptr_t callers_of(struct thread *thread, const struct registers
     uintptr_t bp_at, callers = 0;
 
     for (int i = 0; i < 2; i++) {
-        rule r = rules_find_own(&thread->rules, at.pc);
+        rule r = rules_find(&thread->rules, at.pc);
 
         if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) ||
             !step_out(&at, r, &bp_at))

@@ -16,7 +16,7 @@ BEGIN {
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
     rank["maps"] = rank["stop"] = rank["snapshot"] = 3
-    rank["blockmap"] = rank["stackmap"] = rank["roots"] = 4
+    rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = 4
     rank["path"] = rank["rules"] = rank["reach"] = 5
     rank["trail"] = 6
     rank["shortcuts"] = 6.5

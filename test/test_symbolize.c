@@ -40,16 +40,22 @@ static struct snapshot allocate_in(void *library, size_t size)
     return found;
 }
 
-/* Names a frame of a record that was copied. */
-static bool symbolize_record(const struct snapshot *record, size_t index, struct ld_symbol *out)
+/* As a walk handed it over. */
+static struct ld_leak leak_of(const struct snapshot *record)
 {
-    struct ld_leak leak = {
+    return (struct ld_leak){
         .address = record->address,
         .size = record->size,
         .frames = record->frames,
         .frame_count = record->frame_count,
         .modules = record->modules,
     };
+}
+
+/* Names a frame of a record that was copied. */
+static bool symbolize_record(const struct snapshot *record, size_t index, struct ld_symbol *out)
+{
+    struct ld_leak leak = leak_of(record);
 
     return ld_symbolize_frame(&leak, index, out);
 }
@@ -57,11 +63,7 @@ static bool symbolize_record(const struct snapshot *record, size_t index, struct
 static bool inlined_in_record(const struct snapshot *record, size_t index, unsigned level,
                               struct ld_symbol *out)
 {
-    struct ld_leak leak = {
-        .frames = record->frames,
-        .frame_count = record->frame_count,
-        .modules = record->modules,
-    };
+    struct ld_leak leak = leak_of(record);
 
     return ld_symbolize_inlined(&leak, index, level, out);
 }
