@@ -17,18 +17,34 @@
 #else
 
 #include <jemalloc/jemalloc.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
-static inline int backing_flags(size_t alignment, bool zeroed)
+#include "platform.h"
+
+#define BACKING_IS_FOUND_OUT /* backing.c is needed */
+
+/* Whether malloc and free are jemalloc's in this process, too, as they are where jemalloc is linked and
+ * nothing comes before it.  They do the same as mallocx and dallocx, in a third of the instructions. */
+extern atomic_bool backing_has_malloc;
+
+/* Finds that out.  Called once, before there are other callers. */
+void backing_init(void);
+
+static inline bool backing_is_malloc(void)
 {
-    return (alignment == 0 ? 0 : MALLOCX_LG_ALIGN(__builtin_ctzll(alignment))) | (zeroed ? MALLOCX_ZERO : 0);
+    return LIKELY(atomic_load_explicit(&backing_has_malloc, memory_order_relaxed));
 }
+
+void *backing_alloc_extended(size_t size, size_t alignment, bool zeroed);
 
 /* NULL when memory is out. */
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
-    return mallocx(size, backing_flags(alignment, zeroed));
+    return alignment == 0 && !zeroed && backing_is_malloc() ? malloc(size)
+                                                            : backing_alloc_extended(size, alignment, zeroed);
 }
 
 /* NULL when memory is out, and then the block is as it was. */
@@ -39,7 +55,10 @@ static inline void *backing_realloc(void *block, size_t size)
 
 static inline void backing_free(void *block)
 {
-    dallocx(block, 0);
+    if (backing_is_malloc())
+        free(block);
+    else
+        dallocx(block, 0);
 }
 
 static inline size_t backing_usable_size(const void *block)

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static inline void backing_init(void)
+{
+}
+
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
     void *block = NULL;

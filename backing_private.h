@@ -21,6 +21,10 @@ void *ldheap_mallocx(size_t size, int flags);
 size_t ldheap_sallocx(const void *block, int flags);
 int ldheap_mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
 
+static inline void backing_init(void)
+{
+}
+
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
     if (alignment != 0)

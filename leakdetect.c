@@ -591,6 +591,7 @@ static void after_fork_in_child(void)
 static COLD void start(void)
 {
     platform_init();
+    backing_init();
     thread_init();
     module_init();
     unwind_init();

@@ -35,8 +35,10 @@
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 /* Asks for the cache line of an address that will be written. */
 #define PREFETCH_WRITE(address) __builtin_prefetch((address), 1)
-#define RETURN_ADDRESS()        __builtin_return_address(0)
-#define FRAME_ADDRESS()         __builtin_frame_address(0)
+/* Has the compiler keep this pointer, where it would rather compute it again at each use. */
+#define KEEP_POINTER(pointer) __asm__("" : "+r"(pointer))
+#define RETURN_ADDRESS()      __builtin_return_address(0)
+#define FRAME_ADDRESS()       __builtin_frame_address(0)
 
 #define CACHE_LINE 64
 

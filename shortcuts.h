@@ -16,6 +16,9 @@
  * value, which is an address, above its distance from the stack pointer.  A stack with other values gets no
  * shortcut.
  *
+ * Before that, a guess: where a program allocates in a loop, stacks that begin at one f0 have the same
+ * shortcut again and again.
+ *
  * The cache belongs to one thread.  A shortcut that is being written is invalid meanwhile, since a signal
  * handler may leave for good at any instant.
  */
@@ -36,6 +39,9 @@ enum {
     SHORTCUT_SEEN = LD_MAX_STACKS < 32768 ? (LD_MAX_STACKS + 63) / 64 * 64 : 32768,
     SHORTCUT_SEEN_MAX = SHORTCUT_SEEN / 8,
     SHORTCUT_AT_BITS = 16,
+    SHORTCUT_GUESSES = SHORTCUT_SETS < 128 ? SHORTCUT_SETS * SHORTCUT_WAYS : 1024,
+    SHORTCUT_GUESS_BITS = 11,
+    SHORTCUT_GUESS_SURE = 3, /* so often in a row */
 };
 
 #define SHORTCUT_ANY_BP UINT32_MAX /* the frame pointer does not matter */
@@ -60,11 +66,13 @@ struct shortcuts {
     uint64_t tags[SHORTCUT_SETS]; /* a byte for each way */
     uint8_t turn[SHORTCUT_SETS];  /* which one of a set may be replaced next */
     uint32_t seen_count;
-    uint64_t seen[SHORTCUT_SEEN / 64]; /* stacks that were walked once, a bit for each, by their ids */
+    uint16_t guesses[SHORTCUT_GUESSES]; /* which one was of use last, and how often in a row before that */
+    uint64_t seen[SHORTCUT_SEEN / 64];  /* stacks that were walked once, a bit for each, by their ids */
     ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
 };
 
-_Static_assert(SHORTCUT_WORDS % 3 == 0, "they are compared three at a time");
+_Static_assert(SHORTCUT_SETS *SHORTCUT_WAYS <= 1 << SHORTCUT_GUESS_BITS, "each has a number");
+_Static_assert(SHORTCUT_WORDS == 9, "shortcut_holds compares so many");
 _Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
 
 static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t callers)
@@ -105,9 +113,15 @@ static inline bool shortcut_word_holds(uint64_t word, const uintptr_t *sp)
     return LIKELY(sp[(uint16_t)word] == shortcut_word_value(word));
 }
 
+static inline bool shortcut_words_hold(const uint64_t *three, const uintptr_t *sp)
+{
+    return shortcut_word_holds(three[2], sp) && shortcut_word_holds(three[1], sp) &&
+           shortcut_word_holds(three[0], sp);
+}
+
 /* Whether what was seen between the allocation and `to` is unchanged.  From the inside outwards, so that
  * nothing is read that a walk would not read. */
-static inline bool shortcut_holds(const struct shortcut *shortcut)
+static ALWAYS_INLINE bool shortcut_holds(const struct shortcut *shortcut)
 {
     const uintptr_t *sp = (const uintptr_t *)shortcut->sp;
 
@@ -119,17 +133,23 @@ static inline bool shortcut_holds(const struct shortcut *shortcut)
         if (!module_is_current(shortcut->module, (const void *)pc))
             return false;
     }
-    for (const uint64_t *word = shortcut->words + SHORTCUT_WORDS; word != shortcut->words; word -= 3)
-        if (!shortcut_word_holds(word[-1], sp) || !shortcut_word_holds(word[-2], sp) ||
-            !shortcut_word_holds(word[-3], sp))
-            return false;
-    return true;
+    return shortcut_words_hold(&shortcut->words[6], sp) && shortcut_words_hold(&shortcut->words[3], sp) &&
+           shortcut_words_hold(&shortcut->words[0], sp);
 }
 
 /* The ways in which a shortcut with this hash may be, for shortcuts_next. */
 static inline uint64_t shortcuts_candidates(const struct shortcuts *shortcuts, uint64_t hash)
 {
     return shortcuts_ways(shortcuts->tags[shortcuts_set(hash)], shortcuts_tag(hash));
+}
+
+/* Whether a shortcut begins at this frame. */
+static inline bool shortcut_begins(const struct shortcut *shortcut, const struct registers *start,
+                                   uint32_t epoch)
+{
+    return shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
+           (shortcut->bp == SHORTCUT_ANY_BP ||
+            start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t));
 }
 
 /* The next shortcut that begins at this frame; NULL: there is no other. */
@@ -142,24 +162,48 @@ static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint6
         struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(*ways) / 8];
 
         *ways &= *ways - 1;
-        if (shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
-            (shortcut->bp == SHORTCUT_ANY_BP ||
-             start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t)))
+        if (shortcut_begins(shortcut, start, epoch))
             return shortcut;
     }
     return NULL;
 }
 
-/* Where a shortcut leads to, if it holds. */
-static inline struct registers shortcut_to(const struct shortcut *shortcut)
+static inline uint16_t *shortcuts_guess_at(struct shortcuts *shortcuts, const struct registers *start)
 {
-    return (struct registers){
-        .pc = shortcut->to_pc,
-        .sp = shortcut->sp + (uintptr_t)shortcut->to_sp * sizeof(uintptr_t),
-        .bp = shortcut->to_bp == SHORTCUT_ANY_BP
-                  ? UNKNOWN_BP
-                  : shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t),
-    };
+    return &shortcuts->guesses[(start->pc ^ start->sp >> 4 ^ start->sp >> 14) % SHORTCUT_GUESSES];
+}
+
+/* The shortcut that all of the last stacks had that begin at this frame; NULL: they did not have the same. */
+static inline struct shortcut *shortcuts_guess(struct shortcuts *shortcuts, const struct registers *start)
+{
+    unsigned guess = *shortcuts_guess_at(shortcuts, start);
+
+    return guess >> SHORTCUT_GUESS_BITS >= SHORTCUT_GUESS_SURE
+               ? &shortcuts->entries[0][guess % (1u << SHORTCUT_GUESS_BITS)]
+               : NULL;
+}
+
+/* There was no guess, or a wrong one, and this shortcut was of use; NULL: none was. */
+static inline void shortcuts_note(struct shortcuts *shortcuts, const struct registers *start,
+                                  const struct shortcut *shortcut)
+{
+    uint16_t *guess = shortcuts_guess_at(shortcuts, start);
+    unsigned last = *guess % (1u << SHORTCUT_GUESS_BITS);
+    unsigned number = shortcut == NULL ? last : (unsigned)(shortcut - shortcuts->entries[0]);
+
+    *guess = (uint16_t)(shortcut != NULL && number == last ? *guess + (1u << SHORTCUT_GUESS_BITS) : number);
+}
+
+/* Where a shortcut leads to, if it holds. */
+static inline uintptr_t shortcut_to_sp(const struct shortcut *shortcut)
+{
+    return shortcut->sp + (uintptr_t)shortcut->to_sp * sizeof(uintptr_t);
+}
+
+static inline uintptr_t shortcut_to_bp(const struct shortcut *shortcut)
+{
+    return shortcut->to_bp == SHORTCUT_ANY_BP ? UNKNOWN_BP
+                                              : shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t);
 }
 
 /* Whether a stack that had to be walked deserves a shortcut: the second time, because most of the stacks of a

@@ -51,8 +51,7 @@ static struct {
     ALIGNED(CACHE_LINE) struct node nodes[NODES];
 
     /* Read by everyone, written by collections. */
-    ALIGNED(CACHE_LINE) _Atomic uint32_t epoch; /* minus FIRST_EPOCH, so that it may start as 0 in .bss */
-    _Atomic uint32_t limit;                     /* ids up to here are in use; 0 before the first collection */
+    ALIGNED(CACHE_LINE) _Atomic uint32_t limit; /* ids up to here are in use; 0 before the first collection */
 
     /* sweep - FIRST_EPOCH in the upper half, nodes looked through since it was raised in the lower one. */
     ALIGNED(CACHE_LINE) _Atomic uint64_t cursor;
@@ -68,6 +67,9 @@ static struct {
     uint64_t roots;  /* ids looked at */
 } map;
 
+/* Read by everyone, written by collections. */
+ALIGNED(CACHE_LINE) _Atomic uint32_t stackmap_current_epoch = FIRST_EPOCH;
+
 _Static_assert(sizeof(struct node) == 16, "a node takes 16 bytes");
 _Static_assert(LD_MAX_STACKS <= ID_MASK, "ids fit an index entry");
 
@@ -81,11 +83,6 @@ static uint32_t epoch_after(uint32_t epoch)
 static inline bool is_older(uint32_t stamp, uint32_t epoch)
 {
     return (int32_t)(stamp - epoch) < 0;
-}
-
-uint32_t stackmap_epoch(void)
-{
-    return atomic_load_explicit(&map.epoch, memory_order_acquire) + FIRST_EPOCH;
 }
 
 uint32_t stackmap_sweep(void)
@@ -414,7 +411,7 @@ enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
     map.marked = 0;
     map.roots = 0;
     map.marking_epoch = epoch_after(stackmap_epoch());
-    atomic_store_explicit(&map.epoch, map.marking_epoch - FIRST_EPOCH, memory_order_seq_cst);
+    atomic_store_explicit(&stackmap_current_epoch, map.marking_epoch, memory_order_seq_cst);
     /* From here on whoever is about to put a stack on record either sees the new epoch, or has its id where
      * each_root looks for it. */
     platform_heavy_fence();

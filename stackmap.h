@@ -40,6 +40,7 @@
 #ifndef STACKMAP_H
 #define STACKMAP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,7 +57,11 @@ struct stackmap_supply {
 /* The epoch, to be read before the first call of stackmap_child of a stack.  Whoever has built a stack in
  * epoch e must publish its id where a collection looks (thread.h: in flight), and then find the epoch still
  * to be e; otherwise the id is worthless and the stack must be built again. */
-uint32_t stackmap_epoch(void);
+extern _Atomic uint32_t stackmap_current_epoch;
+static inline uint32_t stackmap_epoch(void)
+{
+    return atomic_load_explicit(&stackmap_current_epoch, memory_order_acquire);
+}
 
 /* The node of the frame that was called from `parent` (0: outermost) and has this return address, in the
  * module that is loaded there now (module.h; 0: none), found or made; parent must be good in `epoch`, and the

@@ -156,10 +156,12 @@ static inline void thread_count(int64_t blocks, int64_t bytes)
     int64_t own_blocks = platform_add(&share->blocks, blocks);
     int64_t own_bytes = platform_add(&share->bytes, bytes);
 
-    if (UNLIKELY(own_blocks > atomic_load_explicit(&share->peak_blocks, memory_order_relaxed)))
-        atomic_store_explicit(&share->peak_blocks, own_blocks, memory_order_relaxed);
-    if (UNLIKELY(own_bytes > atomic_load_explicit(&share->peak_bytes, memory_order_relaxed)))
-        atomic_store_explicit(&share->peak_bytes, own_bytes, memory_order_relaxed);
+    if (blocks >= 0) {
+        if (UNLIKELY(own_blocks > atomic_load_explicit(&share->peak_blocks, memory_order_relaxed)))
+            atomic_store_explicit(&share->peak_blocks, own_blocks, memory_order_relaxed);
+        if (UNLIKELY(own_bytes > atomic_load_explicit(&share->peak_bytes, memory_order_relaxed)))
+            atomic_store_explicit(&share->peak_bytes, own_bytes, memory_order_relaxed);
+    }
     if (UNLIKELY((uint64_t)(own_blocks + THREAD_BALANCE_BLOCKS) > 2 * THREAD_BALANCE_BLOCKS ||
                  (uint64_t)(own_bytes + THREAD_BALANCE_BYTES) > 2 * THREAD_BALANCE_BYTES))
         thread_count_slow(share, 0, 0);

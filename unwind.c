@@ -250,18 +250,17 @@ static inline bool leads_to_trail(const struct shortcut *shortcut, const struct 
 static inline bool trail_holds(const struct shortcut *shortcut, const struct trail *trail)
 {
     const struct frame *to = &trail->frames[shortcut->depth - 1];
-    struct registers at = shortcut_to(shortcut);
 
-    return LIKELY(to->at.sp == at.sp && (!to->needs_bp || to->at.bp == at.bp)) &&
+    return LIKELY(to->at.sp == shortcut_to_sp(shortcut)) &&
+           LIKELY(!to->needs_bp || to->at.bp == shortcut_to_bp(shortcut)) &&
            trail_current(trail, shortcut->depth) == shortcut->depth &&
            words_hold(trail->words, to->words_end);
 }
 
 /* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
  * one that holds may lead elsewhere. */
-static ALWAYS_INLINE const struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
-                                                          const struct registers *start, uint32_t epoch,
-                                                          bool *elsewhere)
+static inline struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
+                                             const struct registers *start, uint32_t epoch, bool *elsewhere)
 {
     uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
     struct shortcut *shortcut;
@@ -271,15 +270,20 @@ static ALWAYS_INLINE const struct shortcut *find_shortcut(struct thread *thread,
         if (leads_to_trail(shortcut, &thread->trail)) {
             if (!shortcut_holds(shortcut))
                 continue;
-            if (LIKELY(trail_holds(shortcut, &thread->trail))) {
-                if (UNLIKELY(!shortcut->is_spared))
-                    shortcut->is_spared = true;
+            if (LIKELY(trail_holds(shortcut, &thread->trail)))
                 return shortcut;
-            }
         }
         *elsewhere = true;
     }
     return NULL;
+}
+
+/* Puts the stack of a shortcut in flight.  False: a collection has begun meanwhile. */
+static inline bool take(struct thread *thread, struct shortcut *shortcut, uint32_t epoch)
+{
+    if (UNLIKELY(!shortcut->is_spared))
+        shortcut->is_spared = true;
+    return unwind_publish(thread, 0, shortcut->id, epoch);
 }
 
 /* One that holds, wherever it leads to. */
@@ -328,33 +332,37 @@ static NOINLINE struct unwind_stack capture_walking(struct thread *thread, uint6
     const struct shortcut *shortcut = elsewhere ? find_other_shortcut(thread, hash, &start, epoch) : NULL;
 
     if (shortcut != NULL) {
-        struct registers to = shortcut_to(shortcut);
+        struct registers to = {
+            .pc = shortcut->to_pc, .sp = shortcut_to_sp(shortcut), .bp = shortcut_to_bp(shortcut)};
 
         if (follow(thread, &to) && trail_intern(&thread->trail, &thread->supply, epoch)) {
-            shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
-            if (shortcut != NULL && unwind_publish(thread, 0, shortcut->id, epoch))
-                return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
+            struct shortcut *found = find_shortcut(thread, hash, &start, epoch, &elsewhere);
+
+            if (found != NULL && take(thread, found, epoch))
+                return (struct unwind_stack){.id = found->id, .is_cut = false};
         }
     }
     return follow_all(thread, hash, &start, each_root);
 }
 
-/* Budget, when the stack was seen before: no lock, no write but the id in flight; of this thread's memory one
- * line of a set, three of a shortcut, two of rules, and one word of the trail and one of the stack for each
- * frame, one more where a frame pointer matters. */
-struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
-                                   stackmap_roots_fn *each_root)
+static inline struct registers caller_registers(struct unwind_caller caller)
 {
     /* The entry point has a frame pointer, because it asked for its frame address: the caller's BP lies
      * there, the return address above it, and then comes the caller's frame. */
     uintptr_t frame = (uintptr_t)caller.frame;
-    struct registers start = {
-        .pc = (uintptr_t)caller.pc,
-        .sp = frame + 2 * sizeof(uintptr_t),
-        .bp = word_at(frame),
-    };
+
+    return (struct registers){
+        .pc = (uintptr_t)caller.pc, .sp = frame + 2 * sizeof(uintptr_t), .bp = word_at(frame)};
+}
+
+/* Budget, when the stack was seen before: as below, and one line of a set, and two of rules. */
+static NOINLINE struct unwind_stack capture_unguessed(struct thread *thread, unsigned level,
+                                                      struct unwind_caller caller,
+                                                      stackmap_roots_fn *each_root)
+{
+    struct registers start = caller_registers(caller);
     uint32_t epoch = stackmap_epoch();
-    const struct shortcut *shortcut;
+    struct shortcut *shortcut;
     uint64_t hash;
     bool elsewhere;
 
@@ -362,9 +370,28 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
         return unwind_ask(thread, level, caller.pc, each_root);
     hash = shortcuts_hash(&start, callers_of(thread, &start));
     shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
-    if (UNLIKELY(shortcut == NULL) || UNLIKELY(!unwind_publish(thread, 0, shortcut->id, epoch)))
+    shortcuts_note(&thread->shortcuts, &start, shortcut);
+    if (UNLIKELY(shortcut == NULL) || UNLIKELY(!take(thread, shortcut, epoch)))
         return capture_walking(thread, hash, start, epoch, elsewhere, each_root);
     return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
+}
+
+/* Budget, when the stack is the one that was seen here the last times: no lock, no write but the id in
+ * flight; of this thread's memory one line of guesses, two of a shortcut, one frame and one word of the trail
+ * for each frame beyond, and those words on the stack. */
+struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
+                                   stackmap_roots_fn *each_root)
+{
+    struct registers start = caller_registers(caller);
+    uint32_t epoch = stackmap_epoch();
+    struct shortcut *shortcut = shortcuts_guess(&thread->shortcuts, &start);
+
+    KEEP_POINTER(shortcut);
+    if (LIKELY(level == 0 && shortcut != NULL && shortcut_begins(shortcut, &start, epoch)) &&
+        LIKELY(leads_to_trail(shortcut, &thread->trail)) && LIKELY(shortcut_holds(shortcut)) &&
+        LIKELY(trail_holds(shortcut, &thread->trail)) && LIKELY(take(thread, shortcut, epoch)))
+        return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
+    return capture_unguessed(thread, level, caller, each_root);
 }
 
 size_t unwind_own_bytes(void)

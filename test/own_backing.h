@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+static inline void backing_init(void)
+{
+}
+
 void *backing_alloc(size_t size, size_t alignment, bool zeroed);
 void *backing_realloc(void *block, size_t size);
 void backing_free(void *block);
