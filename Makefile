@@ -27,9 +27,9 @@ FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c backing.c $(BLOCKMAP) stackmap.c path.c rules.c trail.c shortcuts.c sampling.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
-           thread.c module.c symbolize.c elf_file.c platform.c \
+           thread.c module.c symbolize.c elf_file.c platform.c ours.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
-           report_folded.c report.c kernel.c maps.c stop.c roots.c snapshot.c interior.c reach.c walk.c check.c
+           report_folded.c report.c kernel.c maps.c stop.c roots.c mapped.c snapshot.c interior.c reach.c walk.c check.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)
@@ -88,7 +88,7 @@ LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 # What makes the library the malloc of a whole program (override.ld), and the command.  The library to be preloaded lies
 # where `-lleakdetect_malloc` does not find it, or linkers would prefer it to the archive.  Not with a sanitizer, whose
 # malloc comes first.
-WHOLE_SOURCES = whole.c helper.c destination.c given.c options.c
+WHOLE_SOURCES = whole.c heap_pages.c helper.c destination.c given.c options.c
 WHOLE_OBJECTS = $(filter-out $(BUILD)/leakdetect.o $(BUILD)/backing.o,$(OBJECTS)) $(addprefix $(BUILD)/whole/,leakdetect.o $(WHOLE_SOURCES:.c=.o))
 PRELOAD       = $(BUILD)/lib/leakdetect/libleakdetect_malloc.so
 COMMAND       = $(BUILD)/bin/leakdetect
@@ -139,13 +139,14 @@ $(BUILD)/libleakdetect.a: $(BUILD)/flags
 # --- The malloc of a whole program ---------------------------------------------------------------------
 #
 # jemalloc is inside, every name of it with ldheap_ before it (backing_private.h), and without its C++ operators, which
-# the program has from its C++ library.
+# the program has from its C++ library.  Its pages it has from heap_pages.c.
 
 JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 
 $(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags
 	@mkdir -p $(@D)
-	nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' | sort -u >$(@:.o=.names)
+	{ nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' && \
+	    printf '%s\n' 'mmap ldheap_mmap' 'munmap ldheap_munmap' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
 	$(OBJCOPY) --redefine-syms=$(@:.o=.names) $< $(@:.o=.a)
 	$(AR) d $(@:.o=.a) jemalloc_cpp.pic.o
 	$(LD) -r -o $@ --whole-archive $(@:.o=.a)

@@ -15,9 +15,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "blockmap.h"
 #include "kernel.h"
+#include "ours.h"
 #include "platform.h"
 #include "reach.h"
 #include "report.h"
@@ -25,6 +27,7 @@
 #include "snapshot.h"
 #include "stackmap.h"
 #include "stop.h"
+#include "text.h"
 #include "walk.h"
 
 enum {
@@ -61,6 +64,7 @@ static void do_look(void *ctx)
 {
     struct look *look = ctx;
 
+    look->job.knows_mapped = ours_are_known() && !look->was_in_place;
     reach_find(&look->job);
 }
 
@@ -117,6 +121,7 @@ static void describe(struct look *look, const struct vantage *vantage)
 
     snapshot->roots = &look->roots;
     snapshot->process = kernel_process();
+    snapshot->main_stack = (uintptr_t)getauxval(AT_RANDOM);
     snapshot->caller.id = kernel_thread();
     snapshot->caller.stack_pointer = (uintptr_t)vantage->caller + RED_ZONE;
     snapshot->caller.thread_pointer = (uintptr_t)platform_thread_pointer();
@@ -128,6 +133,7 @@ static void describe(struct look *look, const struct vantage *vantage)
         .tls = !check.options.no_tls,
         .registers = !check.options.no_registers,
         .stacks = !check.options.no_stacks,
+        .mapped = check.options.counts_mapped,
     };
     snapshot->is_ending = vantage->is_ending;
     look->job.are_unaligned = check.options.are_unaligned;
@@ -138,9 +144,11 @@ static void describe(struct look *look, const struct vantage *vantage)
 static int gather_roots(struct roots *roots)
 {
     uintptr_t blocks = (uintptr_t)blockmap_table(), stacks = (uintptr_t)stackmap_table();
+    uintptr_t mappings = (uintptr_t)ours_table();
     const struct roots_range own[] = {
         {blocks, blocks + blockmap_own_bytes()},
         {stacks, stacks + stackmap_own_bytes()},
+        {mappings, mappings + ours_own_bytes()},
     };
 
     return roots_gather(roots, own, sizeof(own) / sizeof(own[0]));
@@ -170,7 +178,7 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
     look->job.snapshot.thread_count = look->stop.count;
     error = snapshot_run(do_look, go_on, look, &look->was_in_place);
     stop_unblock(&look->stop);
-    return error != 0 ? error : look->job.error;
+    return error != 0 && !look->job.is_complete ? error : look->job.error;
 }
 
 /* Looks until there was room for all, and no module came or went meanwhile. */
@@ -290,6 +298,8 @@ static int find_lost(const struct vantage *vantage, struct check_found *found, s
         return ENOSYS;
     if (atomic_load_explicit(&check.has_gap, memory_order_relaxed))
         return ENODATA;
+    if (check.options.counts_mapped && !ours_are_known())
+        return ENOTSUP;
     enter();
     error = look_twice(vantage, look);
     leave();
@@ -320,6 +330,17 @@ static void say(int fd, const char *line)
     platform_write(fd, line, strlen(line));
 }
 
+static void say_mapped(int fd, size_t count)
+{
+    struct text text;
+
+    text_init(&text, fd);
+    text_put(&text, "note: memory that the program has mapped itself points to ");
+    text_put_id(&text, count);
+    text_put(&text, " of the definitely lost blocks; use_mappings=1 counts it\n");
+    text_flush(&text);
+}
+
 /* For people, how it was looked, if that was not as usual. */
 static void say_how(const struct look *look, int fd)
 {
@@ -327,6 +348,8 @@ static void say_how(const struct look *look, int fd)
         say(fd, "note: some threads could not be stopped; their whole stacks were taken for pointers\n");
     if (look->was_in_place)
         say(fd, "note: the process could not be copied, and stood still while it was examined\n");
+    if (look->job.mapped_count != 0)
+        say_mapped(fd, look->job.mapped_count);
 }
 
 static int write_lost(const struct look *look, int fd, const struct ld_report_options *options,
@@ -465,5 +488,5 @@ void check_after_fork(void)
 
 size_t check_own_bytes(void)
 {
-    return sizeof(check) + roots_own_bytes();
+    return sizeof(check) + roots_own_bytes() + ours_own_bytes();
 }

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ours.h"
+
 #define NS_PER_S UINT64_C(1000000000)
 
 static long call(long number, long a, long b, long c, long d)
@@ -102,11 +104,16 @@ void *kernel_map(size_t size, bool is_shared)
                          (is_shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     errno = saved;
-    return address == MAP_FAILED ? NULL : address;
+    if (address == MAP_FAILED)
+        return NULL;
+    if (!is_shared)
+        ours_add(address, size);
+    return address;
 }
 
 void kernel_unmap(void *address, size_t size)
 {
+    ours_remove(address, size);
     call(SYS_munmap, word(address), (long)size, 0, 0);
 }
 

@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ours.h"
+
 atomic_bool platform_has_membarrier;
 
 enum {
@@ -94,13 +96,17 @@ void *platform_map(size_t size)
     void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     errno = saved;
-    return address == MAP_FAILED ? NULL : address;
+    if (address == MAP_FAILED)
+        return NULL;
+    ours_add(address, size);
+    return address;
 }
 
 void platform_unmap(void *address, size_t size)
 {
     int saved = errno;
 
+    ours_remove(address, size);
     munmap(address, size);
     errno = saved;
 }

@@ -11,6 +11,7 @@
 #include "interior.h"
 #include "kernel.h"
 #include "leakdetect.h"
+#include "mapped.h"
 #include "platform.h"
 
 /* What is known of a block, in the upper bits of its address. */
@@ -24,6 +25,7 @@ enum {
     CANDIDATE = 64,
     KEPT = 128,   /* not lost, but not looked into for that */
     STRICT = 256, /* what looks dead leads to it */
+    LEADER = 512, /* definitely lost, and not counted by pass 5 */
 };
 
 enum {
@@ -53,7 +55,7 @@ struct run {
     unsigned shift; /* bytes of a part, as a power of two */
 };
 
-enum pass { PASS_KEPT, PASS_REACHABLE, PASS_STRICT, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD };
+enum pass { PASS_KEPT, PASS_REACHABLE, PASS_STRICT, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD, PASS_MAPPED };
 
 struct heap {
     struct reach_job *job;
@@ -67,6 +69,7 @@ struct heap {
     uint32_t *work;
     size_t work_count;
     uintptr_t low, high; /* of all blocks */
+    size_t leaders;
     const struct run *last_run;
     const struct mapping *last_mapping;
     enum pass pass;
@@ -86,6 +89,11 @@ static inline bool is(const struct node *node, unsigned states)
 static inline void set(struct node *node, unsigned states)
 {
     node->word |= (uint64_t)states << STATE_SHIFT;
+}
+
+static inline void clear(struct node *node, unsigned states)
+{
+    node->word &= ~((uint64_t)states << STATE_SHIFT);
 }
 
 /* --- Blocks in order ------------------------------------------------------------------------------------ */
@@ -352,6 +360,12 @@ static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
             push(heap, node, DONE);
         }
         break;
+    case PASS_MAPPED:
+        if (pointer == address_of(node) && is(node, LEADER)) {
+            clear(node, LEADER);
+            heap->job->mapped_count++;
+        }
+        break;
     }
 }
 
@@ -440,10 +454,10 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
 
     if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
         return;
-    if (heap->pass != PASS_STRICT)
+    if (heap->pass != PASS_STRICT && heap->pass != PASS_MAPPED)
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
-    /* The stack of a thread ends with its thread-local storage. */
-    heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK;
+    /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
+    heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
     scan(heap, start, end);
     heap->has_heap_keys = false;
     drain(heap);
@@ -474,6 +488,8 @@ static void mark_reachable(struct heap *heap)
             push(heap, &heap->nodes[i], REACHABLE);
     drain(heap);
     roots_each(&heap->job->snapshot, visit_root, next_block, heap);
+    if (heap->job->snapshot.options.mapped)
+        heap->job->error = mapped_each(&heap->job->snapshot, visit_root, heap);
 }
 
 /* When all that is reachable is known: what else leads from where it looks dead. */
@@ -516,10 +532,19 @@ static void lead_lost(struct heap *heap)
 
         if (is(node, NOTED) && !is(node, DONE)) {
             note_found(heap, node, LD_DEFINITELY_LOST);
-            push(heap, node, DONE);
+            heap->leaders++;
+            push(heap, node, DONE | LEADER);
             drain(heap);
         }
     }
+}
+
+/* How many definitely lost blocks memory that does not count points to.  What that memory is, nobody here
+ * knows: reading it may be the end of this copy. */
+static void count_mapped(struct heap *heap)
+{
+    heap->pass = PASS_MAPPED;
+    mapped_each(&heap->job->snapshot, visit_root, heap);
 }
 
 static void note_candidates(struct heap *heap)
@@ -567,6 +592,8 @@ void reach_find(struct reach_job *job)
 
     job->error = maps_read(&heap.maps);
     job->found_count = 0;
+    job->is_complete = false;
+    job->mapped_count = 0;
     if (job->error == 0 && !make_heap(&heap))
         job->error = ENOMEM;
     if (job->error == 0 && heap.count != 0) {
@@ -576,6 +603,9 @@ void reach_find(struct reach_job *job)
             mark_strict(&heap);
         mark_possible(&heap);
         lead_lost(&heap);
+        job->is_complete = true;
+        if (job->knows_mapped && !job->snapshot.options.mapped && heap.leaders != 0)
+            count_mapped(&heap);
     }
     release(&heap);
 }

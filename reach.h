@@ -7,13 +7,15 @@
  *     work      numbers of blocks that are marked but were not looked into yet
  *
  * 24 bytes for each live block in all, and 8 more for each that is lost.  Four passes, each of which looks
- * into a block at most once (and one more after the first, which notes what leads from roots that look dead):
+ * into a block at most once (and one more after the first, which notes what leads from roots that look dead),
+ * and a fifth for a figure:
  *
  *     1  from the roots by pointers to the beginning of blocks: reachable
  *     2  from what an interior pointer leads to: possibly lost
  *     3  from each block that is left, in ascending order: notes those that no earlier one led to
  *     4  from those, in descending order: whatever nothing has led to by then is definitely lost, and leads
  * the others that it leads to, which are indirectly lost
+ *     5  if anything is: over memory that the program has mapped and that is no root, for what it points to
  *
  * Pass 4 is right because each group of blocks that lead to each other, and that no block outside leads to,
  * has exactly one member noted by pass 3; and a noted block that an other noted one leads to comes after it
@@ -42,8 +44,9 @@ typedef uint64_t reach_found;
 struct reach_job {
     struct roots_snapshot snapshot; /* its maps are filled in */
     bool are_unaligned;             /* pointers may be at any address */
-    uint32_t ignored;               /* flags of blocks that count as roots */
-    const reach_found *candidates;  /* if not NULL, no others can be lost */
+    bool knows_mapped; /* what the program has mapped can be told, and it is a copy that reads it */
+    uint32_t ignored;  /* flags of blocks that count as roots */
+    const reach_found *candidates; /* if not NULL, no others can be lost */
     size_t candidate_count;
     reach_found *found; /* room for lost blocks */
     size_t room;
@@ -51,6 +54,8 @@ struct reach_job {
     int error; /* errno value; ENOSPC: there is no room for all */
     size_t blocks;
     size_t found_count;
+    bool is_complete;    /* the answer: what comes then is for mapped_count alone */
+    size_t mapped_count; /* definitely lost blocks that memory which was not to count points to (mapped.h) */
 };
 
 void reach_find(struct reach_job *job);

@@ -19,7 +19,6 @@
 #include <link.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/ucontext.h>
 
 #include "config.h"
@@ -110,8 +109,6 @@ size_t roots_own_bytes(void)
 
 struct gathering {
     struct roots *roots;
-    const struct roots_range *own;
-    size_t own_count;
     uintptr_t thread_pointer;
     bool is_full;
 };
@@ -121,8 +118,8 @@ static void add_range(struct gathering *gathering, uintptr_t start, uintptr_t en
 {
     struct roots *roots = gathering->roots;
 
-    for (size_t i = first; i < gathering->own_count; i++) {
-        const struct roots_range *own = &gathering->own[i];
+    for (size_t i = first; i < roots->own_count; i++) {
+        const struct roots_range *own = &roots->own[i];
 
         if (own->start >= end || own->end <= start)
             continue;
@@ -185,15 +182,14 @@ static bool map_tables(struct roots *roots, size_t capacity)
 int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count)
 {
     for (size_t capacity = FIRST_CAPACITY;; capacity *= 2) {
-        struct gathering gathering = {.roots = roots,
-                                      .own = own,
-                                      .own_count = own_count,
-                                      .thread_pointer = (uintptr_t)platform_thread_pointer()};
+        struct gathering gathering = {.roots = roots, .thread_pointer = (uintptr_t)platform_thread_pointer()};
 
         if (!map_tables(roots, capacity)) {
             roots_release(roots);
             return ENOMEM;
         }
+        for (size_t i = 0; i < own_count; i++)
+            roots->own[roots->own_count++] = own[i];
         dl_iterate_phdr(add_module, &gathering);
         if (!gathering.is_full)
             return 0;
@@ -244,7 +240,6 @@ struct pass {
     roots_visit_fn *visit;
     roots_bound_fn *bound;
     void *ctx;
-    uintptr_t main_stack; /* an address in it */
 };
 
 static bool counts(const struct pass *pass, enum roots_kind kind)
@@ -264,6 +259,8 @@ static bool counts(const struct pass *pass, enum roots_kind kind)
     case ROOTS_STACK:
     case ROOTS_DEAD_STACK:
         return options->stacks;
+    case ROOTS_MAPPED:
+        return options->mapped;
     case ROOTS_KEPT:
         return true;
     }
@@ -367,7 +364,7 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
 static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
 {
     const struct mapping *mapping =
-        maps_find(pass->snapshot->maps, is_first ? pass->main_stack : thread_pointer);
+        maps_find(pass->snapshot->maps, is_first ? pass->snapshot->main_stack : thread_pointer);
 
     if (mapping != NULL)
         visit_range(pass, ROOTS_STACK, mapping->start, is_first ? mapping->end : page_end(thread_pointer));
@@ -425,7 +422,7 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         visit_range(pass, kind, start, end);
         return;
     }
-    if (pass->main_stack >= mapping->start && pass->main_stack < end) {
+    if (pass->snapshot->main_stack >= mapping->start && pass->snapshot->main_stack < end) {
         visit_range(pass, kind, start, end);
         return;
     }
@@ -577,12 +574,11 @@ static bool knows_pthread(const struct stop_thread *caller)
 void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound,
                 void *ctx)
 {
-    struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
+    const struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
     const struct roots *roots = snapshot->roots;
     size_t used = atomic_load_explicit(&registered.used, memory_order_relaxed);
     bool are_running_missing = false;
 
-    pass.main_stack = (uintptr_t)getauxval(AT_RANDOM);
     for (size_t i = 0; i < roots->module_count; i++)
         visit_range(&pass, ROOTS_GLOBAL, roots->modules[i].start, roots->modules[i].end);
     for (size_t i = 0; i < used; i++) {

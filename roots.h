@@ -2,8 +2,8 @@
  *
  * Where a program keeps pointers, apart from its blocks: the writable data of each module, regions that were
  * registered, and of each thread its registers, the live part of its stack, its thread-local storage, and the
- * arrays of its pthread keys.  What is no root: memory of other mappings, the tables of this library, and
- * what lies below a stack pointer.
+ * arrays of its pthread keys; and, if it is asked for, memory that the program has mapped itself (mapped.h).
+ * What is no root: the tables of this library, and what lies below a stack pointer.
  *
  *     roots_gather    before the threads are stopped: asks the loader, which has a lock
  *     roots_each      in the snapshot: touches no lock and reads only what is mapped
@@ -27,7 +27,8 @@ enum roots_kind {
     ROOTS_STACK,
     ROOTS_DEAD_REGISTERS,
     ROOTS_DEAD_STACK,
-    ROOTS_KEPT, /* the C library's: what it leads to is not lost, but leads no further */
+    ROOTS_MAPPED, /* memory that the program has mapped itself */
+    ROOTS_KEPT,   /* the C library's: what it leads to is not lost, but leads no further */
 };
 
 #define ROOTS_LOOKS_DEAD(kind) ((kind) == ROOTS_DEAD_REGISTERS || (kind) == ROOTS_DEAD_STACK)
@@ -38,11 +39,15 @@ struct roots_range {
 
 /* Which kinds count. */
 struct roots_options {
-    bool globals, tls, registers, stacks;
+    bool globals, tls, registers, stacks, mapped;
     bool strict; /* what looks dead is of a kind of its own */
 };
 
+enum { ROOTS_OWN_MAX = 4 };
+
 struct roots {
+    struct roots_range own[ROOTS_OWN_MAX]; /* tables of this library, in the writable segments of modules */
+    size_t own_count;
     struct roots_range *modules; /* writable segments, without the tables of this library */
     size_t module_count;
     size_t *tls_sizes; /* by number of the module in the loader's table of thread-local storage */
@@ -52,7 +57,7 @@ struct roots {
     unsigned long long loads, unloads;
 };
 
-/* `own` are the tables of this library, in the writable data of some module.  0 or an errno value. */
+/* `own` are the tables of this library, at most ROOTS_OWN_MAX.  0 or an errno value. */
 int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count);
 void roots_release(struct roots *roots);
 bool roots_current(const struct roots *roots);
@@ -70,6 +75,7 @@ struct roots_snapshot {
     const struct stop_thread *threads;
     size_t thread_count;
     pid_t process;             /* the id of the first thread too */
+    uintptr_t main_stack;      /* an address on that one's stack */
     struct stop_thread caller; /* as it was when it called this library: its registers are on its stack */
     bool is_ending;            /* the program: no function of the caller's will ever go on */
     struct roots_options options;

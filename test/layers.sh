@@ -11,12 +11,14 @@ BEGIN {
     # Low to high; files of one line know nothing of each other.
     rank["config.h"] = rank["leakdetect.h"] = rank["options.def"] = rank["kept.def"] = 0
     rank["platform"] = 1
+    rank["ours"] = 0.5
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
     rank["maps"] = rank["stop"] = rank["snapshot"] = 3
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = 4
+    rank["mapped"] = 4.5
     rank["path"] = rank["rules"] = rank["reach"] = 5
     rank["trail"] = 6
     rank["shortcuts"] = 6.5
@@ -29,7 +31,7 @@ BEGIN {
     rank["report_format"] = rank["suppress_file"] = 11
     rank["report"] = 12
     rank["check"] = 13
-    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = 14
+    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "

@@ -25,7 +25,7 @@ in_this_way() ( # COMMAND...
     plain | looked_at) exec "$@" ;;
     preload) LD_PRELOAD=$library LEAKDETECT_OPTIONS=$options${quiet:+:report_at_exit=none} exec "$@" ;;
     command) exec "$work/bin/leakdetect" run --report_at_exit=live --log_path="$work/reports/%e.%p" ${quiet:+--report_at_exit=none} -- "$@" ;;
-    default) LD_PRELOAD=$library LEAKDETECT_OPTIONS=log_path=$work/reports/%e.%p exec "$@" ;;
+    default) LD_PRELOAD=$library LEAKDETECT_OPTIONS=log_path=$work/reports/%e.%p${maps:+:use_mappings=1} exec "$@" ;;
     esac
 )
 
@@ -62,7 +62,7 @@ is_as_plain() { # COMMAND...
     has_reports
 }
 
-# By default a program has another exit status only if it has lost something.
+# Reporting what is lost, a program has another exit status only if it has lost something.
 loses_nothing() { # COMMAND...
     observe "$@"
     cat "$work/reports"/* | head -n 60
@@ -77,7 +77,8 @@ ended_well() {
 }
 
 # same NAME PROGRAM COMMAND... ; $any_files: what it writes may be different each time; $expected: its exit status;
-# $quiet: no reports, which would be too many; $leaky: why it may lose blocks, or what looks so (docs/lost-blocks.md).
+# $quiet: no reports, which would be too many; $maps: it has pointers in memory that it maps itself; $leaky: why it may lose
+# blocks.
 same() {
     what=$1 program=$2
     shift 2

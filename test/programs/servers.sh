@@ -7,7 +7,7 @@
 # Starts the server, by the command $become; it is our child itself, so that signals get to it.  What keeps capabilities while
 # it changes its user cannot have the thread that check_signal needs.
 start() { # COMMAND...
-    look=check_signal=VTALRM:report_at_exit=none:format=json:log_path=$work/reports/%e.%p
+    look=check_signal=VTALRM:report_at_exit=none:format=json:log_path=$work/reports/%e.%p${maps:+:use_mappings=1}
     # shellcheck disable=SC2086 # $become is a list of words
     case $way in
     plain) ${become:-} "$@" & ;;
@@ -178,6 +178,29 @@ if has ab; then
 else
     skip 'nginx under ab' 'there is no ab'
 fi
+
+# --- python3 ----------------------------------------------------------------------------------------------
+
+# A thread for each request; its objects and frames lie in memory that it maps itself.
+python_server() {
+    cd "$work/folder"
+    seq 5000 >index.html
+    start python3 -c 'import http.server, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()' "$port" >log 2>&1
+    wait_for fetch /
+    timeout 60 ab -q -n 2000 -c 8 "http://127.0.0.1:$port/" | grep -E '^(Complete|Failed|Non-2xx|Document Length)'
+    fetch /index.html | md5sum
+    stop TERM
+    grep -E 'Traceback|Error' log || true
+}
+maps=yes
+if has ab; then
+    serves 'http.server of python3 under ab' python3 python_server
+else
+    skip 'http.server of python3 under ab' 'there is no ab'
+fi
+maps=
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of ours.h.
+ */
+#include "ours.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+enum { FREE = 0, BUSY = 1, WAITS_MAX = 1000 };
+
+static struct {
+    struct {
+        _Atomic uintptr_t start; /* or FREE, or BUSY */
+        _Atomic uintptr_t end;
+    } entries[OURS_MAX];
+    atomic_size_t used; /* none beyond */
+    atomic_bool has_heap, was_full;
+} ours;
+
+static bool swap_start(size_t i, uintptr_t from, uintptr_t to)
+{
+    /* Acquire, release: whoever finds a start finds the end that belongs to it. */
+    return atomic_compare_exchange_strong_explicit(&ours.entries[i].start, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+static uintptr_t start_of(size_t i)
+{
+    return atomic_load_explicit(&ours.entries[i].start, memory_order_acquire);
+}
+
+static void raise_used(size_t to)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_relaxed);
+
+    while (used < to && !atomic_compare_exchange_weak_explicit(&ours.used, &used, to, memory_order_release,
+                                                               memory_order_relaxed))
+        continue;
+}
+
+static void add(uintptr_t start, uintptr_t end)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_acquire);
+
+    /* The kernel puts one mapping below the other. */
+    for (size_t i = 0; i < used; i++)
+        if (start_of(i) == end && swap_start(i, end, start))
+            return;
+    for (size_t i = 0; i < OURS_MAX; i++)
+        if (start_of(i) == FREE && swap_start(i, FREE, BUSY)) {
+            atomic_store_explicit(&ours.entries[i].end, end, memory_order_relaxed);
+            atomic_store_explicit(&ours.entries[i].start, start, memory_order_release);
+            raise_used(i + 1);
+            return;
+        }
+    atomic_store_explicit(&ours.was_full, true, memory_order_relaxed);
+}
+
+void ours_add(const void *start, size_t size)
+{
+    add((uintptr_t)start, (uintptr_t)start + size);
+}
+
+/* Takes the range out of an entry that is now BUSY, and began at `from`. */
+static void cut(size_t i, uintptr_t from, uintptr_t start, uintptr_t end)
+{
+    uintptr_t to = atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed);
+    uintptr_t left = start < to ? start : to;
+
+    if (end < to)
+        add(end, to);
+    atomic_store_explicit(&ours.entries[i].end, left, memory_order_relaxed);
+    atomic_store_explicit(&ours.entries[i].start, from < left ? from : FREE, memory_order_release);
+}
+
+/* False: some entry was busy, and may have had a part of the range. */
+static bool remove_what_is_there(uintptr_t start, uintptr_t end)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_acquire);
+    bool saw_all = true;
+
+    for (size_t i = 0; i < used; i++) {
+        uintptr_t from = start_of(i);
+
+        if (from == BUSY)
+            saw_all = false;
+        if (from <= BUSY || from >= end ||
+            atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed) <= start)
+            continue;
+        if (swap_start(i, from, BUSY))
+            cut(i, from, start, end);
+        else
+            saw_all = false;
+    }
+    return saw_all;
+}
+
+void ours_remove(const void *start, size_t size)
+{
+    /* Who is busy may be the thread that this signal handler has interrupted, or be left behind by fork. */
+    for (int waits = 0; waits < WAITS_MAX; waits++) {
+        if (remove_what_is_there((uintptr_t)start, (uintptr_t)start + size))
+            return;
+        sched_yield();
+    }
+}
+
+void ours_have_heap(void)
+{
+    atomic_store_explicit(&ours.has_heap, true, memory_order_relaxed);
+}
+
+bool ours_are_known(void)
+{
+    return atomic_load_explicit(&ours.has_heap, memory_order_relaxed) &&
+           !atomic_load_explicit(&ours.was_full, memory_order_relaxed);
+}
+
+size_t ours_copy(struct ours_range *out)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_acquire), count = 0;
+
+    for (size_t i = 0; i < used; i++) {
+        uintptr_t start = start_of(i);
+
+        if (start > BUSY)
+            out[count++] =
+                (struct ours_range){start, atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed)};
+    }
+    return count;
+}
+
+size_t ours_own_bytes(void)
+{
+    return sizeof(ours);
+}
+
+const void *ours_table(void)
+{
+    return &ours;
+}

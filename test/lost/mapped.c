@@ -1,0 +1,165 @@
+/* What memory that a program maps itself can hold.  Each argument is one thing that it does:
+ *
+ *     held      a block of 1,337 bytes that only a mapped page points to
+ *     thread    the same, by a thread that has ended
+ *     lose      a block of 666 bytes that nothing points to
+ *     stale     a block of 777 bytes that only a freed block points to
+ *     classes   200 blocks of as many sizes, that nothing points to
+ *     woven     300 small mappings, each made next to a block that makes the heap grow, and holds that block
+ *     unmapped  large blocks come and go, and then mappings where they may have been, each of which holds one
+ *     gone      a block of 555 bytes that a page points to that is unmapped
+ *     guarded   a page that cannot be read, though nothing tells (MADV_GUARD_INSTALL); 77: the kernel has
+ * none forked    what comes after it, in a child */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SITE __attribute__((noinline))
+
+enum { PAGE = 4096, MANY = 300, LARGE = 3 << 20 };
+
+static void *map(size_t size)
+{
+    void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (address == MAP_FAILED)
+        exit(2);
+    return address;
+}
+
+/* A pointer that no register and no word of the stack has afterwards. */
+static SITE void keep_in(void *volatile *place, size_t size)
+{
+    *place = malloc(size);
+    if (*place == NULL)
+        exit(2);
+    memset(*place, 0, size);
+}
+
+static SITE void lose(size_t size)
+{
+    void *volatile place = NULL;
+
+    keep_in(&place, size);
+    place = NULL;
+}
+
+static void *hold_in_thread(void *page)
+{
+    keep_in(page, 1337);
+    return NULL;
+}
+
+static SITE void hold(int in_thread)
+{
+    void *page = map(PAGE);
+    pthread_t thread;
+
+    if (!in_thread)
+        keep_in(page, 1337);
+    else if (pthread_create(&thread, NULL, hold_in_thread, page) != 0 || pthread_join(thread, NULL) != 0)
+        exit(2);
+}
+
+static SITE void leave_stale(void)
+{
+    void **holder = malloc(64 * sizeof(void *));
+
+    keep_in(&holder[40], 777);
+    free(holder);
+}
+
+static SITE void weave(void)
+{
+    for (int i = 0; i < MANY; i++)
+        keep_in(map(PAGE), 200000);
+}
+
+static SITE void map_where_blocks_were(void)
+{
+    void *blocks[MANY / 10];
+
+    for (size_t i = 0; i < MANY / 10; i++) {
+        blocks[i] = malloc(LARGE + i * PAGE);
+        memset(blocks[i], 1, LARGE);
+    }
+    for (size_t i = 0; i < MANY / 10; i++)
+        free(blocks[i]);
+    for (size_t i = 0; i < MANY; i++)
+        keep_in(map(LARGE / 10), 1000);
+    memset(blocks, 0, sizeof(blocks));
+}
+
+static SITE void hold_where_it_goes(void)
+{
+    void *page = map(PAGE);
+
+    keep_in(page, 555);
+    munmap(page, PAGE);
+}
+
+static SITE void guard(void)
+{
+    char *pages = map((size_t)3 * PAGE);
+
+    memset(pages, 1, (size_t)3 * PAGE);
+    if (madvise(pages + PAGE, PAGE, 102) != 0)
+        exit(77);
+}
+
+/* Writes over what earlier calls have left on the stack. */
+static SITE void clear_stack(void)
+{
+    volatile char frame[16384];
+
+    memset((void *)frame, 0, sizeof(frame));
+}
+
+static void fork_and_wait(void)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0)
+        return;
+    if (waitpid(child, &status, 0) != child)
+        exit(2);
+    _exit(WEXITSTATUS(status));
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+
+        if (strcmp(word, "held") == 0 || strcmp(word, "thread") == 0)
+            hold(word[0] == 't');
+        else if (strcmp(word, "lose") == 0)
+            lose(666);
+        else if (strcmp(word, "stale") == 0)
+            leave_stale();
+        else if (strcmp(word, "woven") == 0)
+            weave();
+        else if (strcmp(word, "unmapped") == 0)
+            map_where_blocks_were();
+        else if (strcmp(word, "gone") == 0)
+            hold_where_it_goes();
+        else if (strcmp(word, "guarded") == 0)
+            guard();
+        else if (strcmp(word, "forked") == 0)
+            fork_and_wait();
+        else if (strcmp(word, "classes") == 0)
+            for (size_t size = 1; size <= 200; size++)
+                lose(size * size);
+        else
+            return 3;
+        clear_stack();
+    }
+    return 0;
+}

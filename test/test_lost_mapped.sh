@@ -1,0 +1,74 @@
+#!/bin/sh
+# Blocks that only memory which the program has mapped itself points to: lost by default, and not with use_mappings=1; and what
+# is lost all the same.
+# shellcheck disable=SC2154 # what test/check.sh sets
+. test/check.sh
+
+lib=$PWD/$BUILD
+so=$lib/lib/leakdetect/libleakdetect_malloc.so
+
+run() { # WAY WORD...
+    way=$1
+    shift
+    case $way in
+    preloaded) timeout 120 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS="$options" "$work/$compiler.plain" "$@" ;;
+    *) timeout 120 env LEAKDETECT_OPTIONS="$options" "$work/$compiler.$way" "$@" ;;
+    esac
+}
+
+# loses BLOCKS MAPPED WAY WORD... : so many blocks are definitely lost, and a mapping points to so many of them.
+loses() {
+    want=$1 mapped=$2 got=0
+    shift 2
+    run "$@" 2>"$work/err" || got=$?
+    head -n 60 "$work/err"
+    if [ "$want" -eq 0 ]; then
+        [ $got -eq 0 ] && [ ! -s "$work/err" ]
+        return
+    fi
+    [ $got -eq 23 ]
+    grep -Eq "^    definitely lost: $want blocks?," "$work/err"
+    if [ "$mapped" -eq 0 ]; then
+        ! grep 'use_mappings' "$work/err"
+    else
+        grep -x "note: memory that the program has mapped itself points to $mapped of the definitely lost blocks; use_mappings=1 counts it" \
+            "$work/err"
+    fi
+}
+
+for compiler in gcc clang; do
+    has $compiler || {
+        skip "$compiler" "no $compiler"
+        continue
+    }
+    $compiler -g -O1 -pthread test/lost/mapped.c -o "$work/$compiler.plain"
+    $compiler -g -O1 -pthread test/lost/mapped.c -o "$work/$compiler.linked" -L"$lib" -lleakdetect_malloc
+    $compiler -g -O1 -pthread -static test/lost/mapped.c -o "$work/$compiler.static" -L"$lib" -lleakdetect_malloc
+
+    for way in preloaded linked static; do
+        what="$compiler, $way"
+        options=
+        check "$what: a mapping holds nothing by default, but is named" loses 1 1 $way held
+        check "$what: and is not where it is not the cause" loses 1 0 $way lose
+        check "$what: some of each" loses 3 2 $way held lose thread
+        if run $way guarded 2>/dev/null; then
+            check "$what: a page that cannot be read" loses 1 0 $way guarded lose
+        else
+            skip "$what: a page that cannot be read" 'the kernel has no guard pages'
+        fi
+        options=use_mappings=1
+        check "$what: use_mappings=1, a mapping holds a block" loses 0 0 $way held
+        check "$what: use_mappings=1, of a thread that has ended" loses 0 0 $way thread
+        check "$what: use_mappings=1, in a child" loses 0 0 $way held forked held
+        check "$what: use_mappings=1, what nothing holds is lost" loses 2 0 $way held lose forked lose
+        check "$what: use_mappings=1, a freed block holds nothing" loses 1 0 $way stale
+        check "$what: use_mappings=1, an unmapped page holds nothing" loses 1 0 $way gone
+        check "$what: use_mappings=1, blocks of many sizes" loses 200 0 $way classes
+        check "$what: use_mappings=1, between the heap's pages" loses 200 0 $way woven classes
+        export MALLOC_CONF=retain:false,dirty_decay_ms:0,muzzy_decay_ms:0
+        check "$what: use_mappings=1, where the heap has given pages back" loses 200 0 $way unmapped classes woven unmapped
+        unset MALLOC_CONF
+    done
+done
+
+exit $failed
