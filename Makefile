@@ -26,8 +26,8 @@ FLAVOUR  = default
 FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
-SOURCES  = leakdetect.c backing.c $(BLOCKMAP) stackmap.c path.c rules.c trail.c shortcuts.c sampling.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
-           thread.c module.c symbolize.c elf_file.c platform.c ours.c \
+SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c trail.c shortcuts.c sampling.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
+           thread.c module.c symbolize.c elf_file.c platform.c ours.c backing.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
            report_folded.c report.c kernel.c maps.c stop.c roots.c mapped.c snapshot.c interior.c reach.c walk.c check.c
 
@@ -89,7 +89,8 @@ LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 # where `-lleakdetect_malloc` does not find it, or linkers would prefer it to the archive.  Not with a sanitizer, whose
 # malloc comes first.
 WHOLE_SOURCES = whole.c heap_pages.c helper.c destination.c given.c options.c
-WHOLE_OBJECTS = $(filter-out $(BUILD)/leakdetect.o $(BUILD)/backing.o,$(OBJECTS)) $(addprefix $(BUILD)/whole/,leakdetect.o $(WHOLE_SOURCES:.c=.o))
+WHOLE_OBJECTS = $(filter-out $(addprefix $(BUILD)/,leakdetect.o backing.o ours.o),$(OBJECTS)) \
+                $(addprefix $(BUILD)/whole/,leakdetect.o ours.o $(WHOLE_SOURCES:.c=.o))
 PRELOAD       = $(BUILD)/lib/leakdetect/libleakdetect_malloc.so
 COMMAND       = $(BUILD)/bin/leakdetect
 WHOLE         = $(if $(HEAP),$(addprefix $(BUILD)/libleakdetect_malloc,_core.a .a))

@@ -5,14 +5,14 @@
  * itself (ours.h).
  */
 #define _GNU_SOURCE
+#include "ours.h"
+
 #include "config.h"
 
 #if LD_OVERRIDE
 
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "ours.h"
 
 void *ldheap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
 int ldheap_munmap(void *address, size_t size);

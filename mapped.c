@@ -62,7 +62,7 @@ static bool make_exclusions(struct exclusions *exclusions, const struct roots_sn
 {
     const struct roots *roots = snapshot->roots;
 
-    *exclusions = (struct exclusions){.capacity = OURS_MAX + roots->own_count + roots->module_count +
+    *exclusions = (struct exclusions){.capacity = ours_capacity() + roots->own_count + roots->module_count +
                                                   snapshot->thread_count + 1};
     exclusions->ranges = kernel_map(exclusions->capacity * sizeof(exclusions->ranges[0]), false);
     if (exclusions->ranges == NULL)

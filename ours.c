@@ -7,13 +7,15 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { FREE = 0, BUSY = 1, WAITS_MAX = 1000 };
+#include "config.h"
+
+enum { ENTRIES = LD_OVERRIDE ? 8192 : 1, FREE = 0, BUSY = 1, WAITS_MAX = 1000 };
 
 static struct {
     struct {
         _Atomic uintptr_t start; /* or FREE, or BUSY */
         _Atomic uintptr_t end;
-    } entries[OURS_MAX];
+    } entries[ENTRIES];
     atomic_size_t used; /* none beyond */
     atomic_bool has_heap, was_full;
 } ours;
@@ -47,7 +49,7 @@ static void add(uintptr_t start, uintptr_t end)
     for (size_t i = 0; i < used; i++)
         if (start_of(i) == end && swap_start(i, end, start))
             return;
-    for (size_t i = 0; i < OURS_MAX; i++)
+    for (size_t i = 0; i < ENTRIES; i++)
         if (start_of(i) == FREE && swap_start(i, FREE, BUSY)) {
             atomic_store_explicit(&ours.entries[i].end, end, memory_order_relaxed);
             atomic_store_explicit(&ours.entries[i].start, start, memory_order_release);
@@ -59,7 +61,8 @@ static void add(uintptr_t start, uintptr_t end)
 
 void ours_add(const void *start, size_t size)
 {
-    add((uintptr_t)start, (uintptr_t)start + size);
+    if (LD_OVERRIDE)
+        add((uintptr_t)start, (uintptr_t)start + size);
 }
 
 /* Takes the range out of an entry that is now BUSY, and began at `from`. */
@@ -129,6 +132,11 @@ size_t ours_copy(struct ours_range *out)
                 (struct ours_range){start, atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed)};
     }
     return count;
+}
+
+size_t ours_capacity(void)
+{
+    return ENTRIES;
 }
 
 size_t ours_own_bytes(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The address ranges that this library has mapped, and in a whole program its heap, too: of all anonymous
- * memory, what the program has not mapped itself.  The kernel cannot be asked, since it makes neighbours one.
+ * memory, what the program has not mapped itself.  Without its heap that is not known, and nothing is noted.
+ * The kernel cannot be asked, since it makes neighbours one.
  *
  * A fixed table without locks.  An entry is changed by one CAS of its start, or by whoever has put OURS_BUSY
  * there.  May be read at any instant, as by a copy of the process: what is in the midst of a change is not
@@ -13,10 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "config.h"
-
-enum { OURS_MAX = LD_MAX_BLOCKS < 65536 ? 64 : 8192 };
 
 struct ours_range {
     uintptr_t start, end;
@@ -35,8 +32,9 @@ void ours_have_heap(void);
 /* Whether the heap's ranges are in the table, and none was left out for want of room. */
 bool ours_are_known(void);
 
-/* Copies at most OURS_MAX ranges, in no order, and returns how many. */
+/* Copies the ranges, in no order, and returns how many: at most ours_capacity(). */
 size_t ours_copy(struct ours_range *out);
+size_t ours_capacity(void);
 
 /* Bytes of static storage, and where they begin: what looks like a pointer in there is none. */
 size_t ours_own_bytes(void);

@@ -50,13 +50,11 @@ static struct {
     ALIGNED(CACHE_LINE) struct bucket index[BUCKETS];
     ALIGNED(CACHE_LINE) struct node nodes[NODES];
 
-    /* Read by everyone, written by collections. */
-    ALIGNED(CACHE_LINE) _Atomic uint32_t limit; /* ids up to here are in use; 0 before the first collection */
-
     /* sweep - FIRST_EPOCH in the upper half, nodes looked through since it was raised in the lower one. */
     ALIGNED(CACHE_LINE) _Atomic uint64_t cursor;
 
     ALIGNED(CACHE_LINE) _Atomic uintptr_t collector; /* which thread collects; 0: none */
+    _Atomic uint32_t limit;   /* ids up to here are in use; 0 before the first collection */
     _Atomic uint32_t refused; /* nodes that could not be had since the last collection */
     _Atomic uint32_t kept;    /* nodes that the last collection found needed */
     _Atomic size_t collections;

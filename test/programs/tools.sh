@@ -22,7 +22,7 @@ leaky='gcc loses 12 strings' same 'gcc: compiles' gcc gcc -O2 -g -c -I. -o funct
 leaky='gcc loses 12 strings' same 'g++: compiles and links' g++ sh -ec 'g++ -std=c++17 -O1 -flto=2 -o program "$1" && ./program 100' sh "$work/sources/exceptions.cc"
 leaky='gcc loses 12 strings' expected=1 same 'gcc: errors' gcc sh -c 'echo "int main(void) { return x + ; }" >wrong.c; gcc -Wall -c wrong.c'
 cc1=$(gcc -print-prog-name=cc1)
-maps=yes same 'cc1: compiles' "$cc1" "$cc1" -quiet -O2 -g -I. -o functions.s "$work/sources/functions.c"
+maps=yes same 'cc1: compiles' "$cc1" "$cc1" -quiet -O2 -g -imultiarch "$(gcc -print-multiarch)" -o functions.s "$work/sources/functions.c"
 leaky='it runs gcc' any_files=yes same 'cmake: configures a project and builds it' cmake \
     sh -ec 'cmake -G "Unix Makefiles" -DCMAKE_BUILD_TYPE=Release -S "$1" -B . | sed "s/ ([0-9.]*s)$//"
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j2 exceptions >/dev/null && ./exceptions 100' sh "$work/sources"
