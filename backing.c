@@ -5,6 +5,7 @@
  * grow by as many bytes as were asked for.  A malloc that passes on to jemalloc, but keeps something in front
  * of each block, asks for more.  One that comes back to this library is found by being here again.
  */
+#define _POSIX_C_SOURCE 200809L /* for backing_libc.h */
 #include "backing.h"
 
 #ifdef BACKING_IS_FOUND_OUT

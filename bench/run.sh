@@ -114,22 +114,50 @@ BUILD=$BUILD CC=$CC sh bench/where.sh $quick "$out"
 if [ -z "$quick" ]; then
     BUILD=$BUILD CC=$CC sh bench/programs.sh --peers "$out"
 fi
+BUILD=$BUILD CC=$CC sh bench/depths.sh "$out"
 # shellcheck disable=SC2086
 BUILD=$BUILD CC=$CC sh bench/overhead.sh $quick "$out"
 
 say "looking for lost blocks"
 compile pause bench/pause.c
+pause_of_peer() { # NAME COMMAND...
+    peer=$1
+    shift
+    LSAN_OPTIONS=report_objects=0:log_path=/dev/null "$@" 2>/dev/null || say "pause of $peer, $*: skipped, it failed"
+}
 {
-    printf 'blocks\tMiB\tthreads\tpause ms\tleast\ttotal ms\tleast\tlost\n'
+    printf 'tool\tblocks\tMiB\tthreads\tpause ms\tleast\tfork ms\ttotal ms\tleast\tlost\n'
     "$out/pause" 10000 100 1 $rounds
     "$out/pause" 10000 100 100 $rounds
     [ -n "$quick" ] || "$out/pause" 1000000 1024 1 $rounds
+    if $CC -std=gnu11 -O2 -g -fsanitize=leak -DLEAK_SANITIZER -o "$out/pause.lsan" bench/pause.c -lpthread 2>/dev/null; then
+        pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 1 3
+        pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 100 3
+        [ -n "$quick" ] || pause_of_peer LeakSanitizer "$out/pause.lsan" 1000000 1024 1 3
+    else
+        say "pause of LeakSanitizer: skipped, it is not installed"
+    fi
+    if command -v valgrind >/dev/null &&
+        $CC -std=gnu11 -O2 -g -DMEMCHECK -o "$out/pause.memcheck" bench/pause.c -lpthread 2>/dev/null; then
+        pause_of_peer valgrind valgrind --quiet --log-file=/dev/null "$out/pause.memcheck" 10000 100 1 3
+        [ -n "$quick" ] || pause_of_peer valgrind valgrind --quiet --log-file=/dev/null "$out/pause.memcheck" 1000000 1024 1 1
+    else
+        say "pause of valgrind: skipped, it is not installed"
+    fi
 } >"$out/pause.tsv"
 
 # --- The document ---------------------------------------------------------------------------------------
 
 table() {
     sh bench/table.sh "$1"
+}
+
+# The tools to compare with, as far as they are installed.
+other_tools() {
+    for tool in heaptrack:heaptrack gperftools:libgoogle-perftools4 LeakSanitizer:liblsan0 valgrind:valgrind; do
+        version=$(version_of_package "${tool#*:}")
+        [ "$version" = unknown ] || printf '%s %s, ' "${tool%:*}" "$version"
+    done | sed 's/, $//'
 }
 
 version_of_package() {
@@ -171,6 +199,7 @@ Written by \`make bench\`; do not edit. The numbers are in \`$out/*.tsv\` afterw
 | C library | $(ldd --version | head -n 1) |
 | jemalloc | $(version_of_package libjemalloc-dev) |
 | libunwind | $(version_of_package libunwind-dev) |
+| other tools | $(other_tools) |
 | leakdetect | commit $commit |
 | date | $(date -u +%Y-%m-%d) |
 | load when it began | $load |
@@ -232,13 +261,23 @@ $(table "$out/symbols.tsv")
 ## Looking for lost blocks
 
 \`ld_lost_leaks\` in a process with so many blocks, in so much memory, and so many threads: the largest gap that a thread notices
-which does nothing but read the clock, and the time until the answer is there, in milliseconds.
+which does nothing but read the clock, and the time until the answer is there, in milliseconds. \`fork\` is what the kernel needs to copy that
+process, less than which no look that works on a copy can pause it. The same heap for LeakSanitizer's \`__lsan_do_recoverable_leak_check\` and for valgrind's
+\`VALGRIND_DO_LEAK_CHECK\`, in which threads take turns.
 
 $(table "$out/pause.tsv")
 END
-    for part in programs peers overhead; do
+    for part in programs peers; do
         [ ! -s "$out/$part.md" ] || cat "$out/$part.md"
     done
+    cat <<END
+
+What the stacks of each are worth, in a program without frame pointers (\`bench/depths.c\`) with sixty that are known, 5 to 64 frames deep, by the same settings:
+how many of them the tool tells apart, and how many frames it has of each.
+
+$(table "$out/depths.tsv")
+END
+    [ ! -s "$out/overhead.md" ] || cat "$out/overhead.md"
     cat <<END
 
 ## Against what it is meant to cost
