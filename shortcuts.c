@@ -85,7 +85,8 @@ bool shortcuts_wanted(struct shortcuts *shortcuts, stack_id stack)
  * than there is room for would otherwise find none of them. */
 static struct shortcut *next_to_replace(struct shortcuts *shortcuts, size_t set, uint32_t epoch)
 {
-    struct shortcut *shortcut = &shortcuts->entries[set][shortcuts->turn[set]++ % SHORTCUT_WAYS];
+    struct shortcut *shortcut =
+        &shortcuts->entries[set * SHORTCUT_WAYS + shortcuts->turn[set]++ % SHORTCUT_WAYS];
 
     if (shortcut->pc == 0 || shortcut->epoch != epoch || !shortcut->is_spared)
         return shortcut;
@@ -105,7 +106,7 @@ void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trai
     shortcut->pc = 0;
     atomic_signal_fence(memory_order_seq_cst);
     to = reach(trail, shortcut);
-    tag_shift = 8 * (unsigned)(shortcut - shortcuts->entries[set]);
+    tag_shift = 8 * (unsigned)(shortcut - &shortcuts->entries[set * SHORTCUT_WAYS]);
     shortcuts->tags[set] = (shortcuts->tags[set] & ~(UINT64_C(0xff) << tag_shift)) | shortcuts_tag(hash)
                                                                                          << tag_shift;
     shortcut->sp = start->at.sp;

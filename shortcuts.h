@@ -35,11 +35,12 @@ enum {
     SHORTCUT_SETS = LD_MAX_STACKS / 512 < 4     ? 4
                     : LD_MAX_STACKS / 512 > 192 ? 192
                                                 : LD_MAX_STACKS / 512,
+    SHORTCUTS = SHORTCUT_SETS * SHORTCUT_WAYS,
     /* Bits, and how many of them may be set: few enough that hardly a stack is taken for another one. */
     SHORTCUT_SEEN = LD_MAX_STACKS < 32768 ? (LD_MAX_STACKS + 63) / 64 * 64 : 32768,
     SHORTCUT_SEEN_MAX = SHORTCUT_SEEN / 8,
     SHORTCUT_AT_BITS = 16,
-    SHORTCUT_GUESSES = SHORTCUT_SETS < 128 ? SHORTCUT_SETS * SHORTCUT_WAYS : 1024,
+    SHORTCUT_GUESSES = SHORTCUTS < 1024 ? SHORTCUTS : 1024,
     SHORTCUT_GUESS_BITS = 11,
     SHORTCUT_GUESS_SURE = 3, /* so often in a row */
 };
@@ -68,10 +69,10 @@ struct shortcuts {
     uint32_t seen_count;
     uint16_t guesses[SHORTCUT_GUESSES]; /* which one was of use last, and how often in a row before that */
     uint64_t seen[SHORTCUT_SEEN / 64];  /* stacks that were walked once, a bit for each, by their ids */
-    ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUT_SETS][SHORTCUT_WAYS];
+    ALIGNED(CACHE_LINE) struct shortcut entries[SHORTCUTS]; /* set by set */
 };
 
-_Static_assert(SHORTCUT_SETS *SHORTCUT_WAYS <= 1 << SHORTCUT_GUESS_BITS, "each has a number");
+_Static_assert(SHORTCUTS <= 1 << SHORTCUT_GUESS_BITS, "each has a number");
 _Static_assert(SHORTCUT_WORDS == 9, "shortcut_holds compares so many");
 _Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
 
@@ -159,7 +160,8 @@ static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint6
     size_t set = shortcuts_set(hash);
 
     while (*ways != 0) {
-        struct shortcut *shortcut = &shortcuts->entries[set][__builtin_ctzll(*ways) / 8];
+        struct shortcut *shortcut =
+            &shortcuts->entries[set * SHORTCUT_WAYS + (size_t)__builtin_ctzll(*ways) / 8];
 
         *ways &= *ways - 1;
         if (shortcut_begins(shortcut, start, epoch))
@@ -179,7 +181,7 @@ static inline struct shortcut *shortcuts_guess(struct shortcuts *shortcuts, cons
     unsigned guess = *shortcuts_guess_at(shortcuts, start);
 
     return guess >> SHORTCUT_GUESS_BITS >= SHORTCUT_GUESS_SURE
-               ? &shortcuts->entries[0][guess % (1u << SHORTCUT_GUESS_BITS)]
+               ? &shortcuts->entries[guess % (1u << SHORTCUT_GUESS_BITS)]
                : NULL;
 }
 
@@ -189,7 +191,7 @@ static inline void shortcuts_note(struct shortcuts *shortcuts, const struct regi
 {
     uint16_t *guess = shortcuts_guess_at(shortcuts, start);
     unsigned last = *guess % (1u << SHORTCUT_GUESS_BITS);
-    unsigned number = shortcut == NULL ? last : (unsigned)(shortcut - shortcuts->entries[0]);
+    unsigned number = shortcut == NULL ? last : (unsigned)(shortcut - shortcuts->entries);
 
     *guess = (uint16_t)(shortcut != NULL && number == last ? *guess + (1u << SHORTCUT_GUESS_BITS) : number);
 }

@@ -49,7 +49,7 @@ $CC -std=c11 -O0 -g -I. -c -o "$out/functions.o" "$out/functions.c"
 compile symbols bench/symbols.c "$out/functions.o"
 strip -g -o "$out/symbols.nodebug" "$out/symbols"
 strip -o "$out/symbols.stripped" "$out/symbols"
-$CC -std=c11 -O2 -g -I. -o "$out/table" bench/table.c bench/measure.c "$BLOCKMAP" platform.c
+$CC -std=c11 -O2 -g -I. -o "$out/table" bench/table.c bench/measure.c "$BLOCKMAP" platform.c ours.c
 
 # --- Measuring ------------------------------------------------------------------------------------------
 
