@@ -16,7 +16,8 @@ static struct {
         _Atomic uintptr_t start; /* or FREE, or BUSY */
         _Atomic uintptr_t end;
     } entries[ENTRIES];
-    atomic_size_t used; /* none beyond */
+    atomic_size_t used;   /* none beyond */
+    atomic_size_t splits; /* how often the upper part of a range has gone to another entry */
     atomic_bool has_heap, was_full;
 } ours;
 
@@ -71,15 +72,20 @@ static void cut(size_t i, uintptr_t from, uintptr_t start, uintptr_t end)
     uintptr_t to = atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed);
     uintptr_t left = start < to ? start : to;
 
-    if (end < to)
+    if (end < to) {
         add(end, to);
-    atomic_store_explicit(&ours.entries[i].end, left, memory_order_relaxed);
+        atomic_fetch_add_explicit(&ours.splits, 1, memory_order_relaxed);
+    }
+    /* Release: whoever finds this end, or the start below, finds that there was a split. */
+    atomic_store_explicit(&ours.entries[i].end, left, memory_order_release);
     atomic_store_explicit(&ours.entries[i].start, from < left ? from : FREE, memory_order_release);
 }
 
-/* False: some entry was busy, and may have had a part of the range. */
+/* False: some entry was busy, and may have had a part of the range; or one was split, and a part of the range
+ * may have gone to an entry that had been looked at. */
 static bool remove_what_is_there(uintptr_t start, uintptr_t end)
 {
+    size_t splits = atomic_load_explicit(&ours.splits, memory_order_acquire);
     size_t used = atomic_load_explicit(&ours.used, memory_order_acquire);
     bool saw_all = true;
 
@@ -89,14 +95,14 @@ static bool remove_what_is_there(uintptr_t start, uintptr_t end)
         if (from == BUSY)
             saw_all = false;
         if (from <= BUSY || from >= end ||
-            atomic_load_explicit(&ours.entries[i].end, memory_order_relaxed) <= start)
+            atomic_load_explicit(&ours.entries[i].end, memory_order_acquire) <= start)
             continue;
         if (swap_start(i, from, BUSY))
             cut(i, from, start, end);
         else
             saw_all = false;
     }
-    return saw_all;
+    return saw_all && splits == atomic_load_explicit(&ours.splits, memory_order_relaxed);
 }
 
 void ours_remove(const void *start, size_t size)
