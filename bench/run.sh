@@ -6,6 +6,8 @@
 #     make bench              everything, with other tools too, some twenty minutes
 #     make bench QUICK=1      a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
 #
+# BENCH_KEEP_PEERS=1 leaves the table of other tools as the last run has left it, which saves half of the time.
+#
 # BENCH_ROUNDS and BENCH_PROGRAM_ROUNDS say how often, 9 and 5 by default; BENCH_PEER_PART, which part of the work of whole
 # programs other tools get, a 4th by default.
 #
@@ -111,7 +113,7 @@ fi
 BUILD=$BUILD CC=$CC sh bench/programs.sh $quick "$out"
 # shellcheck disable=SC2086
 BUILD=$BUILD CC=$CC sh bench/where.sh $quick "$out"
-if [ -z "$quick" ]; then
+if [ -z "$quick$([ ! -s "$out/peers.md" ] || echo "${BENCH_KEEP_PEERS:-}")" ]; then
     BUILD=$BUILD CC=$CC sh bench/programs.sh --peers "$out"
 fi
 BUILD=$BUILD CC=$CC sh bench/depths.sh "$out"
