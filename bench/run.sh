@@ -142,7 +142,6 @@ pause_of_peer() { # NAME COMMAND...
     if command -v valgrind >/dev/null &&
         $CC -std=gnu11 -O2 -g -DMEMCHECK -o "$out/pause.memcheck" bench/pause.c -lpthread 2>/dev/null; then
         pause_of_peer valgrind valgrind --quiet --log-file=/dev/null "$out/pause.memcheck" 10000 100 1 3
-        [ -n "$quick" ] || pause_of_peer valgrind valgrind --quiet --log-file=/dev/null "$out/pause.memcheck" 1000000 1024 1 1
     else
         say "pause of valgrind: skipped, it is not installed"
     fi
