@@ -125,7 +125,7 @@ compile pause bench/pause.c
 pause_of_peer() { # NAME COMMAND...
     peer=$1
     shift
-    LSAN_OPTIONS=report_objects=0:log_path=/dev/null "$@" 2>/dev/null || say "pause of $peer, $*: skipped, it failed"
+    LSAN_OPTIONS=report_objects=0:log_path=/dev/null timeout 120 "$@" 2>/dev/null || say "pause of $peer, $*: skipped, it failed"
 }
 {
     printf 'tool\tblocks\tMiB\tthreads\tpause ms\tleast\tfork ms\ttotal ms\tleast\tlost\n'
@@ -141,7 +141,7 @@ pause_of_peer() { # NAME COMMAND...
     fi
     if command -v valgrind >/dev/null &&
         $CC -std=gnu11 -O2 -g -DMEMCHECK -o "$out/pause.memcheck" bench/pause.c -lpthread 2>/dev/null; then
-        pause_of_peer valgrind valgrind --quiet --log-file=/dev/null "$out/pause.memcheck" 10000 100 1 3
+        pause_of_peer valgrind valgrind --fair-sched=yes --quiet --log-file=/dev/null "$out/pause.memcheck" 10000 100 1 3
     else
         say "pause of valgrind: skipped, it is not installed"
     fi
