@@ -358,13 +358,16 @@ static void limit_raise(void)
 }
 
 /* Whether the nodes that were asked for since the last collection, granted or refused, are worth the next
- * one. */
+ * one: a 64th of those in use, and, if that can be, more than one path needs, or whoever enters one that does
+ * not fit would have the nodes that it was granted collected again and again. */
 static bool pays(void)
 {
     uint32_t limit = limit_now(), kept = atomic_load_explicit(&map.kept, memory_order_relaxed);
-    uint32_t granted = kept < limit ? limit - kept : 0;
+    uint32_t path = STACKMAP_DEPTH_MAX < limit / 2 ? STACKMAP_DEPTH_MAX : limit / 2;
+    uint32_t asked = kept < limit ? limit - kept : 0; /* and granted */
 
-    return granted + atomic_load_explicit(&map.refused, memory_order_relaxed) >= limit / 64;
+    asked += atomic_load_explicit(&map.refused, memory_order_relaxed);
+    return asked >= limit / 64 && asked > path;
 }
 
 /* A number that no other thread has at the same time. */

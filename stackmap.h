@@ -63,6 +63,9 @@ static inline uint32_t stackmap_epoch(void)
     return atomic_load_explicit(&stackmap_current_epoch, memory_order_acquire);
 }
 
+/* Frames of the longest path that is entered. */
+enum { STACKMAP_DEPTH_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 4 : LD_MAX_FRAMES };
+
 /* The node of the frame that was called from `parent` (0: outermost) and has this return address, in the
  * module that is loaded there now (module.h; 0: none), found or made; parent must be good in `epoch`, and the
  * result is.  0: there is no free node, try stackmap_collect. */
@@ -77,8 +80,8 @@ uint32_t stackmap_sweep(void);
 
 /* Takes back the nodes that nobody needs.  `each_root` is to call `mark` for the ids in flight first, and
  * then for those of all live blocks; ids that have become worthless do no harm.  Nothing is done while
- * another collection is going on (busy), or if it would not pay (full): the last one found all but a 64th of
- * the nodes needed, and fewer than that were asked for since. */
+ * another collection is going on (busy), or if it would not pay (full): no more nodes were asked for since
+ * the last one than a 64th of all, or than one path may need. */
 enum stackmap_outcome { STACKMAP_COLLECTED, STACKMAP_BUSY, STACKMAP_FULL };
 typedef void stackmap_mark_fn(stack_id stack);
 typedef void stackmap_roots_fn(stackmap_mark_fn *mark);

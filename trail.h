@@ -39,7 +39,7 @@ enum {
      * known as a whole: more than are shown, so that a recursion may come back a while, or go on, before
      * everything has to be walked again.  In small builds nodes are dearer than time. */
     WALK_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
-    TRAIL_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 4 : LD_MAX_FRAMES,
+    TRAIL_FRAMES_MAX = STACKMAP_DEPTH_MAX,
 };
 
 /* What a walk knows of the frame that it is at. */

@@ -312,7 +312,7 @@ static struct unwind_stack follow_all(struct thread *thread, uint64_t hash, cons
             return unwind_ask(thread, 0, (const void *)start->pc, each_root);
         stack.is_cut = !trail_intern(trail, &thread->supply, epoch);
         stack.id = trail->known == 0 ? 0 : trail->frames[trail->known - 1].id;
-        if (UNLIKELY(stack.is_cut) && unwind_make_room(0, epoch, each_root))
+        if (UNLIKELY(stack.is_cut) && unwind_make_room(0, epoch, tries, each_root))
             continue;
         if (UNLIKELY(!unwind_publish(thread, 0, stack.id, epoch)))
             continue;

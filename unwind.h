@@ -78,8 +78,8 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
 /* Collections that may overtake a capture before it is given up. */
 #define UNWIND_TRIES_MAX 1000
 
-/* True if it is worth trying again to get nodes, after an attempt in `epoch`. */
-bool unwind_make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root);
+/* True if it is worth trying again to get nodes, after an attempt in `epoch` and `tries` before that. */
+bool unwind_make_room(unsigned level, uint32_t epoch, int tries, stackmap_roots_fn *each_root);
 
 /* Puts a stack that was built in `epoch` in flight.  False if a collection that has begun since may have
  * missed it: build it again. */

@@ -14,6 +14,7 @@
 
 enum {
     WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
+    ROOM_TRIES_MAX = 32,  /* a small table may be collected each time, and never have room for a long stack */
     ADDRESS_BITS = 48,    /* of what can be a return address, and has room in the tree */
 };
 
@@ -91,9 +92,9 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
     return buffer;
 }
 
-COLD bool unwind_make_room(unsigned level, uint32_t epoch, stackmap_roots_fn *each_root)
+COLD bool unwind_make_room(unsigned level, uint32_t epoch, int tries, stackmap_roots_fn *each_root)
 {
-    enum stackmap_outcome outcome = stackmap_collect(each_root);
+    enum stackmap_outcome outcome = tries < ROOM_TRIES_MAX ? stackmap_collect(each_root) : STACKMAP_FULL;
     /* A signal handler may have interrupted the very collection that it would wait for, and whoever forks
      * keeps collections out. */
     bool may_wait = outcome == STACKMAP_BUSY && level == 0 && !thread_is_forking();
@@ -130,7 +131,7 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
         bool is_cut = !path_intern(path, &thread->supply, epoch);
         stack_id id = path->known == 0 ? 0 : path->ids[path->known - 1];
 
-        if (UNLIKELY(is_cut) && unwind_make_room(level, epoch, each_root))
+        if (UNLIKELY(is_cut) && unwind_make_room(level, epoch, tries, each_root))
             continue;
         if (LIKELY(unwind_publish(thread, level, id, epoch)))
             return (struct unwind_stack){.id = id, .is_cut = is_cut};

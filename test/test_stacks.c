@@ -149,7 +149,7 @@ static void trap_14_stacks_are_cut_only_when_live_blocks_need_more(void **state)
     for (size_t i = 0; i < LIVE; i++)
         ld_free(live[i].block);
     /* It does not look for room at each block when it has found next to none the last time. */
-    for (size_t i = 0; i <= LD_MAX_STACKS / 64; i++) {
+    for (size_t i = 0; i <= LD_MAX_STACKS / 64 || i <= 4 * LD_MAX_FRAMES; i++) {
         wander(&seed, DEPTH / 2, &live[0]);
         check_record(&live[0], true);
         ld_free(live[0].block);
@@ -309,6 +309,31 @@ static void trap_20_a_handler_of_fork_finds_no_room_and_goes_on(void **state)
     assert_int_equal(ld_now_leaks(NULL, NULL), 0);
 }
 
+/* --- More than there is room for, again ---------------------------------------------------------------- */
+
+/* With room for some forty nodes, a stack that needs eighty finds none, however often it looks. */
+static void trap_14_a_stack_that_does_not_fit_is_not_made_room_for_again_and_again(void **state)
+{
+    (void)state;
+    enum { LIVE = 300, LONG = 24, TOO_LONG = 42, TIMES = 5 };
+    static struct sample live[LIVE], passing;
+    uint64_t seed = test_seed();
+    size_t used = 0, collections = stats_now().stack_collections;
+
+    for (bool is_cut = false; !is_cut && used < LIVE; used++) {
+        wander(&seed, LONG, &live[used]);
+        is_cut = check_record(&live[used], true);
+    }
+    ld_free(live[0].block);
+    for (int i = 0; i < TIMES; i++) {
+        wander(&seed, TOO_LONG, &passing);
+        ld_free(passing.block);
+    }
+    assert_true(stats_now().stack_collections - collections <= used + TIMES);
+    for (size_t i = 1; i < used; i++)
+        ld_free(live[i].block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +344,7 @@ int main(void)
         cmocka_unit_test(trap_11_the_same_addresses_in_another_library_are_another_stack),
         cmocka_unit_test(trap_05_libraries_come_and_go_while_stacks_are_taken),
         cmocka_unit_test(trap_20_a_handler_of_fork_finds_no_room_and_goes_on),
+        cmocka_unit_test(trap_14_a_stack_that_does_not_fit_is_not_made_room_for_again_and_again),
     };
 
     test_deadline(280);
