@@ -23,6 +23,7 @@
 #include "config.h"
 #include "given.h"
 #include "module.h"
+#include "ours.h"
 #include "platform.h"
 #include "sampling.h"
 #include "stackmap.h"
@@ -581,6 +582,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     platform_init();
+    ours_after_fork();
     if (thread_after_fork(true))
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork();

@@ -9,7 +9,7 @@
 
 #include "config.h"
 
-enum { ENTRIES = LD_OVERRIDE ? 8192 : 1, FREE = 0, BUSY = 1, WAITS_MAX = 1000 };
+enum { ENTRIES = LD_OVERRIDE ? 8192 : 1, FREE = 0, BUSY = 1, WAITS_MAX = 100000 /* some 100 ms */ };
 
 static struct {
     struct {
@@ -18,7 +18,8 @@ static struct {
     } entries[ENTRIES];
     atomic_size_t used;   /* none beyond */
     atomic_size_t splits; /* how often the upper part of a range has gone to another entry */
-    atomic_bool has_heap, was_full;
+    atomic_bool has_heap;
+    atomic_bool is_wrong; /* something is missing, or may be in here that was to be removed */
 } ours;
 
 static bool swap_start(size_t i, uintptr_t from, uintptr_t to)
@@ -57,7 +58,7 @@ static void add(uintptr_t start, uintptr_t end)
             raise_used(i + 1);
             return;
         }
-    atomic_store_explicit(&ours.was_full, true, memory_order_relaxed);
+    atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
 }
 
 void ours_add(const void *start, size_t size)
@@ -107,12 +108,24 @@ static bool remove_what_is_there(uintptr_t start, uintptr_t end)
 
 void ours_remove(const void *start, size_t size)
 {
-    /* Who is busy may be the thread that this signal handler has interrupted, or be left behind by fork. */
     for (int waits = 0; waits < WAITS_MAX; waits++) {
         if (remove_what_is_there((uintptr_t)start, (uintptr_t)start + size))
             return;
         sched_yield();
     }
+    /* Who is busy may be the very thread that this signal handler has interrupted. */
+    atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
+}
+
+void ours_after_fork(void)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_acquire);
+
+    for (size_t i = 0; i < used; i++)
+        if (start_of(i) == BUSY) {
+            atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
+            atomic_store_explicit(&ours.entries[i].start, FREE, memory_order_release);
+        }
 }
 
 void ours_have_heap(void)
@@ -123,7 +136,7 @@ void ours_have_heap(void)
 bool ours_are_known(void)
 {
     return atomic_load_explicit(&ours.has_heap, memory_order_relaxed) &&
-           !atomic_load_explicit(&ours.was_full, memory_order_relaxed);
+           !atomic_load_explicit(&ours.is_wrong, memory_order_relaxed);
 }
 
 size_t ours_copy(struct ours_range *out)

@@ -4,7 +4,7 @@
  * memory, what the program has not mapped itself.  Without its heap that is not known, and nothing is noted.
  * The kernel cannot be asked, since it makes neighbours one.
  *
- * A fixed table without locks.  An entry is changed by one CAS of its start, or by whoever has put OURS_BUSY
+ * A fixed table without locks.  An entry is changed by one CAS of its start, or by whoever has put BUSY
  * there.  May be read at any instant, as by a copy of the process: what is in the midst of a change is not
  * in the table, and so counts as the program's.
  */
@@ -29,7 +29,10 @@ void ours_remove(const void *start, size_t size);
 /* The heap's ranges are in the table, too.  Called once it is known. */
 void ours_have_heap(void);
 
-/* Whether the heap's ranges are in the table, and none was left out for want of room. */
+/* In the child: entries that threads were changing which are not there any more are given up. */
+void ours_after_fork(void);
+
+/* Whether the heap's ranges are in the table, all of them and no others. */
 bool ours_are_known(void);
 
 /* Copies the ranges, in no order, and returns how many: at most ours_capacity(). */

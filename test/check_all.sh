@@ -14,9 +14,9 @@ count() { # WHAT RESULT WORD... : makes WORD..., whose numbers are in RESULT
     rm -f "$result"
     $MAKE --no-print-directory "$@" || true
     # No numbers: it did not even build.
-    read -r p f s 2>/dev/null <"$result" || { p=0 f=1 s=0; }
+    read -r p f s names 2>/dev/null <"$result" || { p=0 f=1 s=0 names='did not build'; }
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    [ "$f" -eq 0 ] || broken="${broken:-} $what"
+    [ "$f" -eq 0 ] || broken="${broken:-} $what ($names)"
 }
 
 for flavour; do

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs tests, one after the other, each with a deadline, and counts what they report in TAP: programs with cmocka, and
 # checks written in sh (*.sh).  A test that crashes or hangs has failed, whatever it had reported.  Logs lie beside RESULT,
-# which gets the three numbers.  The last line is `N passed, N failed`.
+# which gets the three numbers and the names of what failed.  The last line is `N passed, N failed`.
 #
 #     test/run.sh RESULT TEST...
 set -eu
@@ -12,7 +12,7 @@ logs=$(dirname "$result")/log
 mkdir -p "$logs"
 rm -f "$result"
 deadline=${LEAKDETECT_TEST_DEADLINE:-300}
-all_passed=0 all_failed=0 all_skipped=0
+all_passed=0 all_failed=0 all_skipped=0 names=
 
 for test in "$@"; do
     name=$(basename "$test")
@@ -41,6 +41,7 @@ for test in "$@"; do
 
     if [ "$2" -gt 0 ]; then
         echo "FAILED  $name: $1 passed, $2 failed, exit status $status ($seconds s); its log, $log:"
+        names="$names $name"
         grep -v '^ok ' "$log" | tail -n 200 | sed 's/^/    | /'
     else
         echo "ok      $name: $1 passed ($seconds s)"
@@ -48,7 +49,7 @@ for test in "$@"; do
     sed -n 's/^.*# SKIP \{0,1\}/skipped: /p; s/^# note: /        /p' "$log"
 done
 
-echo "$all_passed $all_failed $all_skipped" >"$result"
+echo "$all_passed $all_failed $all_skipped$names" >"$result"
 [ "$all_skipped" -eq 0 ] || echo "$all_skipped skipped"
 echo "$all_passed passed, $all_failed failed"
 [ "$all_failed" -eq 0 ]

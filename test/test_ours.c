@@ -8,6 +8,8 @@
  */
 #include "test_support.h"
 
+#include <sys/wait.h>
+
 #include "ours.h"
 
 enum { PAGE = 4096, PAGES = 512, THREADS = 8 };
@@ -82,7 +84,7 @@ static void it_knows_what_was_added_and_not_removed(void **state)
     uint64_t random = test_seed();
 
     (void)state;
-    for (int i = 0; i < 20000; i++) {
+    for (size_t i = 0; i < scaled(20000); i++) {
         change(want, 0, PAGES, &random);
         look(have, PAGES);
         assert_memory_equal(have, want, PAGES);
@@ -117,7 +119,7 @@ static void *change_own(void *number)
     size_t thread = (size_t)(uintptr_t)number;
     uint64_t random = test_seed() + thread;
 
-    for (int i = 0; i < 50000; i++)
+    for (size_t i = 0; i < scaled(50000); i++)
         change(wanted[thread], thread * PAGES, PAGES, &random);
     return NULL;
 }
@@ -135,6 +137,28 @@ static void threads_change_what_is_theirs(void **state)
         pthread_join(threads[i], NULL);
     look(have, sizeof(have));
     assert_memory_equal(have, wanted, sizeof(have));
+}
+
+static void a_child_has_what_was_not_in_the_midst_of_a_change(void **state)
+{
+    pthread_t threads[THREADS];
+
+    for (size_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, change_own, (void *)i), 0);
+    for (int times = 0; times < 20; times++) {
+        pid_t child = fork();
+        int status;
+
+        assert_true(child >= 0);
+        if (child == 0) {
+            ours_after_fork();
+            _exit(remove_everything(state));
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    for (size_t i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
 }
 
 /* The last test: the table does not forget that it was full. */
@@ -157,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup(a_part_leaves_what_is_before_and_behind_it, remove_everything),
         cmocka_unit_test_setup(neighbours_are_one_range, remove_everything),
         cmocka_unit_test_setup(threads_change_what_is_theirs, remove_everything),
+        cmocka_unit_test_setup(a_child_has_what_was_not_in_the_midst_of_a_change, remove_everything),
         cmocka_unit_test_setup(a_full_table_says_so, remove_everything),
     };
 
