@@ -139,8 +139,8 @@ $(BUILD)/libleakdetect.a: $(BUILD)/flags
 
 # --- The malloc of a whole program ---------------------------------------------------------------------
 #
-# jemalloc is inside, every name of it with ldheap_ before it (backing_private.h), and without its C++ operators, which
-# the program has from its C++ library.  Its pages it has from heap_pages.c.
+# jemalloc is inside, every name of it with ldheap_ before it (backing_private.h), and without its C++ operators
+# (operators.c).  Its pages it has from heap_pages.c.
 
 JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 
@@ -174,11 +174,14 @@ $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
 	echo '/* GNU ld script */ EXTERN(ld_init) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
 
-# Calls of malloc go to the program's, should it have one; all others stay inside.
-$(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a
+# The preload has operators, too.  Calls of any of these names go to the program's, should it have one; all others stay
+# inside.
+$(BUILD)/whole/operators.o: ALL_CFLAGS += -fno-lto -fno-plt
+
+$(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a $(BUILD)/whole/operators.o operators.ld
 	@mkdir -p $(@D)
-	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '};'; } >$(BUILD)/whole/names.list
-	$(CC) -shared -o $@ $(BUILD)/whole/libleakdetect_malloc.o $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
+	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '_Zn*; _Zd*;'; echo '};'; } >$(BUILD)/whole/names.list
+	$(CC) -shared -o $@ operators.ld $(BUILD)/whole/libleakdetect_malloc.o $(BUILD)/whole/operators.o $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
 	    -Wl,--dynamic-list=$(BUILD)/whole/names.list -lgcc_s -lunwind -lm
 
 $(COMMAND): $(BUILD)/whole/run.o $(BUILD)/whole/options.o
@@ -343,11 +346,11 @@ lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
 	clang-tidy --quiet $(SOURCES) -- -std=c11 -I.
 	# One by one: with several files clang-tidy 14 takes each va_list but the first for uninitialised.
-	for file in $(WHOLE_SOURCES) knobs.c $(wildcard tools/*.c); do \
+	for file in $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c); do \
 	    clang-tidy --quiet $$file -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""' || exit 1; done
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -DLD_OVERRIDE=1 \
-	    $(WHOLE_SOURCES) knobs.c $(wildcard tools/*.c)
+	    $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c)
 	shellcheck --severity=warning $(ALL_SH)
 
 layers:

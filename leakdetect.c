@@ -23,6 +23,7 @@
 #include "config.h"
 #include "given.h"
 #include "module.h"
+#include "operators.h"
 #include "ours.h"
 #include "platform.h"
 #include "sampling.h"
@@ -260,6 +261,24 @@ ENTRY_POINT void *ld_malloc(size_t size)
 {
     return allocate(size, 0, false, UNWIND_CALLER());
 }
+
+#if LD_OVERRIDE
+extern void *malloc_of_program(size_t size) __asm__("malloc") __attribute__((weak));
+
+/* C++'s operator new, in the library that is preloaded (operators.c). */
+ENTRY_POINT void *ld_operator_new(size_t size);
+void *ld_operator_new(size_t size)
+{
+    void *(*program_malloc)(size_t) = malloc_of_program;
+    void *block = NULL;
+
+    /* Or the compiler thinks that two functions of different names are not one. */
+    KEEP_POINTER(program_malloc);
+    if (LIKELY(program_malloc == ld_malloc))
+        block = allocate(size, 0, false, UNWIND_CALLER());
+    return LIKELY(block != NULL) ? block : operators_new(size);
+}
+#endif
 
 ENTRY_POINT void *ld_calloc(size_t count, size_t size)
 {

@@ -32,6 +32,7 @@ BEGIN {
     rank["report"] = 12
     rank["check"] = 13
     rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
+    rank["operators"] = 2
 
     # These are built on the public interface and little else.
     only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "

@@ -114,6 +114,8 @@ own_malloc() {
     gcc test/whole/with_malloc.c -o "$work/app"
     works own env LD_PRELOAD="$preload" "$work/app"
     "$work/app"
+    g++ -std=c++17 -fsized-deallocation test/whole/with_malloc.cc -o "$work/app"
+    works own env LD_PRELOAD="$preload" "$work/app"
     for mode in '' -static; do
         # shellcheck disable=SC2086
         gcc $mode test/whole/with_malloc.c -o "$work/app" -L"$lib" -lleakdetect_malloc
@@ -121,6 +123,26 @@ own_malloc() {
     done
 }
 check 'a program with a malloc of its own' own_malloc
+
+# With operators of C++ that call each other, some of which the program has replaced; also where they are in a module.
+operators() { # COMPILER
+    for mode in -O0 -O2 -no-pie; do
+        for replaced in '' -DREPLACED; do
+            # shellcheck disable=SC2086
+            "$1" -std=c++17 -fsized-deallocation $mode $replaced test/whole/operators.cc -o "$work/app"
+            works 1 env LD_PRELOAD="$preload" "$work/app"
+        done
+    done
+    "$1" -std=c++17 -fsized-deallocation -shared -fPIC test/whole/operators.cc -o "$work/module.so"
+    gcc test/whole/operators_host.c -o "$work/app"
+    works 1 env LD_PRELOAD="$preload" "$work/app" "$work/module.so"
+    "$1" -std=c++17 -fsized-deallocation test/whole/operators.cc -o "$work/app" -Wl,--no-as-needed -ljemalloc
+    works 1 env LD_PRELOAD="$preload" "$work/app"
+}
+for compiler in g++ clang++; do
+    has $compiler || continue
+    check "a program that replaces operators of C++, or runs out of memory in them, $compiler" operators $compiler
+done
 
 asks() {
     for mode in '' -O2 -no-pie -fuse-ld=gold -fuse-ld=lld; do
@@ -148,11 +170,21 @@ with_knobs() {
 }
 check "a program that turns the knobs of glibc's malloc" with_knobs
 
+names_in() { # FILE NM-OPTION
+    nm "$2" --defined-only --extern-only --format=just-symbols "$1" | sed '/:$/d; /^$/d; s/@.*//' | sort
+}
+is_operator='^_Z(n[wa]|d[la])'
 shows_nothing_else() { # FILE NM-OPTION
-    nm "$2" --defined-only --extern-only --format=just-symbols "$1" | sed '/:$/d; /^$/d' | grep -v '^ld_' | sort >"$work/shown"
-    sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' override.ld | grep -v '^own_' | sort | diff - "$work/shown"
+    names_in "$1" "$2" | grep -v '^ld_' | grep -Ev "${3:-^$}" >"$work/shown"
+    sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' override.ld | sort | diff - "$work/shown"
 }
 check 'the library in the archive shows the names of malloc, and ld_*' shows_nothing_else "$BUILD/whole/libleakdetect_malloc.o" -g
-check 'the preload shows the same' shows_nothing_else "$preload" -D
+check 'the preload shows the same, and operators' shows_nothing_else "$preload" -D "$is_operator"
+
+has_all_operators() {
+    names_in "$(g++ -print-file-name=libstdc++.so.6)" -D | grep -E "$is_operator" >"$work/want"
+    names_in "$preload" -D | grep -E "$is_operator" | diff "$work/want" -
+}
+check 'the operators are those that the C++ library has' has_all_operators
 
 exit $failed

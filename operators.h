@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * C++'s operators new and delete (operators.c).
+ */
+#ifndef OPERATORS_H
+#define OPERATORS_H
+
+#include <stddef.h>
+
+/* The C++ library's operator new: asks malloc, and where that has nothing the program's new-handler, or
+ * throws bad_alloc.  Only in the library that is preloaded. */
+void *operators_new(size_t size) __attribute__((weak));
+
+#endif
