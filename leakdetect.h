@@ -171,8 +171,10 @@ typedef bool ld_leak_fn(const struct ld_leak *leak, void *ctx);
  * No lock is held while the callback runs: it may allocate, free (the block it was handed too), print,
  * symbolize, and start another walk; it may leave by longjmp or a C++ exception.  Other threads go on
  * meanwhile.  A block that lives through the whole walk is handed over exactly once; one that is made or
- * freed meanwhile, at most once for each time it is made.  The library itself allocates nothing and makes no
- * system call here, so that this may be called from a signal handler. */
+ * freed meanwhile, at most once for each time it is made.  A block that is inside of another thread's
+ * ld_realloc is handed over as it was before, with an address that may be another block's by then.  The
+ * library itself allocates nothing and makes no system call here, so that this may be called from a signal
+ * handler. */
 size_t ld_now_leaks(ld_leak_fn *callback, void *ctx);
 
 /* Starts a new epoch and returns its number, at least 1; blocks recorded from now on carry it.  Numbers rise
