@@ -55,6 +55,11 @@ long kernel_read(int fd, void *buffer, size_t size)
     return count;
 }
 
+bool kernel_seek(int fd, uint64_t offset)
+{
+    return (uint64_t)call(SYS_lseek, fd, (long)offset, SEEK_SET, 0) == offset;
+}
+
 long kernel_list(int fd, void *entries, size_t size)
 {
     return call(SYS_getdents64, fd, word(entries), (long)size, 0);
@@ -115,6 +120,14 @@ void kernel_unmap(void *address, size_t size)
 {
     ours_remove(address, size);
     call(SYS_munmap, word(address), (long)size, 0, 0);
+}
+
+/* The kernel copies the set of signals before it finds that it does not know what to do with it. */
+bool kernel_can_read(uintptr_t address)
+{
+    enum { NO_SUCH_CHANGE = -1 };
+
+    return call(SYS_rt_sigprocmask, NO_SUCH_CHANGE, (long)address, 0, sizeof(uint64_t)) != -EFAULT;
 }
 
 /* --- Processes and threads ------------------------------------------------------------------------------ */

@@ -18,6 +18,7 @@
 /* Files, for reading. */
 int kernel_open(const char *path);
 long kernel_read(int fd, void *buffer, size_t size);
+bool kernel_seek(int fd, uint64_t offset);
 long kernel_list(int fd, void *entries, size_t size); /* getdents64 */
 void kernel_close(int fd);
 void kernel_close_all(void);
@@ -28,6 +29,9 @@ long kernel_read_file(const char *path, char *buffer, size_t size);
 /* Memory: zeroed pages, or NULL. */
 void *kernel_map(size_t size, bool is_shared);
 void kernel_unmap(void *address, size_t size);
+
+/* Whether there is something to read. */
+bool kernel_can_read(uintptr_t address);
 
 /* Processes and threads. */
 pid_t kernel_process(void);

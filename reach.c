@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "leakdetect.h"
 #include "mapped.h"
+#include "pages.h"
 #include "platform.h"
 
 /* What is known of a block, in the upper bits of its address. */
@@ -31,7 +32,8 @@ enum {
 enum {
     WORD = sizeof(uintptr_t),
     STATE_SHIFT = REACH_SHIFT,
-    GAP = 1 << 20, /* bytes without a block that end a run */
+    GAP = 1 << 20,    /* bytes without a block that end a run */
+    SPARSE = 1 << 18, /* a block of so many may have pages that were never touched */
     DIGIT_BITS = 6,
     DIGITS = 1 << DIGIT_BITS,
     FEW = 24, /* blocks that are sorted by insertion */
@@ -419,13 +421,22 @@ static void scan(struct heap *heap, uintptr_t start, uintptr_t end)
         scan_words(heap, (const uintptr_t *)start, (const uintptr_t *)start + (end - start) / WORD);
 }
 
+static void scan_run(uintptr_t start, uintptr_t end, void *heap)
+{
+    scan(heap, start, end);
+}
+
 static void scan_block(struct heap *heap, const struct node *node)
 {
     uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
     const struct mapping *mapping = heap->last_mapping;
 
     if (mapping != NULL && start >= mapping->start && end <= mapping->end) {
-        if (mapping->is_readable)
+        if (!mapping->is_readable)
+            return;
+        if (UNLIKELY(end - start >= SPARSE))
+            pages_each(start, end, scan_run, heap);
+        else
             scan(heap, start, end);
         return;
     }
@@ -437,7 +448,7 @@ static void scan_block(struct heap *heap, const struct node *node)
         from = start > mapping->start ? start : mapping->start;
         to = end < mapping->end ? end : mapping->end;
         if (mapping->is_readable)
-            scan(heap, from, to);
+            pages_each(from, to, scan_run, heap);
         heap->last_mapping = mapping;
     }
 }
@@ -458,7 +469,10 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
-    scan(heap, start, end);
+    if (kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK || kind == ROOTS_MAPPED)
+        pages_each(start, end, scan_run, heap);
+    else
+        scan(heap, start, end);
     heap->has_heap_keys = false;
     drain(heap);
 }
@@ -540,7 +554,7 @@ static void lead_lost(struct heap *heap)
 }
 
 /* How many definitely lost blocks memory that does not count points to.  What that memory is, nobody here
- * knows: reading it may be the end of this copy. */
+ * knows: should reading it be the end of this copy, the answer is there already. */
 static void count_mapped(struct heap *heap)
 {
     heap->pass = PASS_MAPPED;

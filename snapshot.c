@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "kernel.h"
+#include "pages.h"
 
 int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, bool *was_in_place)
 {
@@ -18,6 +19,7 @@ int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, bool *was_in_
     if (copy == 0) {
         kernel_die_with_parent(self);
         kernel_close_all();
+        pages_open();
         kernel_dump_nothing();
         work(ctx);
         kernel_exit(0);

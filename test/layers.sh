@@ -16,7 +16,8 @@ BEGIN {
     rank["backing_private"] = rank["options"] = rank["destination"] = 2
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
-    rank["maps"] = rank["stop"] = rank["snapshot"] = 3
+    rank["maps"] = rank["stop"] = rank["pages"] = 3
+    rank["snapshot"] = 3.5
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = 4
     rank["mapped"] = 4.5
     rank["path"] = rank["rules"] = rank["reach"] = 5

@@ -36,6 +36,11 @@ loses() {
     fi
 }
 
+# Reading all of 128 GiB takes a minute, and page tables of 256 MiB.
+takes_short() { # COMMAND...
+    (ulimit -t 20 && "$@")
+}
+
 for compiler in gcc clang; do
     has $compiler || {
         skip "$compiler" "no $compiler"
@@ -51,13 +56,25 @@ for compiler in gcc clang; do
         check "$what: a mapping holds nothing by default, but is named" loses 1 1 $way held
         check "$what: and is not where it is not the cause" loses 1 0 $way lose
         check "$what: some of each" loses 3 2 $way held lose thread
-        if run $way guarded 2>/dev/null; then
-            check "$what: a page that cannot be read" loses 1 0 $way guarded lose
+        has_guards=yes
+        options=report_at_exit=none run $way guarded 2>/dev/null || has_guards=
+        if [ $has_guards ]; then
+            check "$what: a page that cannot be read" loses 2 1 $way guarded lose
+            check "$what: such a page in the stack of a thread that no signal reaches" loses 1 0 $way deaf lose
         else
             skip "$what: a page that cannot be read" 'the kernel has no guard pages'
         fi
+        has_room=yes
+        options=report_at_exit=none run $way sparse 2>/dev/null || has_room=
+        if [ $has_room ]; then
+            check "$what: ranges that are nearly empty" takes_short loses 1 1 $way sparse
+        else
+            skip "$what: ranges that are nearly empty" 'the kernel does not overcommit so much memory'
+        fi
         options=use_mappings=1
         check "$what: use_mappings=1, a mapping holds a block" loses 0 0 $way held
+        [ ! $has_guards ] || check "$what: use_mappings=1, beyond a page that cannot be read" loses 1 0 $way guarded lose
+        [ ! $has_room ] || check "$what: use_mappings=1, in a range that is nearly empty" takes_short loses 1 0 $way sparse lose
         check "$what: use_mappings=1, of a thread that has ended" loses 0 0 $way thread
         check "$what: use_mappings=1, in a child" loses 0 0 $way held forked held
         check "$what: use_mappings=1, what nothing holds is lost" loses 2 0 $way held lose forked lose

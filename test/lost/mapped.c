@@ -8,21 +8,28 @@
  *     woven     300 small mappings, each made next to a block that makes the heap grow, and holds that block
  *     unmapped  large blocks come and go, and then mappings where they may have been, each of which holds one
  *     gone      a block of 555 bytes that a page points to that is unmapped
- *     guarded   a page that cannot be read, though nothing tells (MADV_GUARD_INSTALL); 77: the kernel has
- * none forked    what comes after it, in a child */
+ *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
+ *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
+ *     sparse    two blocks of 222 bytes, in the midst of a block and of a mapping of 64 GiB
+ *     forked    what comes after it, in a child
+ *
+ * That a page cannot be read nothing tells (MADV_GUARD_INSTALL).  Status 77: the kernel does not do that. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SITE __attribute__((noinline))
 
-enum { PAGE = 4096, MANY = 300, LARGE = 3 << 20 };
+enum { PAGE = 4096, MANY = 300, LARGE = 3 << 20, STACK = 1 << 20, GUARD_INSTALL = 102 };
 
 static void *map(size_t size)
 {
@@ -109,8 +116,56 @@ static SITE void guard(void)
     char *pages = map((size_t)3 * PAGE);
 
     memset(pages, 1, (size_t)3 * PAGE);
-    if (madvise(pages + PAGE, PAGE, 102) != 0)
+    if (madvise(pages + PAGE, PAGE, GUARD_INSTALL) != 0)
         exit(77);
+    memset(pages + (size_t)2 * PAGE, 0, PAGE);
+    keep_in((void **)(pages + (size_t)2 * PAGE), 444);
+}
+
+/* All signals, those of the C library's too. */
+static SITE void *wait_deaf(void *ready)
+{
+    unsigned long all = ~0UL;
+    void *volatile block = malloc(333);
+
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
+    sem_post(ready);
+    for (;;)
+        pause();
+    return block;
+}
+
+static SITE void start_deaf(void)
+{
+    static sem_t ready;
+    char *stack = map(STACK);
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    if (madvise(stack + PAGE, PAGE, GUARD_INSTALL) != 0)
+        exit(77);
+    sem_init(&ready, 0, 0);
+    keep_in((void **)stack, 444);
+    pthread_attr_init(&attr);
+    pthread_attr_setstack(&attr, stack, STACK);
+    if (pthread_create(&thread, &attr, wait_deaf, &ready) != 0)
+        exit(2);
+    pthread_attr_destroy(&attr);
+    sem_wait(&ready);
+}
+
+static SITE void spread(void)
+{
+    static void **volatile block;
+    const size_t size = (size_t)64 << 30;
+    void **mapping =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    block = malloc(size);
+    if (block == NULL || mapping == MAP_FAILED)
+        exit(77);
+    keep_in(&block[size / 2 / sizeof(void *)], 222);
+    keep_in(&mapping[size / 2 / sizeof(void *)], 222);
 }
 
 /* Writes over what earlier calls have left on the stack. */
@@ -152,6 +207,10 @@ int main(int argc, char **argv)
             hold_where_it_goes();
         else if (strcmp(word, "guarded") == 0)
             guard();
+        else if (strcmp(word, "deaf") == 0)
+            start_deaf();
+        else if (strcmp(word, "sparse") == 0)
+            spread();
         else if (strcmp(word, "forked") == 0)
             fork_and_wait();
         else if (strcmp(word, "classes") == 0)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Pages that are worth reading: see pages.h.  The format of /proc/self/pagemap is in Linux'
+ * Documentation/admin-guide/mm/pagemap.rst.
+ */
+#include "pages.h"
+
+#include <stddef.h>
+
+#include "kernel.h"
+#include "platform.h"
+
+enum { AT_ONCE = 128 /* pages */ };
+
+#define PRESENT   (UINT64_C(1) << 63)
+#define ELSEWHERE (UINT64_C(1) << 62) /* on a swap device, or there is a mark in its place, as of a guard */
+
+static int pagemap = -1;
+
+void pages_open(void)
+{
+    pagemap = kernel_open("/proc/self/pagemap");
+}
+
+static void look_up(uint64_t *entries, uintptr_t first, size_t count)
+{
+    long size = (long)(count * sizeof(entries[0]));
+
+    if (pagemap >= 0 && kernel_seek(pagemap, first * sizeof(entries[0])) &&
+        kernel_read(pagemap, entries, (size_t)size) == size)
+        return;
+    for (size_t i = 0; i < count; i++)
+        entries[i] = ELSEWHERE;
+}
+
+static bool is_worth_reading(uint64_t entry, uintptr_t page)
+{
+    return (entry & PRESENT) != 0 || ((entry & ELSEWHERE) != 0 && kernel_can_read(page));
+}
+
+void pages_each(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)
+{
+    const uintptr_t size = platform_page_size(), pages_end = (end + size - 1) / size;
+    uintptr_t from = start;
+    size_t count;
+
+    for (uintptr_t first = start / size; first < pages_end; first += count) {
+        uint64_t entries[AT_ONCE];
+
+        count = pages_end - first < AT_ONCE ? pages_end - first : AT_ONCE;
+        look_up(entries, first, count);
+        for (size_t i = 0; i < count; i++) {
+            uintptr_t page = (first + i) * size;
+
+            if (LIKELY(is_worth_reading(entries[i], page)))
+                continue;
+            if (page > from)
+                visit(from, page, ctx);
+            from = page + size;
+        }
+    }
+    if (from < end)
+        visit(from, end, ctx);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which pages of private memory are worth reading: those that somebody has written to, and that can be read.
+ * A large range may be nearly empty, and reading a page that was never touched gives it a place in a page
+ * table; and pages that MADV_GUARD_INSTALL has put there look in the memory map like all others.
+ */
+#ifndef PAGES_H
+#define PAGES_H
+
+#include <stdint.h>
+
+/* In a copy of the process, before it keeps others from looking into it: opens /proc/self/pagemap.  Without
+ * it, pages_each asks for each page whether it can be read. */
+void pages_open(void);
+
+/* Calls visit for the runs of such pages, as far as they are in the range. */
+typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);
+void pages_each(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx);
+
+#endif
