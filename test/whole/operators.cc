@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For test_override.sh: operators new and delete that a program has replaced, or some of them (REPLACED), and what
- * the others do when memory is out.  One block of 1,337 bytes is left.
+ * For test_override.sh: operators new and delete that a program has replaced, or some of them (REPLACED), and
+ * what the others do when memory is out.  One block of 1,337 bytes is left.
  */
 #include <cstddef>
 #include <cstdint>
