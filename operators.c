@@ -63,7 +63,7 @@ static void *find(const char *symbol)
     {                                                                                  \
         static _Atomic(void *) known;                                                  \
         void *found = atomic_load_explicit(&known, memory_order_relaxed);              \
-        void *(*function)parameters;                                                   \
+        __typeof__(name) *function;                                                    \
                                                                                        \
         if (found == NULL)                                                             \
             atomic_store_explicit(&known, found = find(symbol), memory_order_relaxed); \

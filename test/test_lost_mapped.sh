@@ -38,6 +38,7 @@ loses() {
 
 # Reading all of 128 GiB takes a minute, and page tables of 256 MiB.
 takes_short() { # COMMAND...
+    # shellcheck disable=SC3045 # dash and bash have it
     (ulimit -t 20 && "$@")
 }
 
