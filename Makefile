@@ -60,8 +60,10 @@ flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD
 flags.tsan     = -O1 -fsanitize=thread -DLD_BACKING_LIBC=1
 scale.debug    = 20
 scale.unwind   = 20
-scale.O0       = 50
-scale.clang-O0 = 50
+scale.O0       = 30
+scale.O3-lto   = 30
+scale.clang    = 50
+scale.clang-O0 = 30
 scale.asan     = 10
 scale.tsan     = 5
 
@@ -344,10 +346,10 @@ ALL_SH  = $(wildcard test/*.sh test/*/*.sh bench/*.sh) .ci/run
 
 lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
-	clang-tidy --quiet $(SOURCES) -- -std=c11 -I.
 	# One by one: with several files clang-tidy 14 takes each va_list but the first for uninitialised.
-	for file in $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c); do \
-	    clang-tidy --quiet $$file -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""' || exit 1; done
+	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I.
+	printf '%s\n' $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c) | \
+	    xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""'
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -DLD_OVERRIDE=1 \
 	    $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c)

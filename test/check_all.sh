@@ -19,7 +19,19 @@ count() { # WHAT RESULT WORD... : makes WORD..., whose numbers are in RESULT
     [ "$f" -eq 0 ] || broken="${broken:-} $what ($names)"
 }
 
-for flavour; do
+# While one flavour is tested, the next one is built: most tests use one processor.
+builder=
+build() { # FLAVOUR
+    mkdir -p build
+    nice $MAKE --no-print-directory FLAVOUR="$1" all test-programs examples >"build/$1.log" 2>&1 &
+    builder=$!
+}
+
+while [ $# -gt 0 ]; do
+    flavour=$1
+    shift
+    [ -z "$builder" ] || wait "$builder" || true
+    [ $# -eq 0 ] || build "$1"
     count "$flavour" "build/$flavour/result" check FLAVOUR="$flavour"
 done
 count unwind build/unwind/result check-unwind
