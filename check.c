@@ -159,6 +159,7 @@ static int gather_roots(struct roots *roots)
 static int look_once(const struct vantage *vantage, const struct look *before, size_t room, struct look **out)
 {
     struct look *look = *out = map_look(room);
+    struct withheld withheld, *opened = NULL;
     int error;
 
     if (look == NULL)
@@ -171,12 +172,21 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
         look->job.candidates = before->job.found;
         look->job.candidate_count = before->job.found_count;
     }
-    error = stop_begin(&look->stop);
+    if (look->job.snapshot.options.mapped) {
+        opened = &withheld;
+        error = withheld_open(opened);
+    }
     if (error != 0)
         return error;
+    error = stop_begin(&look->stop);
+    if (error != 0) {
+        if (opened != NULL)
+            withheld_close(opened);
+        return error;
+    }
     look->job.snapshot.threads = look->stop.threads;
     look->job.snapshot.thread_count = look->stop.count;
-    error = snapshot_run(do_look, go_on, look, &look->was_in_place);
+    error = snapshot_run(do_look, go_on, look, opened, &look->was_in_place);
     stop_unblock(&look->stop);
     return error != 0 && !look->job.is_complete ? error : look->job.error;
 }

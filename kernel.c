@@ -60,6 +60,16 @@ bool kernel_seek(int fd, uint64_t offset)
     return (uint64_t)call(SYS_lseek, fd, (long)offset, SEEK_SET, 0) == offset;
 }
 
+long kernel_write(int fd, const void *buffer, size_t size)
+{
+    return call(SYS_write, fd, word(buffer), (long)size, 0);
+}
+
+int kernel_pipe(int fds[2])
+{
+    return (int)-call(SYS_pipe2, word(fds), O_CLOEXEC, 0, 0);
+}
+
 long kernel_list(int fd, void *entries, size_t size)
 {
     return call(SYS_getdents64, fd, word(entries), (long)size, 0);
@@ -120,6 +130,17 @@ void kernel_unmap(void *address, size_t size)
 {
     ours_remove(address, size);
     call(SYS_munmap, word(address), (long)size, 0, 0);
+}
+
+/* Kernels that do not know MAP_FIXED_NOREPLACE take the address for a wish. */
+bool kernel_map_at(void *address, size_t size)
+{
+    int saved = errno;
+    void *mapped = mmap(address, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+    errno = saved;
+    return mapped == address;
 }
 
 /* The kernel copies the set of signals before it finds that it does not know what to do with it. */

@@ -15,11 +15,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Files, for reading. */
+/* Files, opened for reading. */
 int kernel_open(const char *path);
 long kernel_read(int fd, void *buffer, size_t size);
 bool kernel_seek(int fd, uint64_t offset);
+long kernel_write(int fd, const void *buffer, size_t size);
 long kernel_list(int fd, void *entries, size_t size); /* getdents64 */
+int kernel_pipe(int fds[2]);                          /* from [1] to [0]; 0 or an errno value */
 void kernel_close(int fd);
 void kernel_close_all(void);
 
@@ -29,6 +31,9 @@ long kernel_read_file(const char *path, char *buffer, size_t size);
 /* Memory: zeroed pages, or NULL. */
 void *kernel_map(size_t size, bool is_shared);
 void kernel_unmap(void *address, size_t size);
+
+/* Private memory at this very place, where nothing must be; false if it cannot be had. */
+bool kernel_map_at(void *address, size_t size);
 
 /* Whether there is something to read. */
 bool kernel_can_read(uintptr_t address);

@@ -13,27 +13,19 @@ enum {
     FIRST_CAPACITY = 4096,
 };
 
-/* What is read of a file, piece by piece. */
-struct source {
-    int fd;
-    int error;
-    size_t at, end;
-    char bytes[8192];
-};
-
-static int next_byte(struct source *source)
+static int next_byte(struct maps_reader *reader)
 {
-    if (source->at == source->end) {
-        long count = kernel_read(source->fd, source->bytes, sizeof(source->bytes));
+    if (reader->at == reader->end) {
+        long count = kernel_read(reader->fd, reader->bytes, sizeof(reader->bytes));
 
         if (count <= 0) {
-            source->error = (int)-count;
+            reader->error = (int)-count;
             return -1;
         }
-        source->at = 0;
-        source->end = (size_t)count;
+        reader->at = 0;
+        reader->end = (size_t)count;
     }
-    return (unsigned char)source->bytes[source->at++];
+    return (unsigned char)reader->bytes[reader->at++];
 }
 
 static uintptr_t digit_of(int byte)
@@ -42,35 +34,35 @@ static uintptr_t digit_of(int byte)
 }
 
 /* A number, in hexadecimal, and the byte that ends it. */
-static uintptr_t read_number(struct source *source, int *end)
+static uintptr_t read_number(struct maps_reader *reader, int *end)
 {
     uintptr_t number = 0;
 
-    for (*end = next_byte(source); (*end >= '0' && *end <= '9') || (*end >= 'a' && *end <= 'f');
-         *end = next_byte(source))
+    for (*end = next_byte(reader); (*end >= '0' && *end <= '9') || (*end >= 'a' && *end <= 'f');
+         *end = next_byte(reader))
         number = number << 4 | digit_of(*end);
     return number;
 }
 
-static bool read_mapping(struct source *source, struct mapping *out)
+bool maps_next(struct maps_reader *reader, struct mapping *out)
 {
     int byte;
 
-    *out = (struct mapping){.start = read_number(source, &byte)};
+    *out = (struct mapping){.start = read_number(reader, &byte)};
     if (byte != '-')
         return false;
-    out->end = read_number(source, &byte);
-    out->is_readable = next_byte(source) == 'r';
-    out->is_writable = next_byte(source) == 'w';
-    out->is_executable = next_byte(source) == 'x';
-    out->is_private = next_byte(source) == 'p';
-    next_byte(source);
-    read_number(source, &byte); /* offset */
-    read_number(source, &byte); /* device, major */
-    read_number(source, &byte); /* and minor */
-    out->is_of_file = read_number(source, &byte) != 0;
+    out->end = read_number(reader, &byte);
+    out->is_readable = next_byte(reader) == 'r';
+    out->is_writable = next_byte(reader) == 'w';
+    out->is_executable = next_byte(reader) == 'x';
+    out->is_private = next_byte(reader) == 'p';
+    next_byte(reader);
+    read_number(reader, &byte); /* offset */
+    read_number(reader, &byte); /* device, major */
+    read_number(reader, &byte); /* and minor */
+    out->is_of_file = read_number(reader, &byte) != 0;
     while (byte != '\n' && byte >= 0)
-        byte = next_byte(source);
+        byte = next_byte(reader);
     return true;
 }
 
@@ -94,18 +86,18 @@ static int append(struct maps *maps, const struct mapping *mapping)
 
 int maps_read(struct maps *maps)
 {
-    struct source source = {.fd = kernel_open("/proc/self/maps")};
+    struct maps_reader reader = {.fd = kernel_open("/proc/self/maps")};
     struct mapping mapping;
     int error = 0;
 
     *maps = (struct maps){0};
-    if (source.fd < 0)
-        return -source.fd;
-    while (error == 0 && read_mapping(&source, &mapping))
+    if (reader.fd < 0)
+        return -reader.fd;
+    while (error == 0 && maps_next(&reader, &mapping))
         error = append(maps, &mapping);
-    kernel_close(source.fd);
+    kernel_close(reader.fd);
     if (error == 0)
-        error = source.error;
+        error = reader.error;
     if (error != 0)
         maps_release(maps);
     return error;

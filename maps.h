@@ -24,6 +24,16 @@ struct maps {
 int maps_read(struct maps *maps);
 void maps_release(struct maps *maps);
 
+/* One mapping after the other, of the process that has opened /proc/self/maps; takes no memory.  False: that
+ * was the last one, or there is an error. */
+struct maps_reader {
+    int fd;
+    int error; /* errno value */
+    size_t at, end;
+    char bytes[4096]; /* the kernel fills no more at a time */
+};
+bool maps_next(struct maps_reader *reader, struct mapping *out);
+
 /* The mapping that this address lies in, or NULL. */
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address);
 

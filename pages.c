@@ -22,6 +22,13 @@ void pages_open(void)
     pagemap = kernel_open("/proc/self/pagemap");
 }
 
+void pages_close(void)
+{
+    if (pagemap >= 0)
+        kernel_close(pagemap);
+    pagemap = -1;
+}
+
 static void look_up(uint64_t *entries, uintptr_t first, size_t count)
 {
     long size = (long)(count * sizeof(entries[0]));

@@ -9,9 +9,10 @@
 
 #include <stdint.h>
 
-/* In a copy of the process, before it keeps others from looking into it: opens /proc/self/pagemap.  Without
- * it, pages_each asks for each page whether it can be read. */
+/* Opens /proc/self/pagemap, which goes on to tell of this process in a copy of it, too.  Without it, as where
+ * a process keeps others from looking into it, pages_each asks for each page whether it can be read. */
 void pages_open(void);
+void pages_close(void);
 
 /* Calls visit for the runs of such pages, as far as they are in the range. */
 typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);

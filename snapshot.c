@@ -7,28 +7,43 @@
 #include "snapshot.h"
 
 #include <errno.h>
+#include <sys/wait.h>
 
 #include "kernel.h"
 #include "pages.h"
 
-int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, bool *was_in_place)
+/* In the copy. */
+static _Noreturn void run(snapshot_fn *work, void *ctx, const struct withheld *withheld, pid_t parent)
+{
+    int error = 0;
+
+    kernel_die_with_parent(parent);
+    if (withheld != NULL)
+        error = withheld_fill(withheld);
+    kernel_close_all();
+    if (error != 0)
+        kernel_exit(error);
+    pages_open();
+    kernel_dump_nothing();
+    work(ctx);
+    kernel_exit(0);
+}
+
+int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, struct withheld *withheld,
+                 bool *was_in_place)
 {
     pid_t self = kernel_process(), copy = kernel_copy_process();
     int status = 0;
 
-    if (copy == 0) {
-        kernel_die_with_parent(self);
-        kernel_close_all();
-        pages_open();
-        kernel_dump_nothing();
-        work(ctx);
-        kernel_exit(0);
-    }
+    if (copy == 0)
+        run(work, ctx, withheld, self);
     *was_in_place = copy < 0;
     if (copy < 0)
         work(ctx);
+    if (withheld != NULL)
+        (copy < 0 ? withheld_close : withheld_await)(withheld);
     go_on(ctx);
-    if (copy > 0 && kernel_wait(copy, &status) == copy && status != 0)
-        return EFAULT;
-    return 0;
+    if (copy < 0 || kernel_wait(copy, &status) != copy || status == 0)
+        return 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
 }

@@ -7,14 +7,19 @@
 
 #include <stdbool.h>
 
+#include "withheld.h"
+
 typedef void snapshot_fn(void *ctx);
 
 /* Runs work(ctx) in a copy of this process, and go_on(ctx) here as soon as the copy is made.  Where no copy
  * can be made, work runs here, before go_on.  ctx lies in shared memory: that is how the answer comes back.
+ * `withheld` is open, or NULL: what the program keeps out of copies of itself may be missing.  It is closed
+ * then.
  * Called with all other threads stopped and all signals blocked; work must touch no lock, no heap, no
  * descriptor, and nothing of the C library's that might be in the midst of a change.
  *
  * Returns 0 when work has run to its end, or an errno value: the copy has died. */
-int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, bool *was_in_place);
+int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, struct withheld *withheld,
+                 bool *was_in_place);
 
 #endif

@@ -17,6 +17,7 @@ BEGIN {
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
     rank["maps"] = rank["stop"] = rank["pages"] = 3
+    rank["withheld"] = 3.4
     rank["snapshot"] = 3.5
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = 4
     rank["mapped"] = 4.5

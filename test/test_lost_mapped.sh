@@ -36,6 +36,12 @@ loses() {
     fi
 }
 
+knows_nothing() { # WAY WORD...
+    run "$@" 2>"$work/err"
+    head -n 60 "$work/err"
+    [ "$(grep -c '^leakdetect: what is lost is not known: ' "$work/err")" -eq 1 ] && [ "$(wc -l <"$work/err")" -eq 1 ]
+}
+
 # Reading all of 128 GiB takes a minute, and page tables of 256 MiB.
 takes_short() { # COMMAND...
     # shellcheck disable=SC3045 # dash and bash have it
@@ -76,6 +82,9 @@ for compiler in gcc clang; do
         check "$what: use_mappings=1, a mapping holds a block" loses 0 0 $way held
         [ ! $has_guards ] || check "$what: use_mappings=1, beyond a page that cannot be read" loses 1 0 $way guarded lose
         [ ! $has_room ] || check "$what: use_mappings=1, in a range that is nearly empty" takes_short loses 1 0 $way sparse lose
+        [ ! $has_room ] || check "$what: use_mappings=1, in what is kept out of copies" takes_short loses 1 0 $way withheld lose
+        [ ! $has_room ] || check "$what: use_mappings=1, where that cannot be read, nothing is said" knows_nothing $way nobody withheld lose
+        check "$what: use_mappings=1, and if there is none, all is known" loses 1 0 $way nobody held lose
         check "$what: use_mappings=1, of a thread that has ended" loses 0 0 $way thread
         check "$what: use_mappings=1, in a child" loses 0 0 $way held forked held
         check "$what: use_mappings=1, what nothing holds is lost" loses 2 0 $way held lose forked lose

@@ -11,6 +11,8 @@
  *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
  *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
  *     sparse    two blocks of 222 bytes, in the midst of a block and of a mapping of 64 GiB
+ *     withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept out of copies
+ *     nobody    the process is another user's, and lets nobody look into it
  *     forked    what comes after it, in a child
  *
  * That a page cannot be read nothing tells (MADV_GUARD_INSTALL).  Status 77: the kernel does not do that. */
@@ -23,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,6 +171,33 @@ static SITE void spread(void)
     keep_in(&mapping[size / 2 / sizeof(void *)], 222);
 }
 
+/* With a page that cannot be read in there, where there is such a thing. */
+static SITE void withhold(void)
+{
+    const size_t size = (size_t)64 << 30, part = (size_t)64 * PAGE;
+    char *mapping =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *withheld = mapping + size / 2;
+
+    if (mapping == MAP_FAILED)
+        exit(77);
+    keep_in((void **)withheld, 111);
+    keep_in((void **)(withheld + part - PAGE), 111);
+    if (madvise(withheld, part, MADV_DONTFORK) != 0)
+        exit(2);
+    madvise(withheld + part / 2, PAGE, GUARD_INSTALL);
+}
+
+static void become_nobody(void)
+{
+    enum { NOBODY = 65534 };
+
+    if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0)
+        exit(2);
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        exit(2);
+}
+
 /* Writes over what earlier calls have left on the stack. */
 static SITE void clear_stack(void)
 {
@@ -211,6 +241,10 @@ int main(int argc, char **argv)
             start_deaf();
         else if (strcmp(word, "sparse") == 0)
             spread();
+        else if (strcmp(word, "withheld") == 0)
+            withhold();
+        else if (strcmp(word, "nobody") == 0)
+            become_nobody();
         else if (strcmp(word, "forked") == 0)
             fork_and_wait();
         else if (strcmp(word, "classes") == 0)

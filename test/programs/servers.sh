@@ -200,6 +200,36 @@ if has ab; then
 else
     skip 'http.server of python3 under ab' 'there is no ab'
 fi
+
+# --- node -------------------------------------------------------------------------------------------------
+
+# It keeps the heap of its language out of copies of itself.  Each answer leaves objects behind, for a while.
+node_server() {
+    cd "$work/folder"
+    start node -e 'const http = require("http"), zlib = require("zlib"), kept = [];
+        const numbers = Array.from({ length: 5000 }, (_, i) => i + 1).join("\n");
+        process.on("SIGTERM", () => process.exit(0));
+        http.createServer((request, response) => {
+            kept.push({ url: request.url, bytes: Buffer.from(request.url + kept.length) });
+            if (kept.length > 500) kept.splice(0, 250);
+            if (request.url !== "/gzip") return response.end(numbers);
+            zlib.gzip(numbers, (error, bytes) => {
+                response.setHeader("Content-Encoding", "gzip");
+                response.end(bytes);
+            });
+        }).listen(+process.argv[1], "127.0.0.1");' "$port" >log 2>&1
+    wait_for fetch /
+    timeout 60 ab -q -n 2000 -c 8 -k "http://127.0.0.1:$port/" | grep -E '^(Complete|Failed|Non-2xx|Document Length)'
+    timeout 60 ab -q -n 1000 -c 8 "http://127.0.0.1:$port/gzip" | grep -E '^(Complete|Failed|Non-2xx)'
+    fetch /gzip | md5sum
+    stop TERM
+    grep -i error log || true
+}
+if has ab; then
+    serves 'http of node under ab' node node_server
+else
+    skip 'http of node under ab' 'there is no ab'
+fi
 maps=
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------
