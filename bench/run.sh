@@ -213,7 +213,7 @@ were recorded with their whole stacks, that a walk found exactly what is alive, 
 ## One ld_malloc and ld_free pair
 
 Nanoseconds of processor time for each pair, 16 to 256 bytes, with 64 blocks alive. \`malloc\` and \`mallocx\` are jemalloc's two
-doors, without this library; \`leakdetect\` is with it, and then what it adds to either. The depth is that of the recorded stack.
+doors, without this library; \`leakdetect\` is with it, and then what it adds to either in the same round. The depth is that of the recorded stack.
 On a path that is \`repeat\`ed all pairs come from the same stack; with \`vary\` the innermost five frames all differ from those
 of the pair before, among 1,024 stacks; with \`fresh\` among a million, so that hardly a stack is ever seen twice.
 Speed-up is the throughput of all threads together over that of one, by the clock on the wall: no more than the processors that
