@@ -20,6 +20,7 @@
 #include "blockmap.h"
 #include "kernel.h"
 #include "ours.h"
+#include "pages.h"
 #include "platform.h"
 #include "reach.h"
 #include "report.h"
@@ -55,6 +56,7 @@ struct look {
     struct reach_job job;
     struct stop stop;
     struct roots roots;
+    struct withheld withheld;
     size_t size;
     bool was_in_place;
     uint64_t pause_ns;
@@ -159,7 +161,6 @@ static int gather_roots(struct roots *roots)
 static int look_once(const struct vantage *vantage, const struct look *before, size_t room, struct look **out)
 {
     struct look *look = *out = map_look(room);
-    struct withheld withheld, *opened = NULL;
     int error;
 
     if (look == NULL)
@@ -172,21 +173,13 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
         look->job.candidates = before->job.found;
         look->job.candidate_count = before->job.found_count;
     }
-    if (look->job.snapshot.options.mapped) {
-        opened = &withheld;
-        error = withheld_open(opened);
-    }
+    error = stop_begin(&look->stop);
     if (error != 0)
         return error;
-    error = stop_begin(&look->stop);
-    if (error != 0) {
-        if (opened != NULL)
-            withheld_close(opened);
-        return error;
-    }
     look->job.snapshot.threads = look->stop.threads;
     look->job.snapshot.thread_count = look->stop.count;
-    error = snapshot_run(do_look, go_on, look, opened, &look->was_in_place);
+    error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
+                         &look->was_in_place);
     stop_unblock(&look->stop);
     return error != 0 && !look->job.is_complete ? error : look->job.error;
 }
@@ -494,6 +487,7 @@ void check_after_fork(void)
 {
     atomic_store_explicit(&check.is_busy, 0, memory_order_relaxed);
     stop_after_fork();
+    pages_close();
 }
 
 size_t check_own_bytes(void)

@@ -60,16 +60,6 @@ bool kernel_seek(int fd, uint64_t offset)
     return (uint64_t)call(SYS_lseek, fd, (long)offset, SEEK_SET, 0) == offset;
 }
 
-long kernel_write(int fd, const void *buffer, size_t size)
-{
-    return call(SYS_write, fd, word(buffer), (long)size, 0);
-}
-
-int kernel_pipe(int fds[2])
-{
-    return (int)-call(SYS_pipe2, word(fds), O_CLOEXEC, 0, 0);
-}
-
 long kernel_list(int fd, void *entries, size_t size)
 {
     return call(SYS_getdents64, fd, word(entries), (long)size, 0);
@@ -197,6 +187,15 @@ long kernel_wait(pid_t pid, int *status)
         result = call(SYS_wait4, pid, word(status), __WALL, 0);
     while (result == -EINTR);
     return result;
+}
+
+bool kernel_has_ended(pid_t pid)
+{
+    siginfo_t info;
+
+    info.si_pid = 0;
+    return call(SYS_waitid, P_PID, pid, word(&info), WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 ||
+           info.si_pid != 0;
 }
 
 _Noreturn void kernel_exit(int status)

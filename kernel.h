@@ -19,9 +19,7 @@
 int kernel_open(const char *path);
 long kernel_read(int fd, void *buffer, size_t size);
 bool kernel_seek(int fd, uint64_t offset);
-long kernel_write(int fd, const void *buffer, size_t size);
 long kernel_list(int fd, void *entries, size_t size); /* getdents64 */
-int kernel_pipe(int fds[2]);                          /* from [1] to [0]; 0 or an errno value */
 void kernel_close(int fd);
 void kernel_close_all(void);
 
@@ -48,6 +46,7 @@ void kernel_pause_ns(uint64_t ns);
  * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait.  0 in the copy. */
 pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
+bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 
 /* In the copy: dies when the thread that made it does; leaves no core dump. */

@@ -266,16 +266,17 @@ ENTRY_POINT void *ld_malloc(size_t size)
 extern void *malloc_of_program(size_t size) __asm__("malloc") __attribute__((weak));
 
 /* C++'s operator new, in the library that is preloaded (operators.c). */
-ENTRY_POINT void *ld_operator_new(size_t size);
-void *ld_operator_new(size_t size)
+ENTRY_POINT void *ld_operator_new(size_t size)
 {
     void *(*program_malloc)(size_t) = malloc_of_program;
-    void *block = NULL;
+    void *block;
 
     /* Or the compiler thinks that two functions of different names are not one. */
     KEEP_POINTER(program_malloc);
     if (LIKELY(program_malloc == ld_malloc))
         block = allocate(size, 0, false, UNWIND_CALLER());
+    else
+        block = program_malloc(size);
     return LIKELY(block != NULL) ? block : operators_new(size);
 }
 #endif

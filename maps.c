@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reads /proc/self/maps (maps.h): one line for each mapping, "start-end rwxp offset dev inode path".
+ * Reads /proc/thread-self/maps (maps.h): one line for each mapping, "start-end rwxp offset dev inode path".
  */
 #include "maps.h"
 
@@ -86,7 +86,7 @@ static int append(struct maps *maps, const struct mapping *mapping)
 
 int maps_read(struct maps *maps)
 {
-    struct maps_reader reader = {.fd = kernel_open("/proc/self/maps")};
+    struct maps_reader reader = {.fd = kernel_open(MAPS_FILE)};
     struct mapping mapping;
     int error = 0;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory map of this process, as /proc/self/maps has it: sorted by address, in memory of its own, read
- * with system calls alone.
+ * The memory map of this process, as /proc has it: sorted by address, in memory of its own, read with system
+ * calls alone.
  */
 #ifndef MAPS_H
 #define MAPS_H
@@ -24,13 +24,14 @@ struct maps {
 int maps_read(struct maps *maps);
 void maps_release(struct maps *maps);
 
-/* One mapping after the other, of the process that has opened /proc/self/maps; takes no memory.  False: that
- * was the last one, or there is an error. */
+/* One mapping after the other, of the process that has opened this file; takes no memory.  False: that was
+ * the last one, or there is an error.  What is /proc/self when the first thread has ended has no memory. */
+#define MAPS_FILE "/proc/thread-self/maps"
 struct maps_reader {
     int fd;
     int error; /* errno value */
     size_t at, end;
-    char bytes[4096]; /* the kernel fills no more at a time */
+    char bytes[4096];
 };
 bool maps_next(struct maps_reader *reader, struct mapping *out);
 

@@ -5,10 +5,15 @@
  * program was linked with another malloc that brings operators along, whose blocks would not be seen.
  *
  * A program may replace some of them, and then the others are to call those (C++17, [new.delete]): so they go
- * through the symbol.  What is rare is left to the C++ library, whose operators do the same.
+ * through the symbol.  What only C++ can do, to call a new-handler, to throw, to catch what a replaced one
+ * throws, is left to the C++ library, which takes the loader's lock to be found, and may not be there at all:
+ * hence only when memory is out, or where one of the throwing operators is replaced.
  *
  *     new(size)                     as malloc: ld_operator_new (leakdetect.c), named in operators.ld
- *     other forms of new            the C++ library's, and new(size) as well when memory is out
+ *     new[](size)                   new(size)
+ *     new(size, align)              aligned_alloc
+ *     new[](size, align)            new(size, align)
+ *     other forms of new            as those that they are to call
  *     delete(block), also aligned   free, as the program may have replaced it
  *     other forms of delete         one of these
  */
@@ -21,6 +26,7 @@
 
 #include <dlfcn.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "platform.h"
@@ -36,9 +42,9 @@
 
 /* --- New ------------------------------------------------------------------------------------------------ */
 
-/* What the C++ library has under this symbol.  It is asked by its name first: the next one in the order of
- * search may belong to another malloc, and an interpreter has its modules' where that order does not lead. It
- * stays loaded. */
+/* What the C++ library has under this symbol; NULL: there is none.  It is asked by its name first: the next
+ * one in the order of search may belong to another malloc, and an interpreter has its modules' where that
+ * order does not lead.  It stays loaded. */
 static void *find(const char *symbol)
 {
     static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1", "libc++abi.so.1"};
@@ -50,16 +56,13 @@ static void *find(const char *symbol)
         if (library != NULL)
             found = dlsym(library, symbol);
     }
-    if (found == NULL)
-        found = dlsym(RTLD_NEXT, symbol);
-    if (found == NULL)
-        abort();
-    return found;
+    return found != NULL ? found : dlsym(RTLD_NEXT, symbol);
 }
 
-/* Defines the operator with this symbol as the C++ library's. */
+/* Defines a function that calls the C++ library's operator with this symbol.  NULL: that says so, or there is
+ * none. */
 #define FROM_LIBRARY(name, symbol, parameters, arguments)                              \
-    void *name parameters                                                              \
+    static void *name parameters                                                       \
     {                                                                                  \
         static _Atomic(void *) known;                                                  \
         void *found = atomic_load_explicit(&known, memory_order_relaxed);              \
@@ -68,22 +71,109 @@ static void *find(const char *symbol)
         if (found == NULL)                                                             \
             atomic_store_explicit(&known, found = find(symbol), memory_order_relaxed); \
         *(void **)&function = found;                                                   \
-        return function arguments;                                                     \
+        return found == NULL ? NULL : function arguments;                              \
     }
-#define NEW_FROM_LIBRARY(name, symbol, parameters, arguments) \
-    ENTRY_POINT void *name parameters __asm__(symbol);        \
-    FROM_LIBRARY(name, symbol, parameters, arguments)
 
-FROM_LIBRARY(operators_new, NEW, (size_t size), (size))
-NEW_FROM_LIBRARY(new_array, NEW_ARRAY, (size_t size), (size))
-NEW_FROM_LIBRARY(new_aligned, NEW ALIGN, (size_t size, size_t align), (size, align))
-NEW_FROM_LIBRARY(new_array_aligned, NEW_ARRAY ALIGN, (size_t size, size_t align), (size, align))
-NEW_FROM_LIBRARY(new_nothrow, NEW NOTHROW, (size_t size, const void *tag), (size, tag))
-NEW_FROM_LIBRARY(new_array_nothrow, NEW_ARRAY NOTHROW, (size_t size, const void *tag), (size, tag))
-NEW_FROM_LIBRARY(new_aligned_nothrow, NEW ALIGN NOTHROW, (size_t size, size_t align, const void *tag),
-                 (size, align, tag))
-NEW_FROM_LIBRARY(new_array_aligned_nothrow, NEW_ARRAY ALIGN NOTHROW,
-                 (size_t size, size_t align, const void *tag), (size, align, tag))
+FROM_LIBRARY(library_new, NEW, (size_t size), (size))
+FROM_LIBRARY(library_new_aligned, NEW ALIGN, (size_t size, size_t align), (size, align))
+FROM_LIBRARY(library_new_nothrow, NEW NOTHROW, (size_t size, const void *tag), (size, tag))
+FROM_LIBRARY(library_new_array_nothrow, NEW_ARRAY NOTHROW, (size_t size, const void *tag), (size, tag))
+FROM_LIBRARY(library_new_aligned_nothrow, NEW ALIGN NOTHROW, (size_t size, size_t align, const void *tag),
+             (size, align, tag))
+FROM_LIBRARY(library_new_array_aligned_nothrow, NEW_ARRAY ALIGN NOTHROW,
+             (size_t size, size_t align, const void *tag), (size, align, tag))
+
+static void *or_abort(void *block)
+{
+    if (block == NULL)
+        abort();
+    return block;
+}
+
+void *operators_new(size_t size)
+{
+    return or_abort(library_new(size));
+}
+
+/* Declares the operator with this symbol, and a name of ours for it that nobody can replace. */
+#define DECLARE_NEW(name, symbol, parameters)          \
+    ENTRY_POINT void *name parameters __asm__(symbol); \
+    extern __typeof__(name) own_##name __attribute__((alias(symbol), visibility("hidden")));
+
+extern void *new_one(size_t size) __asm__(NEW);
+DECLARE_NEW(new_array, NEW_ARRAY, (size_t size))
+DECLARE_NEW(new_aligned, NEW ALIGN, (size_t size, size_t align))
+DECLARE_NEW(new_array_aligned, NEW_ARRAY ALIGN, (size_t size, size_t align))
+DECLARE_NEW(new_nothrow, NEW NOTHROW, (size_t size, const void *tag))
+DECLARE_NEW(new_array_nothrow, NEW_ARRAY NOTHROW, (size_t size, const void *tag))
+DECLARE_NEW(new_aligned_nothrow, NEW ALIGN NOTHROW, (size_t size, size_t align, const void *tag))
+DECLARE_NEW(new_array_aligned_nothrow, NEW_ARRAY ALIGN NOTHROW, (size_t size, size_t align, const void *tag))
+
+typedef void function(void);
+
+static bool is_same(function *one, function *other)
+{
+    /* Or the compiler thinks that two functions of different names are not one. */
+    KEEP_POINTER(one);
+    KEEP_POINTER(other);
+    return one == other;
+}
+#define IS_OWN(name, own) is_same((function *)(name), (function *)(own))
+
+/* NULL: memory is out, or the alignment is none. */
+static void *allocate_aligned(size_t size, size_t align)
+{
+    size_t rounded = (size + align - 1) & ~(align - 1);
+
+    return rounded >= size ? aligned_alloc(align, rounded) : NULL;
+}
+
+void *new_array(size_t size)
+{
+    return new_one(size);
+}
+
+void *new_aligned(size_t size, size_t align)
+{
+    void *block = allocate_aligned(size, align);
+
+    return block != NULL ? block : or_abort(library_new_aligned(size, align));
+}
+
+void *new_array_aligned(size_t size, size_t align)
+{
+    return new_aligned(size, align);
+}
+
+void *new_nothrow(size_t size, const void *tag)
+{
+    void *block = IS_OWN(new_one, ld_operator_new) ? malloc(size) : NULL;
+
+    return block != NULL ? block : library_new_nothrow(size, tag);
+}
+
+void *new_array_nothrow(size_t size, const void *tag)
+{
+    bool are_own = IS_OWN(new_one, ld_operator_new) && IS_OWN(new_array, own_new_array);
+    void *block = are_own ? malloc(size) : NULL;
+
+    return block != NULL ? block : library_new_array_nothrow(size, tag);
+}
+
+void *new_aligned_nothrow(size_t size, size_t align, const void *tag)
+{
+    void *block = IS_OWN(new_aligned, own_new_aligned) ? allocate_aligned(size, align) : NULL;
+
+    return block != NULL ? block : library_new_aligned_nothrow(size, align, tag);
+}
+
+void *new_array_aligned_nothrow(size_t size, size_t align, const void *tag)
+{
+    bool are_own = IS_OWN(new_aligned, own_new_aligned) && IS_OWN(new_array_aligned, own_new_array_aligned);
+    void *block = are_own ? allocate_aligned(size, align) : NULL;
+
+    return block != NULL ? block : library_new_array_aligned_nothrow(size, align, tag);
+}
 
 /* --- Delete --------------------------------------------------------------------------------------------- */
 

@@ -7,8 +7,11 @@
 
 #include <stddef.h>
 
-/* The C++ library's operator new: asks malloc, and where that has nothing the program's new-handler, or
- * throws bad_alloc.  Only in the library that is preloaded. */
+/* operator new(size), by another name. */
+void *ld_operator_new(size_t size);
+
+/* The C++ library's: asks malloc, and where that has nothing the program's new-handler, or throws bad_alloc.
+ * Only in the library that is preloaded. */
 void *operators_new(size_t size) __attribute__((weak));
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Pages that are worth reading: see pages.h.  The format of /proc/self/pagemap is in Linux'
+ * Pages that are worth reading: see pages.h.  The format of the page map is in Linux'
  * Documentation/admin-guide/mm/pagemap.rst.
  */
 #include "pages.h"
@@ -17,9 +17,10 @@ enum { AT_ONCE = 128 /* pages */ };
 
 static int pagemap = -1;
 
-void pages_open(void)
+bool pages_open(void)
 {
-    pagemap = kernel_open("/proc/self/pagemap");
+    pagemap = kernel_open("/proc/thread-self/pagemap");
+    return pagemap >= 0;
 }
 
 void pages_close(void)

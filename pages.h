@@ -7,11 +7,13 @@
 #ifndef PAGES_H
 #define PAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* Opens /proc/self/pagemap, which goes on to tell of this process in a copy of it, too.  Without it, as where
- * a process keeps others from looking into it, pages_each asks for each page whether it can be read. */
-void pages_open(void);
+/* Opens /proc/thread-self/pagemap, which goes on to tell of this process in a copy of it, too; false if it
+ * cannot, as where a process keeps others from looking into it.  Then pages_each asks for each page whether
+ * it can be read. */
+bool pages_open(void);
 void pages_close(void);
 
 /* Calls visit for the runs of such pages, as far as they are in the range. */

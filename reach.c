@@ -426,29 +426,31 @@ static void scan_run(uintptr_t start, uintptr_t end, void *heap)
     scan(heap, start, end);
 }
 
+/* Part of this mapping.  The page map tells nothing of shared memory that a copy has not touched. */
+static void scan_in(struct heap *heap, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+{
+    if (!mapping->is_readable)
+        return;
+    if (UNLIKELY(end - start >= SPARSE) && mapping->is_private)
+        pages_each(start, end, scan_run, heap);
+    else
+        scan(heap, start, end);
+}
+
 static void scan_block(struct heap *heap, const struct node *node)
 {
     uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
     const struct mapping *mapping = heap->last_mapping;
 
     if (mapping != NULL && start >= mapping->start && end <= mapping->end) {
-        if (!mapping->is_readable)
-            return;
-        if (UNLIKELY(end - start >= SPARSE))
-            pages_each(start, end, scan_run, heap);
-        else
-            scan(heap, start, end);
+        scan_in(heap, mapping, start, end);
         return;
     }
     for (size_t i = maps_first_above(&heap->maps, start);
          i < heap->maps.count && heap->maps.entries[i].start < end; i++) {
-        uintptr_t from, to;
-
         mapping = &heap->maps.entries[i];
-        from = start > mapping->start ? start : mapping->start;
-        to = end < mapping->end ? end : mapping->end;
-        if (mapping->is_readable)
-            pages_each(from, to, scan_run, heap);
+        scan_in(heap, mapping, start > mapping->start ? start : mapping->start,
+                end < mapping->end ? end : mapping->end);
         heap->last_mapping = mapping;
     }
 }
@@ -462,6 +464,8 @@ static void drain(struct heap *heap)
 static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx)
 {
     struct heap *heap = ctx;
+    bool is_large = kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK || kind == ROOTS_MAPPED;
+    const struct mapping *mapping = is_large ? maps_find(&heap->maps, start) : NULL;
 
     if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
         return;
@@ -469,7 +473,7 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
-    if (kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK || kind == ROOTS_MAPPED)
+    if (mapping != NULL && mapping->is_private)
         pages_each(start, end, scan_run, heap);
     else
         scan(heap, start, end);

@@ -544,6 +544,8 @@ static void visit_other_pthreads(const struct pass *pass, bool are_running_missi
 
         if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private || mapping->is_of_file)
             continue;
+        if (!kernel_can_read(mapping->end - PAGE))
+            continue;
         for (uintptr_t at = mapping->end - PAGE; at + PTHREAD_ID + WORD <= mapping->end;
              at += PTHREAD_ALIGN) {
             int32_t id;

@@ -13,7 +13,7 @@
 #include "pages.h"
 
 /* In the copy. */
-static _Noreturn void run(snapshot_fn *work, void *ctx, const struct withheld *withheld, pid_t parent)
+static _Noreturn void run(snapshot_fn *work, void *ctx, struct withheld *withheld, pid_t parent)
 {
     int error = 0;
 
@@ -32,16 +32,22 @@ static _Noreturn void run(snapshot_fn *work, void *ctx, const struct withheld *w
 int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, struct withheld *withheld,
                  bool *was_in_place)
 {
-    pid_t self = kernel_process(), copy = kernel_copy_process();
+    pid_t self = kernel_process(), copy;
     int status = 0;
 
+    if (withheld != NULL)
+        withheld_open(withheld);
+    copy = kernel_copy_process();
     if (copy == 0)
         run(work, ctx, withheld, self);
-    *was_in_place = copy < 0;
-    if (copy < 0)
-        work(ctx);
     if (withheld != NULL)
-        (copy < 0 ? withheld_close : withheld_await)(withheld);
+        withheld_close(withheld, copy);
+    *was_in_place = copy < 0;
+    if (copy < 0) {
+        pages_open();
+        work(ctx);
+        pages_close();
+    }
     go_on(ctx);
     if (copy < 0 || kernel_wait(copy, &status) != copy || status == 0)
         return 0;

@@ -13,8 +13,7 @@ typedef void snapshot_fn(void *ctx);
 
 /* Runs work(ctx) in a copy of this process, and go_on(ctx) here as soon as the copy is made.  Where no copy
  * can be made, work runs here, before go_on.  ctx lies in shared memory: that is how the answer comes back.
- * `withheld` is open, or NULL: what the program keeps out of copies of itself may be missing.  It is closed
- * then.
+ * `withheld`, if not NULL, lies there, too: then the copy has what the program keeps out of copies of itself.
  * Called with all other threads stopped and all signals blocked; work must touch no lock, no heap, no
  * descriptor, and nothing of the C library's that might be in the midst of a change.
  *

@@ -12,28 +12,18 @@
 #include "pages.h"
 #include "platform.h"
 
-void withheld_close(struct withheld *withheld)
-{
-    const int all[] = {withheld->maps, withheld->memory, withheld->ready[0], withheld->ready[1]};
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (all[i] >= 0)
-            kernel_close(all[i]);
-    pages_close();
-}
+enum { POLL_NS = 50000 };
 
 /* That there is no way to read memory matters only if some is missing. */
-int withheld_open(struct withheld *withheld)
+void withheld_open(struct withheld *withheld)
 {
-    int error;
-
-    *withheld = (struct withheld){
-        .maps = kernel_open("/proc/self/maps"), .memory = kernel_open("/proc/self/mem"), .ready = {-1, -1}};
-    pages_open();
-    error = withheld->maps < 0 ? -withheld->maps : kernel_pipe(withheld->ready);
-    if (error != 0)
-        withheld_close(withheld);
-    return error;
+    withheld->maps = kernel_open(MAPS_FILE);
+    withheld->memory = kernel_open("/proc/thread-self/mem");
+    atomic_init(&withheld->is_filled, false);
+    if (!pages_open() && withheld->memory >= 0) {
+        kernel_close(withheld->memory);
+        withheld->memory = -ENOTSUP;
+    }
 }
 
 /* A page that cannot be read is passed over: here it is zero. */
@@ -69,7 +59,7 @@ static int fill_holes(int memory, struct maps_reader *their_maps, struct maps_re
 
     while (error == 0 && maps_next(their_maps, &theirs)) {
         uintptr_t at = theirs.start;
-        bool is_wanted = theirs.is_readable && theirs.is_writable && theirs.is_private && !theirs.is_of_file;
+        bool is_wanted = theirs.is_readable && theirs.is_writable && theirs.is_private;
 
         while (error == 0 && is_wanted && at < theirs.end) {
             uintptr_t end = theirs.end;
@@ -90,9 +80,11 @@ static int fill_holes(int memory, struct maps_reader *their_maps, struct maps_re
 
 static int fill(const struct withheld *withheld)
 {
-    struct maps_reader theirs = {.fd = withheld->maps}, ours = {.fd = kernel_open("/proc/self/maps")};
+    struct maps_reader theirs = {.fd = withheld->maps}, ours = {.fd = kernel_open(MAPS_FILE)};
     int error;
 
+    if (theirs.fd < 0)
+        return -theirs.fd;
     if (ours.fd < 0)
         return -ours.fd;
     error = fill_holes(withheld->memory, &theirs, &ours);
@@ -100,20 +92,22 @@ static int fill(const struct withheld *withheld)
     return error;
 }
 
-int withheld_fill(const struct withheld *withheld)
+int withheld_fill(struct withheld *withheld)
 {
     int error = fill(withheld);
 
-    kernel_write(withheld->ready[1], "", 1);
+    atomic_store_explicit(&withheld->is_filled, true, memory_order_release);
     return error;
 }
 
-void withheld_await(struct withheld *withheld)
+void withheld_close(struct withheld *withheld, pid_t copy)
 {
-    char byte;
-
-    kernel_close(withheld->ready[1]);
-    withheld->ready[1] = -1;
-    kernel_read(withheld->ready[0], &byte, 1);
-    withheld_close(withheld);
+    while (copy > 0 && !atomic_load_explicit(&withheld->is_filled, memory_order_acquire) &&
+           !kernel_has_ended(copy))
+        kernel_pause_ns(POLL_NS);
+    if (withheld->maps >= 0)
+        kernel_close(withheld->maps);
+    if (withheld->memory >= 0)
+        kernel_close(withheld->memory);
+    pages_close();
 }

@@ -1,28 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory that the program keeps out of copies of itself (MADV_DONTFORK): node does so with the heap of its
- * language.  A copy can read it in the original all the same, through files of /proc/self that were opened
- * there, without the right to trace it; as it was at the moment of the copy, if the original stands still.
+ * language.  A copy can read it in the original all the same, through files of /proc that were opened there,
+ * without the right to trace it; as it was at the moment of the copy, if the original stands still.
  */
 #ifndef WITHHELD_H
 #define WITHHELD_H
 
+#include <stdatomic.h>
+#include <sys/types.h>
+
+/* In memory that the copy shares. */
 struct withheld {
-    int maps, memory; /* descriptors of files about the original */
-    int ready[2];     /* a pipe from the copy to it */
+    int maps, memory; /* descriptors of files about the original, or errno values with a minus sign */
+    atomic_bool is_filled;
 };
 
-/* Before the copy is made.  0 or an errno value. */
-int withheld_open(struct withheld *withheld);
+/* Before the copy is made, but after the other threads were stopped: one that forked in between would pass
+ * the descriptors on. */
+void withheld_open(struct withheld *withheld);
 
-/* In the copy: gives it what is missing, at the same addresses, and lets the original go on.  0 or an errno
- * value.  Takes about a millisecond for each MiB. */
-int withheld_fill(const struct withheld *withheld);
+/* In the copy: gives it what is missing, at the same addresses.  The original may go on.  0 or an errno
+ * value. Takes about a millisecond for each MiB. */
+int withheld_fill(struct withheld *withheld);
 
-/* In the original: waits until the copy is filled, or dead, and closes what was opened. */
-void withheld_await(struct withheld *withheld);
-
-/* In the original, where no copy was made. */
-void withheld_close(struct withheld *withheld);
+/* In the original: waits until the copy is filled, or dead, and closes what was opened.  A copy that is
+ * negative is none. */
+void withheld_close(struct withheld *withheld, pid_t copy);
 
 #endif

@@ -67,10 +67,12 @@ for compiler in gcc clang; do
         options=report_at_exit=none run $way guarded 2>/dev/null || has_guards=
         if [ $has_guards ]; then
             check "$what: a page that cannot be read" loses 2 1 $way guarded lose
+            check "$what: such a page at the end of a mapping" loses 1 0 $way end lose
             check "$what: such a page in the stack of a thread that no signal reaches" loses 1 0 $way deaf lose
         else
             skip "$what: a page that cannot be read" 'the kernel has no guard pages'
         fi
+        check "$what: a stack in shared memory" loses 1 0 $way shared lose
         has_room=yes
         options=report_at_exit=none run $way sparse 2>/dev/null || has_room=
         if [ $has_room ]; then
@@ -84,6 +86,8 @@ for compiler in gcc clang; do
         [ ! $has_room ] || check "$what: use_mappings=1, in a range that is nearly empty" takes_short loses 1 0 $way sparse lose
         [ ! $has_room ] || check "$what: use_mappings=1, in what is kept out of copies" takes_short loses 1 0 $way withheld lose
         [ ! $has_room ] || check "$what: use_mappings=1, where that cannot be read, nothing is said" knows_nothing $way nobody withheld lose
+        [ ! $has_room ] || check "$what: use_mappings=1, in there, when the first thread has ended" loses 1 0 $way withheld lose leave
+        check "$what: use_mappings=1, in data that is kept out of copies" loses 1 0 $way data lose
         check "$what: use_mappings=1, and if there is none, all is known" loses 1 0 $way nobody held lose
         check "$what: use_mappings=1, of a thread that has ended" loses 0 0 $way thread
         check "$what: use_mappings=1, in a child" loses 0 0 $way held forked held

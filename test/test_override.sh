@@ -136,6 +136,8 @@ operators() { # COMPILER
     "$1" -std=c++17 -fsized-deallocation -shared -fPIC test/whole/operators.cc -o "$work/module.so"
     gcc test/whole/operators_host.c -o "$work/app"
     works 1 env LD_PRELOAD="$preload" "$work/app" "$work/module.so"
+    "$1" -std=c++17 -fsized-deallocation -shared -fPIC -static-libstdc++ test/whole/operators_locked.cc -o "$work/module.so"
+    works 0 env LD_PRELOAD="$preload" "$work/app" "$work/module.so"
     "$1" -std=c++17 -fsized-deallocation test/whole/operators.cc -o "$work/app" -Wl,--no-as-needed -ljemalloc
     works 1 env LD_PRELOAD="$preload" "$work/app"
 }

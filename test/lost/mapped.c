@@ -10,10 +10,12 @@
  *     gone      a block of 555 bytes that a page points to that is unmapped
  *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
  *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
- *     sparse    two blocks of 222 bytes, in the midst of a block and of a mapping of 64 GiB
- *     withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept out of copies
- *     nobody    the process is another user's, and lets nobody look into it
- *     forked    what comes after it, in a child
+ *     shared    a block of 999 bytes that only the stack of another thread points to, which is in shared
+ * memory end       a mapping whose last page cannot be read data      a block of 888 bytes, in a page of
+ * static data that is kept out of copies sparse    two blocks of 222 bytes, in the midst of a block and of a
+ * mapping of 64 GiB withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept
+ * out of copies leave     the first thread ends, and another one the program nobody    the process is another
+ * user's, and lets nobody look into it forked    what comes after it, in a child
  *
  * That a page cannot be read nothing tells (MADV_GUARD_INSTALL).  Status 77: the kernel does not do that. */
 #define _GNU_SOURCE
@@ -157,6 +159,70 @@ static SITE void start_deaf(void)
     sem_wait(&ready);
 }
 
+static SITE void wait_deep(sem_t *ready)
+{
+    volatile char frame[STACK / 4];
+
+    frame[0] = 0;
+    sem_post(ready);
+    while (frame[0] == 0)
+        pause();
+}
+
+/* Pages away from both ends of what is in use of the stack. */
+static SITE void wait_with_block(sem_t *ready)
+{
+    void *volatile block = malloc(999);
+
+    wait_deep(ready);
+    free(block);
+}
+
+static void *run_on_shared_stack(void *ready)
+{
+    volatile char frame[STACK / 4];
+
+    frame[0] = 0;
+    wait_with_block(ready);
+    return (char *)ready + frame[0];
+}
+
+static SITE void start_on_shared_stack(void)
+{
+    static sem_t ready;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    sem_init(&ready, 0, 0);
+    pthread_attr_init(&attr);
+    pthread_attr_setstack(&attr, mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+                          STACK);
+    if (pthread_create(&thread, &attr, run_on_shared_stack, &ready) != 0)
+        exit(2);
+    pthread_attr_destroy(&attr);
+    sem_wait(&ready);
+}
+
+static SITE void guard_the_end(void)
+{
+    char *pages = map((size_t)4 * PAGE);
+
+    memset(pages, 1, (size_t)4 * PAGE);
+    if (mprotect(pages, PAGE, PROT_NONE) != 0 || mprotect(pages + (size_t)3 * PAGE, PAGE, PROT_NONE) != 0)
+        exit(2);
+    if (madvise(pages + (size_t)2 * PAGE, PAGE, GUARD_INSTALL) != 0)
+        exit(77);
+}
+
+static SITE void withhold_data(void)
+{
+    static _Alignas(PAGE) void *data[2 * PAGE / sizeof(void *)] = {data};
+
+    keep_in(&data[PAGE / sizeof(void *)], 888);
+    if (madvise(data, sizeof(data), MADV_DONTFORK) != 0)
+        exit(2);
+}
+
 static SITE void spread(void)
 {
     static void **volatile block;
@@ -186,6 +252,32 @@ static SITE void withhold(void)
     if (madvise(withheld, part, MADV_DONTFORK) != 0)
         exit(2);
     madvise(withheld + part / 2, PAGE, GUARD_INSTALL);
+}
+
+/* Its parts have no files any more in /proc/self then. */
+static void *end_program(void *unused)
+{
+    char state[256] = "";
+
+    for (int i = 0; i < 10000 && strstr(state, ") Z") == NULL; i++) {
+        FILE *file = fopen("/proc/self/stat", "r");
+
+        if (file == NULL || fgets(state, sizeof(state), file) == NULL)
+            exit(2);
+        fclose(file);
+        usleep(1000);
+    }
+    exit(0);
+    return unused;
+}
+
+static void leave(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, end_program, NULL) != 0)
+        exit(2);
+    pthread_exit(NULL);
 }
 
 static void become_nobody(void)
@@ -239,10 +331,18 @@ int main(int argc, char **argv)
             guard();
         else if (strcmp(word, "deaf") == 0)
             start_deaf();
+        else if (strcmp(word, "shared") == 0)
+            start_on_shared_stack();
+        else if (strcmp(word, "end") == 0)
+            guard_the_end();
+        else if (strcmp(word, "data") == 0)
+            withhold_data();
         else if (strcmp(word, "sparse") == 0)
             spread();
         else if (strcmp(word, "withheld") == 0)
             withhold();
+        else if (strcmp(word, "leave") == 0)
+            leave();
         else if (strcmp(word, "nobody") == 0)
             become_nobody();
         else if (strcmp(word, "forked") == 0)
