@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Files, opened for reading. */
+/* Files, for reading. */
 int kernel_open(const char *path);
 long kernel_read(int fd, void *buffer, size_t size);
 bool kernel_seek(int fd, uint64_t offset);

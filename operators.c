@@ -95,10 +95,7 @@ void *operators_new(size_t size)
     return or_abort(library_new(size));
 }
 
-/* Declares the operator with this symbol, and a name of ours for it that nobody can replace. */
-#define DECLARE_NEW(name, symbol, parameters)          \
-    ENTRY_POINT void *name parameters __asm__(symbol); \
-    extern __typeof__(name) own_##name __attribute__((alias(symbol), visibility("hidden")));
+#define DECLARE_NEW(name, symbol, parameters) ENTRY_POINT void *name parameters __asm__(symbol);
 
 extern void *new_one(size_t size) __asm__(NEW);
 DECLARE_NEW(new_array, NEW_ARRAY, (size_t size))
@@ -108,6 +105,14 @@ DECLARE_NEW(new_nothrow, NEW NOTHROW, (size_t size, const void *tag))
 DECLARE_NEW(new_array_nothrow, NEW_ARRAY NOTHROW, (size_t size, const void *tag))
 DECLARE_NEW(new_aligned_nothrow, NEW ALIGN NOTHROW, (size_t size, size_t align, const void *tag))
 DECLARE_NEW(new_array_aligned_nothrow, NEW_ARRAY ALIGN NOTHROW, (size_t size, size_t align, const void *tag))
+
+/* A name for what is here under this symbol, which nobody can replace. */
+#define NAME_OWN(name, symbol) \
+    extern __typeof__(name) own_##name __attribute__((alias(symbol), visibility("hidden")));
+
+NAME_OWN(new_array, NEW_ARRAY)
+NAME_OWN(new_aligned, NEW ALIGN)
+NAME_OWN(new_array_aligned, NEW_ARRAY ALIGN)
 
 typedef void function(void);
 

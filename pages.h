@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which pages of private memory are worth reading: those that somebody has written to, and that can be read.
+ * Which pages of private memory are worth reading: those that somebody has touched, and that can be read.
  * A large range may be nearly empty, and reading a page that was never touched gives it a place in a page
  * table; and pages that MADV_GUARD_INSTALL has put there look in the memory map like all others.
  */

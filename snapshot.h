@@ -17,7 +17,8 @@ typedef void snapshot_fn(void *ctx);
  * Called with all other threads stopped and all signals blocked; work must touch no lock, no heap, no
  * descriptor, and nothing of the C library's that might be in the midst of a change.
  *
- * Returns 0 when work has run to its end, or an errno value: the copy has died. */
+ * Returns 0 when work has run to its end, or an errno value: the copy has died (EFAULT), or could not be
+ * given what is kept out of it. */
 int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, struct withheld *withheld,
                  bool *was_in_place);
 

@@ -21,7 +21,7 @@ struct withheld {
 void withheld_open(struct withheld *withheld);
 
 /* In the copy: gives it what is missing, at the same addresses.  The original may go on.  0 or an errno
- * value. Takes about a millisecond for each MiB. */
+ * value. Takes some 1.3 ms for each MiB. */
 int withheld_fill(struct withheld *withheld);
 
 /* In the original: waits until the copy is filled, or dead, and closes what was opened.  A copy that is
