@@ -132,6 +132,8 @@ pause_of_peer() { # NAME COMMAND...
     "$out/pause" 10000 100 1 $rounds
     "$out/pause" 10000 100 100 $rounds
     [ -n "$quick" ] || "$out/pause" 1000000 1024 1 $rounds
+    MALLOC_CONF=thp:always "$out/pause" 10000 100 1 $rounds | sed 's/^leakdetect/leakdetect, huge pages/'
+    [ -n "$quick" ] || MALLOC_CONF=thp:always "$out/pause" 1000000 1024 1 $rounds | sed 's/^leakdetect/leakdetect, huge pages/'
     if $CC -std=gnu11 -O2 -g -fsanitize=leak -DLEAK_SANITIZER -o "$out/pause.lsan" bench/pause.c -lpthread 2>/dev/null; then
         pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 1 3
         pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 100 3
@@ -180,7 +182,12 @@ commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
         file == 1 && $2 == 20 && $3 == 1 && $1 == "repeat" { say("a pair at depth 20, path repeated, ns", $9, 40, 40) }
         file == 1 && $2 == 20 && $3 == 1 && $1 == "vary" { say("a pair at depth 20, five frames vary, ns", $9, 120, 120) }
         file == 2 && $1 ~ /^CPython/ { say($1, $3, 2.0, 1.5) }
-        file == 2 && $1 !~ /^CPython/ { say($1, $3, 1.5, 1.2) }' "$out/micro.tsv" "$out/programs.tsv"
+        file == 2 && $1 !~ /^CPython/ { say($1, $3, 1.5, 1.2) }
+        file == 3 { say($1 ", a sample", $8, 1.03, 1.03) }
+        file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 10000 { say("pause, 100 MiB, ms (" $1 ")", $5, 2, 2) }
+        file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 1000000 { say("pause, 1 GiB, ms (" $1 ")", $5, 15, 15) }
+        file == 4 && $1 == "leakdetect" && $2 == 1000000 { say("the whole look, 1 GiB, ms", $8, 1000, 1000) }' \
+        "$out/micro.tsv" "$out/programs.tsv" "$out/programs.tsv" "$out/pause.tsv"
 } >"$out/targets.tsv"
 
 say "writing $document"
@@ -263,7 +270,7 @@ $(table "$out/symbols.tsv")
 
 \`ld_lost_leaks\` in a process with so many blocks, in so much memory, and so many threads: the largest gap that a thread notices
 which does nothing but read the clock, and the time until the answer is there, in milliseconds. \`fork\` is what the kernel needs to copy that
-process, less than which no look that works on a copy can pause it. The same heap for LeakSanitizer's \`__lsan_do_recoverable_leak_check\` and for valgrind's
+process, less than which no look that works on a copy can pause it; with \`huge pages\`, jemalloc's \`thp:always\`, it has much less to copy. The same heap for LeakSanitizer's \`__lsan_do_recoverable_leak_check\` and for valgrind's
 \`VALGRIND_DO_LEAK_CHECK\`, in which threads take turns.
 
 $(table "$out/pause.tsv")
