@@ -149,7 +149,7 @@ JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 $(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags
 	@mkdir -p $(@D)
 	{ nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' && \
-	    printf '%s\n' 'mmap ldheap_mmap' 'munmap ldheap_munmap' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
+	    printf '%s\n' 'madvise ldheap_madvise' 'mmap ldheap_mmap' 'munmap ldheap_munmap' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
 	$(OBJCOPY) --redefine-syms=$(@:.o=.names) $< $(@:.o=.a)
 	$(AR) d $(@:.o=.a) jemalloc_cpp.pic.o
 	$(LD) -r -o $@ --whole-archive $(@:.o=.a)

@@ -16,6 +16,7 @@
 #include "backing_private.h"
 #else
 
+#include <errno.h>
 #include <jemalloc/jemalloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -53,12 +54,16 @@ static inline void *backing_realloc(void *block, size_t size)
     return rallocx(block, size, 0);
 }
 
+/* Leaves errno alone. */
 static inline void backing_free(void *block)
 {
+    int saved = errno;
+
     if (backing_is_malloc())
         free(block);
     else
         dallocx(block, 0);
+    errno = saved;
 }
 
 static inline size_t backing_usable_size(const void *block)

@@ -6,6 +6,7 @@
 #ifndef BACKING_LIBC_H
 #define BACKING_LIBC_H
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +37,10 @@ static inline void *backing_realloc(void *block, size_t size)
 
 static inline void backing_free(void *block)
 {
+    int saved = errno;
+
     free(block);
+    errno = saved;
 }
 
 static inline size_t backing_usable_size(const void *block)

@@ -38,6 +38,7 @@ static inline void *backing_realloc(void *block, size_t size)
     return ldheap_realloc(block, size);
 }
 
+/* The kernel's errors do not show: heap_pages.c. */
 static inline void backing_free(void *block)
 {
     ldheap_free(block);

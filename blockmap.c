@@ -80,9 +80,7 @@ static inline uint64_t key_of(const void *address)
 {
     uint64_t bits = (uint64_t)(uintptr_t)address;
 
-    if (UNLIKELY((bits & 7) != 0 || bits >> 48 != 0))
-        return 0;
-    return bits << 16;
+    return LIKELY((bits & ~UINT64_C(0xfffffffffff8)) == 0) ? bits << 16 : 0;
 }
 
 static inline const void *address_of(uint64_t head)
@@ -171,6 +169,21 @@ static inline struct slot *probe_slot(const struct probe *probe, unsigned i)
     return &map.slots[probe->bucket * BUCKET_SLOTS + (probe->first + i) % BUCKET_SLOTS];
 }
 
+/* Blocks that are smaller than what there is one slot for share their home, the first slot of their search.
+ * So those at addresses between get a second one, in a window of the page that others of its blocks have no
+ * home in: NULL for those that have the first one for themselves.  What lies there was not passed on. */
+static inline struct slot *second_home(const void *address)
+{
+    struct probe probe = probe_start(address);
+    unsigned window = (unsigned)((uintptr_t)address >> 3) % (1 << (SLOT_SHIFT - 3));
+
+    if (window == 0)
+        return NULL;
+    probe.count = window - 1;
+    probe_next(&probe);
+    return probe_slot(&probe, 0);
+}
+
 /* The first slot at or after i in a stretch that was ever used; SLOTS: none. */
 static inline size_t next_used(size_t i)
 {
@@ -180,9 +193,9 @@ static inline size_t next_used(size_t i)
     return i < SLOTS ? i : SLOTS;
 }
 
-static inline void mark_used(size_t bucket)
+static inline void mark_used(size_t slot)
 {
-    atomic_bool *used = &map.used[bucket * BUCKET_SLOTS / STRETCH];
+    atomic_bool *used = &map.used[slot / STRETCH];
 
     if (UNLIKELY(!atomic_load_explicit(used, memory_order_relaxed)))
         atomic_store_explicit(used, true, memory_order_relaxed);
@@ -193,6 +206,8 @@ static unsigned distance_to(const void *address, size_t slot)
 {
     struct probe probe = probe_start(address);
 
+    if (&map.slots[slot] == second_home(address))
+        return 0;
     while (probe.bucket != slot / BUCKET_SLOTS) {
         probe_next(&probe);
         CHECK(probe.count < PROBES_MAX);
@@ -200,15 +215,20 @@ static unsigned distance_to(const void *address, size_t slot)
     return probe.count;
 }
 
-/* Takes back what the search for this address counted in the buckets that it left behind, from the first to
- * before the end. */
-static COLD void uncount_overflow(const void *address, unsigned first, unsigned end)
+/* Counts so many more in the buckets that a search for this address leaves behind, from the first to before
+ * the end. */
+static COLD void count_overflow(const void *address, unsigned first, unsigned end, uint32_t more)
 {
     struct probe probe = probe_start(address);
 
     for (; probe.count < end; probe_next(&probe))
         if (probe.count >= first)
-            atomic_fetch_sub_explicit(&map.overflow[probe.bucket], 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&map.overflow[probe.bucket], more, memory_order_relaxed);
+}
+
+static COLD void uncount_overflow(const void *address, unsigned first, unsigned end)
+{
+    count_overflow(address, first, end, UINT32_MAX);
 }
 
 /* A search may come to a bucket twice: full at first, it had room later.  The record will be found the first
@@ -236,21 +256,33 @@ static inline bool fill(struct slot *slot, uint64_t head, const struct block *bl
     return true;
 }
 
+/* The same, if it is free. */
+static inline bool fill_if_free(struct slot *slot, const struct block *block, uint64_t key)
+{
+    uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed);
+
+    if (!is_free(head))
+        return false;
+    /* The first time, and now and then, when the version has come round. */
+    if (UNLIKELY(head == 0))
+        mark_used((size_t)(slot - map.slots));
+    return fill(slot, head, block, key);
+}
+
 static NOINLINE bool insert_slow(const struct block *block, uint64_t key)
 {
     struct probe probe = probe_start(block->address);
+    struct slot *second = second_home(block->address);
 
     if (key == 0)
         return false;
+    if (second != NULL && LIKELY(fill_if_free(second, block, key)))
+        return true;
     for (;;) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
             struct slot *slot = probe_slot(&probe, i);
-            uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed);
 
-            if (!is_free(head))
-                continue;
-            mark_used(probe.bucket);
-            if (!fill(slot, head, block, key))
+            if (!fill_if_free(slot, block, key))
                 continue;
             if (UNLIKELY(probe.count != 0))
                 uncount_return(block->address, (size_t)(slot - map.slots), probe.count);
@@ -266,30 +298,30 @@ static NOINLINE bool insert_slow(const struct block *block, uint64_t key)
     }
 }
 
-void blockmap_expect(const void *address)
+struct slot *blockmap_expect(const void *address)
 {
     struct probe probe = probe_start(address);
+    struct slot *home = probe_slot(&probe, 0);
 
-    PREFETCH_WRITE(probe_slot(&probe, 0));
+    PREFETCH_WRITE(home);
+    return home;
 }
 
 /* Budget: one cache line, one compare-and-swap. */
-bool blockmap_insert(const struct block *block)
+bool blockmap_insert_at(struct slot *home, const struct block *block)
 {
     uint64_t key = key_of(block->address);
-    struct probe probe = probe_start(block->address);
-    struct slot *home = probe_slot(&probe, 0);
-    uint64_t head = atomic_load_explicit(&home->head, memory_order_relaxed);
 
-    if (LIKELY(is_free(head) && key != 0)) {
-        mark_used(probe.bucket);
-        if (LIKELY(fill(home, head, block, key)))
-            return true;
-    }
-    return insert_slow(block, key);
+    return LIKELY(key != 0 && fill_if_free(home, block, key)) || insert_slow(block, key);
 }
 
 /* --- Find, remove, hold --------------------------------------------------------------------------------- */
+
+static inline bool answers(const struct slot *slot, uint64_t key, uint64_t *head)
+{
+    *head = atomic_load_explicit(&slot->head, memory_order_acquire);
+    return (*head & (ADDRESS_MASK | HELD)) == key;
+}
 
 /* The slot whose record answers to this address, with its head as it was and the number of buckets that the
  * search left behind; NULL: there is none. */
@@ -297,18 +329,19 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
 {
     uint64_t key = key_of(address);
     struct probe probe = probe_start(address);
+    struct slot *slot = second_home(address);
 
     if (UNLIKELY(key == 0))
         return NULL;
+    *passed = 0;
+    if (slot != NULL && answers(slot, key, head))
+        return slot;
     for (;;) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            struct slot *slot = probe_slot(&probe, i);
-
-            *head = atomic_load_explicit(&slot->head, memory_order_acquire);
-            if ((*head & (ADDRESS_MASK | HELD)) == key) {
-                *passed = probe.count;
+            slot = probe_slot(&probe, i);
+            *passed = probe.count;
+            if (answers(slot, key, head))
                 return slot;
-            }
         }
         if (LIKELY(atomic_load_explicit(&map.overflow[probe.bucket], memory_order_relaxed) == 0))
             return NULL;
@@ -520,20 +553,12 @@ bool blockmap_is_valid(void)
         for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
             uint64_t head = atomic_load_explicit(&map.slots[i].head, memory_order_acquire);
             uint64_t body = atomic_load_explicit(&map.slots[i].body, memory_order_relaxed);
-            struct probe probe;
 
             if (is_free(head))
                 continue;
             if (is_claimed(head) || ((head ^ body) & VERSION_MASK) != 0)
                 return false;
-            probe = probe_start(address_of(head));
-            while (probe.bucket != i / BUCKET_SLOTS) {
-                atomic_fetch_add_explicit(&map.overflow[probe.bucket], pass == 0 ? UINT32_MAX : 1,
-                                          memory_order_relaxed);
-                probe_next(&probe);
-                if (probe.count == PROBES_MAX)
-                    return false;
-            }
+            count_overflow(address_of(head), 0, distance_to(address_of(head), i), pass == 0 ? UINT32_MAX : 1);
         }
         for (size_t b = 0; pass == 0 && b < BUCKETS; b++)
             valid = valid && atomic_load_explicit(&map.overflow[b], memory_order_relaxed) == 0;

@@ -39,6 +39,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "platform.h"
 
 /* Sizes below this are kept exactly, others in pages of so many bytes. */
 #define BLOCKMAP_EXACT_SIZES (UINT32_C(1) << 31)
@@ -62,11 +63,13 @@ static inline size_t blockmap_kept_size(size_t size)
 {
     size_t pages;
 
-    if (size < BLOCKMAP_EXACT_SIZES)
+    if (LIKELY(size < BLOCKMAP_EXACT_SIZES))
         return size;
     pages = size / BLOCKMAP_SIZE_PAGE + (size % BLOCKMAP_SIZE_PAGE != 0);
     return (pages < BLOCKMAP_EXACT_SIZES ? pages : BLOCKMAP_EXACT_SIZES - 1) * BLOCKMAP_SIZE_PAGE;
 }
+
+struct slot; /* the store's own */
 
 /* Epochs for which a record's mark is exact; see blockmap_start_epoch. */
 #define BLOCKMAP_EXACT_EPOCHS 8192u
@@ -77,12 +80,18 @@ struct blockmap_hold {
     size_t slot;        /* the store's own */
 };
 
-/* Puts the block on record.  False if there is no room for it, or its address cannot be kept.  The address
- * must not be on record. */
-bool blockmap_insert(const struct block *block);
+/* The block at this address will be inserted soon: has its cache line brought here meanwhile.  Where it is
+ * expected to go. */
+struct slot *blockmap_expect(const void *address);
 
-/* This block will be inserted soon: has its cache line brought here meanwhile. */
-void blockmap_expect(const void *address);
+/* Puts the block on record, of which blockmap_expect has said where it is expected to go.  False if there is
+ * no room for it, or its address cannot be kept.  The address must not be on record. */
+bool blockmap_insert_at(struct slot *expected, const struct block *block);
+
+static inline bool blockmap_insert(const struct block *block)
+{
+    return blockmap_insert_at(blockmap_expect(block->address), block);
+}
 
 /* Takes the record of this address out, and copies it to *out.  False: none. */
 bool blockmap_remove(const void *address, struct block *out);

@@ -40,14 +40,14 @@ enum { OFF, STARTING, PAUSED, SAMPLING, RECORDING };
 
 static struct {
     atomic_int state;
-    /* Bits of an address that no recorded block has. */
+    /* Bits of an address that no recorded block has: all of them, before there are records. */
     _Atomic uintptr_t foreign_bits;
     _Atomic uint32_t mark;
     atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
 
     ALIGNED(CACHE_LINE) atomic_size_t dropped_blocks;
     atomic_size_t dropped_bytes, nested_blocks, nested_bytes, missed_blocks, missed_bytes, cut_stacks;
-} library;
+} library = {.foreign_bits = UINTPTR_MAX};
 
 static inline int state(void)
 {
@@ -148,11 +148,11 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     if (UNLIKELY(thread_is_full())) {
         count_dropped(size);
     } else {
-        blockmap_expect(address);
+        struct slot *slot = blockmap_expect(address);
         struct block block = describe(thread, level, address, size, period, caller);
 
         thread_count(1, (int64_t)block.size);
-        if (UNLIKELY(!blockmap_insert(&block))) {
+        if (UNLIKELY(!blockmap_insert_at(slot, &block))) {
             thread_count(-1, -(int64_t)block.size);
             count_dropped(size);
         }
@@ -216,17 +216,17 @@ static inline void *allocate_only(size_t size, size_t alignment, bool zeroed)
     return backing_alloc(size + (size == 0), alignment, zeroed);
 }
 
-/* The same as below, when only a sample is recorded.  Budget: that of sampling_takes. */
-static NOINLINE void *allocate_sampled(size_t size, size_t alignment, bool zeroed,
-                                       struct unwind_caller caller)
+/* A block that a sample has, or one while nothing is recorded. */
+static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
-    unsigned period = LIKELY(size <= PTRDIFF_MAX) ? sampling_takes(size + (size == 0)) : 0;
+    int now = state();
+    unsigned period = now == SAMPLING && size <= PTRDIFF_MAX ? sampling_takes(size + (size == 0)) : 0;
     void *block;
 
-    if (LIKELY(period == 0))
-        return allocate_only(size, alignment, zeroed);
-    block = allocate_only(size, alignment > SAMPLING_ALIGNMENT ? alignment : SAMPLING_ALIGNMENT, zeroed);
-    if (block != NULL)
+    if (period != 0 && alignment < SAMPLING_ALIGNMENT)
+        alignment = SAMPLING_ALIGNMENT;
+    block = allocate_only(size, alignment, zeroed);
+    if (block != NULL && (period != 0 || (now < PAUSED && begins_with(size))))
         record(block, size, period, caller);
     return block;
 }
@@ -237,14 +237,18 @@ static NOINLINE void *allocate_sampled(size_t size, size_t alignment, bool zeroe
 static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();
-    void *block = LIKELY(now != SAMPLING) ? allocate_only(size, alignment, zeroed)
-                                          : allocate_sampled(size, alignment, zeroed, caller);
+    void *block;
 
-    if (UNLIKELY(block == NULL))
-        return out_of_memory();
-    if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
-        record(block, size, 0, caller);
-    return block;
+    if (LIKELY(now == RECORDING)) {
+        block = allocate_only(size, alignment, zeroed);
+        if (LIKELY(block != NULL))
+            record(block, size, 0, caller);
+    } else if (LIKELY(now == SAMPLING && sampling_passes(size + (size == 0)))) {
+        block = allocate_only(size, alignment, zeroed);
+    } else {
+        block = allocate_otherwise(size, alignment, zeroed, caller);
+    }
+    return LIKELY(block != NULL) ? block : out_of_memory();
 }
 
 static bool multiply(size_t count, size_t size, size_t *product)
@@ -363,23 +367,22 @@ ENTRY_POINT char *ld_strdup(const char *text)
 
 /* --- Freeing and reallocating --------------------------------------------------------------------------- */
 
-/* Whether this block may be on record. */
+/* Whether this block may be on record; NULL may, too. */
 static inline bool may_have_record(const void *block)
 {
-    return LIKELY(has_records()) &&
-           ((uintptr_t)block & atomic_load_explicit(&library.foreign_bits, memory_order_relaxed)) == 0;
+    /* Acquire: what ld_init has set up. */
+    return LIKELY(((uintptr_t)block & atomic_load_explicit(&library.foreign_bits, memory_order_acquire)) ==
+                  0);
 }
 
 static inline void release(void *block)
 {
-    int saved = errno;
-
-    if (block == NULL)
-        return;
-    if (LIKELY(may_have_record(block)))
+    if (LIKELY(may_have_record(block))) {
+        if (block == NULL)
+            return;
         forget(block);
+    }
     backing_free(block);
-    errno = saved;
 }
 
 ENTRY_POINT void ld_free(void *block)
@@ -664,8 +667,9 @@ ENTRY_POINT size_t ld_init(void)
         thread_foreign_leave();
         int wanted = active_state();
 
-        if (wanted == SAMPLING)
-            atomic_store_explicit(&library.foreign_bits, SAMPLING_ALIGNMENT - 1, memory_order_relaxed);
+        /* Release: for whoever sees it before the state. */
+        atomic_store_explicit(&library.foreign_bits, wanted == SAMPLING ? SAMPLING_ALIGNMENT - 1 : 0,
+                              memory_order_release);
         /* At once what it is to be: other threads that wait for the start go on now. */
         atomic_store_explicit(&library.state, wanted, memory_order_release);
         apply_period();

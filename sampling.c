@@ -55,30 +55,31 @@ static uint64_t period_of(unsigned number)
     return atomic_load_explicit(&sampling.periods[number], memory_order_relaxed);
 }
 
-/* Bytes until the next hit: exponential, with the period as its mean. */
-static int64_t draw_distance(uint64_t period)
+/* Bytes up to and with the next one that is hit: exponential, with the period as its mean. */
+static uint64_t draw_distance(uint64_t period)
 {
     double uniform = (double)((draw_bits() >> 11) + 1) * 0x1p-53;
 
-    return (int64_t)(-log(uniform) * (double)period);
+    return 1 + (uint64_t)(-log(uniform) * (double)period);
 }
 
 COLD unsigned sampling_draw(size_t size)
 {
     unsigned number = sampling_now();
     uint64_t period = period_of(number);
-    bool is_hit = thread_self.sample_number == number;
 
-    if (!is_hit) {
+    if (thread_self.sample_number != number) {
         /* Another period, or the thread's first allocation: what was left means nothing. */
         thread_self.sample_number = number;
-        thread_self.sample_left = draw_distance(period) - (int64_t)size;
-        is_hit = thread_self.sample_left < 0;
+        thread_self.sample_left = draw_distance(period);
+    }
+    if (thread_self.sample_left > size) {
+        thread_self.sample_left -= size;
+        return 0;
     }
     /* The process has no memory: from the end of a block that was hit the distance is drawn afresh. */
-    if (is_hit)
-        thread_self.sample_left = draw_distance(period);
-    return is_hit ? number : 0;
+    thread_self.sample_left = draw_distance(period);
+    return number;
 }
 
 double sampling_weight(unsigned number, size_t size)

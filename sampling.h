@@ -50,16 +50,22 @@ static inline unsigned sampling_now(void)
 
 unsigned sampling_draw(size_t size);
 
-/* The number of the period, if a block of this size is to be recorded; otherwise 0.  Budget: one line of this
- * thread's and one that all read. */
-static inline unsigned sampling_takes(size_t size)
+/* True if a block of this size, which is not 0, is not hit, and then it was counted; otherwise sampling_draw
+ * has to be asked.  Budget: one line of this thread's and one that all read. */
+static inline bool sampling_passes(size_t size)
 {
     struct thread_self *self = &thread_self;
 
-    self->sample_left -= (int64_t)size;
-    if (LIKELY(self->sample_left >= 0 && self->sample_number == sampling_now()))
-        return 0;
-    return sampling_draw(size);
+    if (UNLIKELY(self->sample_number != sampling_now() || self->sample_left <= size))
+        return false;
+    self->sample_left -= size;
+    return true;
+}
+
+/* The number of the period, if a block of this size is to be recorded; otherwise 0. */
+static inline unsigned sampling_takes(size_t size)
+{
+    return LIKELY(sampling_passes(size)) ? 0 : sampling_draw(size);
 }
 
 /* How many blocks a recorded one stands for; of the number only its two bits count. */

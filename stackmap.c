@@ -57,6 +57,7 @@ static struct {
     _Atomic uint32_t limit;   /* ids up to here are in use; 0 before the first collection */
     _Atomic uint32_t refused; /* nodes that could not be had since the last collection */
     _Atomic uint32_t kept;    /* nodes that the last collection found needed */
+    _Atomic uint32_t rebuilt; /* the epoch since which the index is as it is: what is older has left it */
     _Atomic size_t collections;
 
     /* Owned by the collection that is going on. */
@@ -103,30 +104,39 @@ static inline uint32_t limit_now(void)
 /* Where the child of a node may be entered: near the other children of the node and of its neighbours, which
  * are often those of the same stack, made at the same time; or, if there are too many of them, anywhere. */
 struct place {
-    struct bucket *near, *far;
+    struct bucket *near;
+    uint64_t hash;  /* which says where the other one is */
     unsigned first; /* entry to begin with, in either */
     uint32_t tag;   /* in its position in an entry, never 0 */
 };
 
-/* The i-th of them, of PLACES. */
-static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned i)
-{
-    return &(i < PROBES ? place->near : place->far)->entries[(place->first + i) % BUCKET_ENTRIES];
-}
-
-/* The part of the index in use grows with the array, so that a small tree stays in the cache. */
 static inline struct place place_of(stack_id parent, uint64_t frame)
 {
-    uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
     uint64_t hash = (frame ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
 
     hash ^= hash >> 32;
     return (struct place){
         .near = &map.index[parent / BUCKET_NODES],
-        .far = &map.index[((hash >> 32) * buckets) >> 32],
+        .hash = hash,
         .first = (unsigned)(hash >> 24) % BUCKET_ENTRIES,
         .tag = ((uint32_t)hash | 1) << ID_BITS,
     };
+}
+
+/* The part of the index in use grows with the array, so that a small tree stays in the cache. */
+static inline struct bucket *place_far(const struct place *place)
+{
+    uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
+
+    return &map.index[((place->hash >> 32) * buckets) >> 32];
+}
+
+/* The i-th entry, of PLACES, in which the node may be. */
+static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned i)
+{
+    struct bucket *bucket = LIKELY(i < PROBES) ? place->near : place_far(place);
+
+    return &bucket->entries[(place->first + i) % BUCKET_ENTRIES];
 }
 
 static void index_add(const struct place *place, stack_id id)
@@ -221,6 +231,16 @@ static bool supply_refill(struct stackmap_supply *supply)
     }
 }
 
+/* The next node of the run may be dead, too, and will have to leave the index: most are in the bucket of
+ * their parent. */
+static inline void expect_claim(const struct stackmap_supply *supply)
+{
+    const struct node *node = &map.nodes[supply->next];
+
+    if (LIKELY(supply->next < supply->end))
+        PREFETCH_WRITE(&map.index[atomic_load_explicit(&node->parent, memory_order_relaxed) / BUCKET_NODES]);
+}
+
 /* A dead node, now the caller's; 0: there is none.  A signal handler that uses the same supply in between
  * costs nodes nothing but a second look: it is the stamp that decides. */
 static stack_id node_claim(struct stackmap_supply *supply)
@@ -238,18 +258,20 @@ static stack_id node_claim(struct stackmap_supply *supply)
         if (!atomic_compare_exchange_strong_explicit(&node->stamp, &stamp, CLAIMED, memory_order_acquire,
                                                      memory_order_relaxed))
             continue;
-        if (stamp != 0) {
+        if (stamp != 0 && !is_older(stamp, atomic_load_explicit(&map.rebuilt, memory_order_relaxed))) {
             struct place place = place_of_node(node);
 
             index_delete(&place, id);
         }
+        expect_claim(supply);
         return id;
     }
 }
 
-static COLD stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent,
-                               uint64_t frame, const struct place *place)
+static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent,
+                                   uint64_t frame)
 {
+    struct place place = place_of(parent, frame);
     stack_id id = node_claim(supply);
     struct node *node = &map.nodes[id];
 
@@ -261,7 +283,7 @@ static COLD stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, s
     atomic_store_explicit(&node->frame, frame, memory_order_release);
     atomic_store_explicit(&node->parent, parent, memory_order_release);
     atomic_store_explicit(&node->stamp, epoch, memory_order_release);
-    index_add(place, id);
+    index_add(&place, id);
     return id;
 }
 
@@ -282,7 +304,7 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
         if (entry == 0)
             break;
     }
-    return node_make(supply, epoch, parent, frame, &place);
+    return node_make(supply, epoch, parent, frame);
 }
 
 size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
@@ -341,6 +363,7 @@ static COLD void index_rebuild(uint32_t old_limit)
             index_add(&place, id);
         }
     }
+    atomic_store_explicit(&map.rebuilt, map.marking_epoch, memory_order_relaxed);
 }
 
 /* How far the array is used until the next collection: far enough for that one to pay, and no further. */

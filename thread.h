@@ -70,7 +70,7 @@ struct thread_self {
     bool is_forking;
 
     /* See sampling.h. */
-    int64_t sample_left;    /* bytes until the next hit */
+    uint64_t sample_left;   /* bytes up to and with the next hit */
     uint64_t sample_random; /* 0 before the first */
     uint32_t sample_number;
 };

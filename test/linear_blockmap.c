@@ -56,13 +56,15 @@ static bool change(const void *address, enum state state, struct blockmap_hold *
     return found;
 }
 
-void blockmap_expect(const void *address)
+struct slot *blockmap_expect(const void *address)
 {
     (void)address;
+    return NULL;
 }
 
-bool blockmap_insert(const struct block *block)
+bool blockmap_insert_at(struct slot *expected, const struct block *block)
 {
+    (void)expected;
     take_lock();
     size_t i = search(NULL);
     bool has_room = block->address != NULL && i < LD_MAX_BLOCKS;

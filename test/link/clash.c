@@ -12,7 +12,7 @@
         abort();     \
     }
 
-CLASH(blockmap_insert)
+CLASH(blockmap_insert_at)
 CLASH(blockmap_remove)
 CLASH(blockmap_each)
 CLASH(stackmap_insert)
