@@ -11,12 +11,13 @@
 
 #include "blockmap.h"
 
-/* Addresses come from a few pages, one for each 16 bytes, as an allocator hands them out. */
-enum { PAGES = 16, PLACES = PAGES * 256 };
+/* Addresses come from a few pages, one for each 8 bytes, as an allocator hands out its smallest blocks: slots
+ * are for larger ones. */
+enum { PAGES = 8, SPACING = 8, PLACES = PAGES * 4096 / SPACING };
 
 static const void *address_of_place(size_t place)
 {
-    return (const void *)(uintptr_t)(UINT64_C(0x7f12345a0000) + place * 16);
+    return (const void *)(uintptr_t)(UINT64_C(0x7f12345a0000) + place * SPACING);
 }
 
 /* What a record of this place says, in its n-th life. */
@@ -483,7 +484,7 @@ struct count_of_place {
 static enum blockmap_step count_place(const struct block *block, void *ctx)
 {
     struct count_of_place *counts = ctx;
-    size_t place = ((uintptr_t)block->address - (uintptr_t)address_of_place(0)) / 16;
+    size_t place = ((uintptr_t)block->address - (uintptr_t)address_of_place(0)) / SPACING;
     uint32_t life = (uint32_t)(block->size - place * 1337);
     struct block expected = block_of(place, life);
 

@@ -10,6 +10,8 @@ preload=$library/lib/leakdetect/libleakdetect_malloc.so
 
 $CC -g -O1 -pthread test/whole/traps.c -o "$work/plain"
 $CC -g -O1 -pthread test/whole/traps.c -o "$work/linked" -L"$library" -lleakdetect_malloc
+$CC -g -O1 -rdynamic test/whole/refused.c -o "$work/refused"
+$CC -g -O1 -rdynamic test/whole/refused.c -o "$work/refused_linked" -L"$library" -lleakdetect_malloc
 for i in 0 1 2; do
     $CC -g -O1 -fPIC -shared -DNUMBER=$i test/whole/traps_plugin.c -o "$work/plugin$i.so"
 done
@@ -67,6 +69,14 @@ trap_is_harmless 'a thousand signals each second' signals
 trap_is_harmless 'a hundred coroutines' stack_switching
 trap_is_harmless 'no bytes, and too many' sizes
 trap_is_harmless 'deep recursion' deep
+
+refuses_memory() { # COMMAND...
+    # What is freed goes back at once.
+    times=$(MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 LEAKDETECT_OPTIONS=report_at_exit=none "$@")
+    [ "$times" -gt 0 ]
+}
+check 'a kernel that takes no memory back: preloaded' refuses_memory env LD_PRELOAD="$preload" "$work/refused"
+check 'a kernel that takes no memory back: linked' refuses_memory "$work/refused_linked"
 (
     # shellcheck disable=SC3045 # every sh that there is on Linux has it
     ulimit -v 600000
