@@ -169,9 +169,9 @@ static inline struct slot *probe_slot(const struct probe *probe, unsigned i)
     return &map.slots[probe->bucket * BUCKET_SLOTS + (probe->first + i) % BUCKET_SLOTS];
 }
 
-/* Blocks that are smaller than what there is one slot for share their home, the first slot of their search.
- * So those at addresses between get a second one, in a window of the page that others of its blocks have no
- * home in: NULL for those that have the first one for themselves.  What lies there was not passed on. */
+/* Blocks smaller than what there is one slot for may find their home taken by a neighbour.  A second one, for
+ * no other block of the page, is at the same place of one of the page's next windows, by the address.  NULL:
+ * this address needs none.  What lies there was not passed on. */
 static inline struct slot *second_home(const void *address)
 {
     struct probe probe = probe_start(address);

@@ -13,18 +13,20 @@
  *
  * Eight slots that share two cache lines are a bucket.  Blocks that are neighbours in memory are neighbours
  * in the table: a 4 KiB page of addresses owns consecutive buckets, pages follow each other as they do in
- * memory, and the place inside the page chooses bucket and first slot.  A bucket that is full passes the
- * record on to another one for that page, a pseudo-random one each time, and counts that in overflow[bucket];
- * removing it counts back.  So there are no tombstones, nothing ever moves, and a search ends at the first
- * bucket that passed nothing on.
+ * memory, and the place inside the page chooses bucket and first slot, the home of the record.  There is one
+ * for each 32 bytes: if an address is no multiple of that, and its home is taken, as by a neighbour of 8 or
+ * 16 bytes, it has a second home, in one of three other windows of buckets that the page has, somewhere in
+ * the table.  A bucket that is full passes the record on to the page's next window, and counts that in
+ * overflow[bucket]; removing it counts back.  So there are no tombstones, nothing ever moves, and a search
+ * ends at the first bucket that passed nothing on.
  *
  *     overflow[b] = number of records whose search path goes through b and ends further on
  *     head.address = 0           the slot is free; its version survives
  *     head.address = all ones    the slot was claimed by a thread that is about to fill it
  *     head.version = body.version, except while the owner of a held record is changing it
  *
- * Cost of insert, remove and find: one cache line and one compare-and-swap while the bucket has room,
- * whatever the history.  each: reads the table once, in order.
+ * Cost of insert, remove and find: one cache line, two for blocks of less than 32 bytes, and one
+ * compare-and-swap while the bucket has room, whatever the history.  each: reads the table once, in order.
  *
  * Who may call: an address belongs to one caller at a time, as the allocator hands it out.  Callers for
  * different addresses never wait for each other.  All functions may be called from a signal handler that

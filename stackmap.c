@@ -26,6 +26,7 @@ enum {
     ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
     ID_BITS = 24,
     MODULE_BITS = 16,
+    MARK_AHEAD = 16,           /* nodes that are fetched while others are marked */
     FORK_WAIT_YIELDS = 100000, /* some 100 ms */
 };
 
@@ -64,6 +65,7 @@ static struct {
     uint32_t marking_epoch;
     uint32_t marked; /* nodes */
     uint64_t roots;  /* ids looked at */
+    stack_id ahead[MARK_AHEAD];
 } map;
 
 /* Read by everyone, written by collections. */
@@ -328,7 +330,6 @@ static void mark(stack_id id)
 {
     uint32_t epoch = map.marking_epoch;
 
-    map.roots++;
     while (id != 0 && id < NODES) {
         struct node *node = &map.nodes[id];
         uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_acquire);
@@ -343,6 +344,16 @@ static void mark(stack_id id)
         map.marked++;
         id = atomic_load_explicit(&node->parent, memory_order_relaxed);
     }
+}
+
+/* The same, later: roots are all over the array. */
+static void mark_root(stack_id id)
+{
+    stack_id *place = &map.ahead[map.roots++ % MARK_AHEAD], before = *place;
+
+    *place = id < NODES ? id : 0;
+    PREFETCH_WRITE(&map.nodes[*place]);
+    mark(before);
 }
 
 /* The part of the index in use has grown: enters all marked nodes again.  Whoever looks meanwhile finds
@@ -439,7 +450,9 @@ enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
     /* From here on whoever is about to put a stack on record either sees the new epoch, or has its id where
      * each_root looks for it. */
     platform_heavy_fence();
-    each_root(mark);
+    each_root(mark_root);
+    for (size_t i = 0; i < MARK_AHEAD; i++)
+        mark_root(0);
     limit_raise();
     atomic_store_explicit(&map.kept, map.marked, memory_order_relaxed);
     atomic_store_explicit(&map.refused, 0, memory_order_relaxed);

