@@ -148,9 +148,11 @@ static SITE void put(void **where, hidden block)
     *where = show(block);
 }
 
+/* The next block may have this address. */
 static SITE void drop(hidden block)
 {
     release(show(block));
+    wipe_stack();
 }
 
 /* --- Globals ------------------------------------------------------------------------------------------ */
