@@ -21,10 +21,14 @@ void *backing_alloc_extended(size_t size, size_t alignment, bool zeroed)
 {
     int flags =
         (alignment == 0 ? 0 : MALLOCX_LG_ALIGN(__builtin_ctzll(alignment))) | (zeroed ? MALLOCX_ZERO : 0);
+    void *block;
 
     if (is_probing)
         was_called = true;
-    return mallocx(size, flags);
+    block = mallocx(size, flags);
+    if (UNLIKELY(block == NULL))
+        errno = ENOMEM;
+    return block;
 }
 
 /* 0: it is not counted. */

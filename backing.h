@@ -41,7 +41,7 @@ static inline bool backing_is_malloc(void)
 
 void *backing_alloc_extended(size_t size, size_t alignment, bool zeroed);
 
-/* NULL when memory is out. */
+/* NULL when memory is out, and then errno is ENOMEM. */
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
     return alignment == 0 && !zeroed && backing_is_malloc() ? malloc(size)

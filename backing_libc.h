@@ -20,11 +20,15 @@ static inline void backing_init(void)
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
     void *block = NULL;
+    int error;
 
     if (alignment <= _Alignof(max_align_t))
         return zeroed ? calloc(1, size) : malloc(size);
-    if (posix_memalign(&block, alignment, size) != 0)
+    error = posix_memalign(&block, alignment, size);
+    if (error != 0) {
+        errno = error;
         return NULL;
+    }
     if (zeroed)
         memset(block, 0, size);
     return block;

@@ -8,6 +8,7 @@
 #ifndef BACKING_PRIVATE_H
 #define BACKING_PRIVATE_H
 
+#include <errno.h>
 #include <jemalloc/jemalloc.h> /* for the MALLOCX_ flags */
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +28,14 @@ static inline void backing_init(void)
 
 static inline void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
-    if (alignment != 0)
-        return ldheap_mallocx(size,
-                              MALLOCX_LG_ALIGN(__builtin_ctzll(alignment)) | (zeroed ? MALLOCX_ZERO : 0));
-    return zeroed ? ldheap_calloc(1, size) : ldheap_malloc(size);
+    void *block;
+
+    if (alignment == 0)
+        return zeroed ? ldheap_calloc(1, size) : ldheap_malloc(size);
+    block = ldheap_mallocx(size, MALLOCX_LG_ALIGN(__builtin_ctzll(alignment)) | (zeroed ? MALLOCX_ZERO : 0));
+    if (block == NULL)
+        errno = ENOMEM;
+    return block;
 }
 
 static inline void *backing_realloc(void *block, size_t size)

@@ -6,7 +6,7 @@
  *
  * Readers that do not own the record (walks) read head, body, head again.  The version, in both words and
  * changed with each insertion, tells a record from its successor in the same slot: a reader could only be
- * fooled if the slot were reused an exact multiple of sixteen times, for the same address, between each two
+ * fooled if the slot were reused an exact multiple of fifteen times, for the same address, between each two
  * of three adjacent loads.
  */
 #include "blockmap.h"
@@ -73,6 +73,17 @@ static inline bool is_free(uint64_t head)
 static inline bool is_claimed(uint64_t head)
 {
     return head >= CLAIMED;
+}
+
+/* The version of whatever comes next.  0 is the one before the first. */
+static inline uint64_t version_after(uint64_t version)
+{
+    return (version & VERSION_MASK) == VERSION_MASK ? 1 : (version & VERSION_MASK) + 1;
+}
+
+static inline bool was_ever_used(uint64_t head)
+{
+    return head != 0;
 }
 
 /* The address as it stands in a head; 0 for one that cannot be kept. */
@@ -243,7 +254,7 @@ static COLD void uncount_return(const void *address, size_t slot, unsigned count
 /* Puts a block into this slot, whose head was seen to be free; false if somebody else was faster. */
 static inline bool fill(struct slot *slot, uint64_t head, const struct block *block, uint64_t key)
 {
-    uint64_t version = (head + 1) & VERSION_MASK;
+    uint64_t version = version_after(head);
 
     /* Acquire: our body is stored after whoever had the slot before has read its own. */
     if (UNLIKELY(!atomic_compare_exchange_strong_explicit(&slot->head, &head, CLAIMED | version,
@@ -263,8 +274,7 @@ static inline bool fill_if_free(struct slot *slot, const struct block *block, ui
 
     if (!is_free(head))
         return false;
-    /* The first time, and now and then, when the version has come round. */
-    if (UNLIKELY(head == 0))
+    if (UNLIKELY(!was_ever_used(head)))
         mark_used((size_t)(slot - map.slots));
     return fill(slot, head, block, key);
 }
@@ -329,11 +339,17 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
 {
     uint64_t key = key_of(address);
     struct probe probe = probe_start(address);
-    struct slot *slot = second_home(address);
+    struct slot *slot = probe_slot(&probe, 0);
 
     if (UNLIKELY(key == 0))
         return NULL;
     *passed = 0;
+    if (answers(slot, key, head))
+        return slot;
+    /* While a home has always been free, nothing was ever sent away from it. */
+    if (!was_ever_used(*head))
+        return NULL;
+    slot = second_home(address);
     if (slot != NULL && answers(slot, key, head))
         return slot;
     for (;;) {
@@ -443,7 +459,7 @@ void blockmap_settle(const struct blockmap_hold *hold, const struct block *block
     }
     /* The body goes first, with the next version: read_slot knows what a held record with such a body means.
      */
-    version = (version + 1) & VERSION_MASK;
+    version = version_after(version);
     atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
     atomic_store_explicit(&slot->head, head_of(block, head & ADDRESS_MASK, version), memory_order_release);
 }
@@ -455,17 +471,17 @@ static bool read_slot(struct slot *slot, struct block *out)
 {
     for (;;) {
         uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
-        uint64_t body, ahead;
+        uint64_t body, version;
 
         if (is_free(head) || is_claimed(head))
             return false;
         body = atomic_load_explicit(&slot->body, memory_order_acquire);
-        ahead = (body - head) & VERSION_MASK;
+        version = body & VERSION_MASK;
         /* A held record whose body is one version ahead is about to be settled, and the body is its new one:
          * its owner may be a thread that is not running, or the one that this walk interrupted, so never wait
          * for it. */
         if (atomic_load_explicit(&slot->head, memory_order_relaxed) == head &&
-            (ahead == 0 || (ahead == 1 && (head & HELD) != 0))) {
+            (version == (head & VERSION_MASK) || (version == version_after(head) && (head & HELD) != 0))) {
             decode(head, body, out);
             return true;
         }

@@ -132,8 +132,8 @@ static COLD void count_dropped(size_t size)
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
  */
-static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
-                                        struct unwind_caller caller)
+static ALWAYS_INLINE NOT_READ(1) void record_here(const void *address, size_t size, unsigned period,
+                                                  struct unwind_caller caller)
 {
     unsigned level;
     struct thread *thread = thread_enter(caller.frame, &level);
@@ -158,6 +158,12 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
         }
     }
     thread_leave(thread, level);
+}
+
+static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
+                                        struct unwind_caller caller)
+{
+    record_here(address, size, period, caller);
 }
 
 static inline void forget(const void *address)
@@ -212,11 +218,32 @@ static COLD bool begins_with(size_t size)
 static inline void *allocate_only(size_t size, size_t alignment, bool zeroed)
 {
     if (UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX - size))
-        return NULL;
+        return out_of_memory();
     return backing_alloc(size + (size == 0), alignment, zeroed);
 }
 
-/* A block that a sample has, or one while nothing is recorded. */
+static ALWAYS_INLINE void *allocate_and_record(size_t size, size_t alignment, bool zeroed,
+                                               struct unwind_caller caller)
+{
+    void *block = allocate_only(size, alignment, zeroed);
+
+    if (LIKELY(block != NULL))
+        record_here(block, size, 0, caller);
+    return block;
+}
+
+/* The same for what most callers want, and for all others. */
+static NOINLINE void *malloc_and_record(size_t size, struct unwind_caller caller)
+{
+    return allocate_and_record(size, 0, false, caller);
+}
+
+static NOINLINE void *any_and_record(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
+{
+    return allocate_and_record(size, alignment, zeroed, caller);
+}
+
+/* A block that is in the sample, or one while nothing is recorded. */
 static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();
@@ -239,16 +266,17 @@ static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, 
     int now = state();
     void *block;
 
-    if (LIKELY(now == RECORDING)) {
-        block = allocate_only(size, alignment, zeroed);
-        if (LIKELY(block != NULL))
-            record(block, size, 0, caller);
-    } else if (LIKELY(now == SAMPLING && sampling_passes(size + (size == 0)))) {
-        block = allocate_only(size, alignment, zeroed);
-    } else {
+    if (LIKELY(now == SAMPLING && sampling_passes(size + (size == 0))))
+        return allocate_only(size, alignment, zeroed);
+    if (UNLIKELY(now != RECORDING))
         block = allocate_otherwise(size, alignment, zeroed, caller);
-    }
-    return LIKELY(block != NULL) ? block : out_of_memory();
+    else if (alignment == 0 && !zeroed)
+        block = malloc_and_record(size, caller);
+    else
+        block = any_and_record(size, alignment, zeroed, caller);
+    /* Not by a jump. */
+    KEEP_POINTER(block);
+    return block;
 }
 
 static bool multiply(size_t count, size_t size, size_t *product)
@@ -417,7 +445,7 @@ static COLD void *move_and_record(void *block, size_t size, unsigned period, str
     bool is_ignored;
 
     if (moved == NULL)
-        return out_of_memory();
+        return NULL;
     memcpy(moved, block, usable < size ? usable : size);
     is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0 &&
                  old.stack != HIDDEN;
