@@ -325,7 +325,8 @@ DEPS_PROGRAMS = python3 perl sqlite3 nodejs git gcc g++ make cmake xz-utils redi
 check-programs:
 	@sh test/deps.sh $(DEPS_BUILD) $(DEPS_PROGRAMS)
 	@$(MAKE) --no-print-directory $(JOBS) all
-	@LEAKDETECT_TEST_DEADLINE=600 sh test/run.sh $(BUILD)/result $(addprefix test/programs/,languages.sh tools.sh servers.sh)
+	@mkdir -p build/programs
+	@LEAKDETECT_TEST_DEADLINE=600 sh test/run.sh build/programs/result $(addprefix test/programs/,languages.sh tools.sh servers.sh)
 
 # A server under load for SOAK_SECONDS, in which lost blocks are looked for every 100 ms during half of that time.
 SOAK_SECONDS = 600

@@ -1,51 +1,71 @@
 #!/bin/sh
 # Runs `make check` in each flavour, `make check-unwind`, `make check-programs` and `make lint`, whatever fails on the way.
-# The last line sums up all of it.
+# As many of them at a time as there are processors, for most tests use one.  What each of them prints comes when it has
+# ended, and is in build/check/*.log; the last line sums up all of it.
 #
 #     test/check_all.sh FLAVOUR...                               (called by the Makefile)
 set -eu
 
 : "${MAKE:=make}"
-passed=0 failed=0 skipped=0
-count() { # WHAT RESULT WORD... : makes WORD..., whose numbers are in RESULT
-    what=$1 result=$2
-    shift 2
-    echo "=== $what"
-    rm -f "$result"
-    $MAKE --no-print-directory "$@" || true
-    # No numbers: it did not even build.
-    read -r p f s names 2>/dev/null <"$result" || { p=0 f=1 s=0 names='did not build'; }
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    [ "$f" -eq 0 ] || broken="${broken:-} $what ($names)"
-}
+state=build/check
+rm -rf "$state"
+mkdir -p "$state"
 
-# While one flavour is tested, the next one is built: most tests use one processor.
-builder=
-build() { # FLAVOUR
-    mkdir -p build
-    nice $MAKE --no-print-directory FLAVOUR="$1" all test-programs examples >"build/$1.log" 2>&1 &
-    builder=$!
-}
-
-while [ $# -gt 0 ]; do
-    flavour=$1
-    shift
-    [ -z "$builder" ] || wait "$builder" || true
-    [ $# -eq 0 ] || build "$1"
-    count "$flavour" "build/$flavour/result" check FLAVOUR="$flavour"
+# Real programs run with the library that the default flavour has built, so that those two are one after the other.
+all=
+for flavour; do
+    [ "$flavour" != default ] || flavour=default+programs
+    all="$all $flavour"
 done
-count unwind build/unwind/result check-unwind
-count programs build/default/result check-programs
+all="$all unwind lint"
 
-echo "=== lint"
-if $MAKE --no-print-directory lint; then
-    passed=$((passed + 1))
-else
-    failed=$((failed + 1)) broken="${broken:-} lint"
-fi
+# Leaves numbers and names of what failed in $state/WHAT.result, as test/run.sh does.
+run() { # WHAT
+    goal=check result=build/$1/result
+    case $1 in
+    unwind | programs) goal=check-$1 ;;
+    lint)
+        if $MAKE --no-print-directory lint; then echo 1 0 0; else echo 0 1 0 lint; fi >"$state/lint.result"
+        return
+        ;;
+    *) goal="check FLAVOUR=$1" ;;
+    esac
+    rm -f "$result"
+    # shellcheck disable=SC2086 # words
+    $MAKE --no-print-directory $goal || true
+    # No numbers: it did not even build.
+    cp "$result" "$state/$1.result" 2>/dev/null || echo '0 1 0 did not build' >"$state/$1.result"
+}
 
+lane() {
+    for each in $all; do
+        mkdir "$state/$each.taken" 2>/dev/null || continue
+        for what in $(echo "$each" | tr + ' '); do
+            began=$(date +%s)
+            run "$what" >"$state/$what.log" 2>&1
+            (
+                flock 9
+                echo "=== $what ($(($(date +%s) - began)) s)"
+                cat "$state/$what.log"
+            ) 9>"$state/lock"
+        done
+    done
+}
+
+lanes=$(nproc)
+while [ $((lanes -= 1)) -ge 0 ]; do
+    lane &
+done
+wait
+
+passed=0 failed=0 skipped=0 broken=
+for what in $(echo "$all" | tr + ' '); do
+    read -r p f s names <"$state/$what.result"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    [ "$f" -eq 0 ] || broken="$broken $what ($names)"
+done
 echo "==="
-[ -z "${broken:-}" ] || echo "failed:$broken"
+[ -z "$broken" ] || echo "failed:$broken"
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
