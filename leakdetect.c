@@ -243,7 +243,7 @@ static NOINLINE void *any_and_record(size_t size, size_t alignment, bool zeroed,
     return allocate_and_record(size, alignment, zeroed, caller);
 }
 
-/* A block that is in the sample, or one while nothing is recorded. */
+/* A block that is in the sample, or one while nothing is recorded, as far as that has not just changed. */
 static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();
@@ -253,7 +253,7 @@ static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed,
     if (period != 0 && alignment < SAMPLING_ALIGNMENT)
         alignment = SAMPLING_ALIGNMENT;
     block = allocate_only(size, alignment, zeroed);
-    if (block != NULL && (period != 0 || (now < PAUSED && begins_with(size))))
+    if (block != NULL && (now == RECORDING || period != 0 || (now < PAUSED && begins_with(size))))
         record(block, size, period, caller);
     return block;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs `make check` in each flavour, `make check-unwind`, `make check-programs` and `make lint`, whatever fails on the way.
-# As many of them at a time as there are processors, for most tests use one.  What each of them prints comes when it has
+# As many of them at a time as there are processors, up to four, for most tests use one.  What each of them prints comes when it has
 # ended, and is in build/check/*.log; the last line sums up all of it.
 #
 #     test/check_all.sh FLAVOUR...                               (called by the Makefile)
@@ -53,6 +53,7 @@ lane() {
 }
 
 lanes=$(nproc)
+[ "$lanes" -le 4 ] || lanes=4
 while [ $((lanes -= 1)) -ge 0 ]; do
     lane &
 done
