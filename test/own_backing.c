@@ -5,6 +5,7 @@
  */
 #include "own_backing.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -75,17 +76,18 @@ static size_t cut(size_t size)
 void *backing_alloc(size_t size, size_t alignment, bool zeroed)
 {
     uint8_t order = UNIT_SHIFT;
-    size_t unit;
+    size_t unit = 0;
 
     while (order < ORDERS && ((size_t)1 << order < size || (size_t)1 << order < alignment))
         order++;
-    if (order == ORDERS)
-        return NULL;
-    unit = pop(&lists[order]);
-    if (unit == 0)
+    if (order < ORDERS)
+        unit = pop(&lists[order]);
+    if (unit == 0 && order < ORDERS)
         unit = cut((size_t)1 << order);
-    if (unit == 0)
+    if (unit == 0) {
+        errno = ENOMEM;
         return NULL;
+    }
     atomic_store(&order_of[unit], order);
     return zeroed ? memset(block_at(unit), 0, size) : block_at(unit);
 }
