@@ -210,9 +210,11 @@ static COLD bool begins_with(size_t size)
         thread_foreign_leave();
         ld_init();
     }
-    if (!has_records() && !thread_is_foreign())
+    if (has_records())
+        return is_recording();
+    if (!thread_is_foreign())
         count_unrecorded(&library.missed_blocks, &library.missed_bytes, size);
-    return is_recording();
+    return false;
 }
 
 static inline void *allocate_only(size_t size, size_t alignment, bool zeroed)
@@ -274,8 +276,7 @@ static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, 
         block = malloc_and_record(size, caller);
     else
         block = any_and_record(size, alignment, zeroed, caller);
-    /* Not by a jump. */
-    KEEP_POINTER(block);
+    NOT_BY_A_JUMP(block);
     return block;
 }
 
@@ -626,7 +627,7 @@ static void before_fork(void)
 static void after_fork_in_parent(void)
 {
     thread_after_fork(false);
-    stackmap_after_fork();
+    stackmap_after_fork(false);
     symbolize_after_fork();
 }
 
@@ -636,7 +637,7 @@ static void after_fork_in_child(void)
     ours_after_fork();
     if (thread_after_fork(true))
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
-    stackmap_after_fork();
+    stackmap_after_fork(true);
     symbolize_after_fork();
     check_after_fork();
 }

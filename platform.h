@@ -37,6 +37,9 @@
 #define PREFETCH_WRITE(address) __builtin_prefetch((address), 1)
 /* Has the compiler keep this pointer, where it would rather compute it again at each use. */
 #define KEEP_POINTER(pointer) __asm__("" : "+r"(pointer))
+/* After a call whose result this is: has it made by a call, even at the end of a function, and not by a jump.
+ */
+#define NOT_BY_A_JUMP(result) __asm__ volatile("" : : "r"(result))
 #define RETURN_ADDRESS()      __builtin_return_address(0)
 #define FRAME_ADDRESS()       __builtin_frame_address(0)
 

@@ -73,10 +73,8 @@ COLD unsigned sampling_draw(size_t size)
         thread_self.sample_number = number;
         thread_self.sample_left = draw_distance(period);
     }
-    if (thread_self.sample_left > size) {
-        thread_self.sample_left -= size;
+    if (sampling_passes(size))
         return 0;
-    }
     /* The process has no memory: from the end of a block that was hit the distance is drawn afresh. */
     thread_self.sample_left = draw_distance(period);
     return number;

@@ -55,10 +55,12 @@ unsigned sampling_draw(size_t size);
 static inline bool sampling_passes(size_t size)
 {
     struct thread_self *self = &thread_self;
+    /* Read once: a signal handler may draw meanwhile. */
+    uint64_t left = *(volatile uint64_t *)&self->sample_left;
 
-    if (UNLIKELY(self->sample_number != sampling_now() || self->sample_left <= size))
+    if (UNLIKELY(self->sample_number != sampling_now() || left <= size))
         return false;
-    self->sample_left -= size;
+    self->sample_left = left - size;
     return true;
 }
 

@@ -60,6 +60,7 @@ static struct {
     _Atomic uint32_t kept;    /* nodes that the last collection found needed */
     _Atomic uint32_t rebuilt; /* the epoch since which the index is as it is: what is older has left it */
     _Atomic size_t collections;
+    bool is_forking; /* it is a thread that forks that keeps others from collecting */
 
     /* Owned by the collection that is going on. */
     uint32_t marking_epoch;
@@ -377,6 +378,15 @@ static COLD void index_rebuild(uint32_t old_limit)
     atomic_store_explicit(&map.rebuilt, map.marking_epoch, memory_order_relaxed);
 }
 
+/* Numbers of epochs come round: lest one that is far behind looks like one ahead. */
+static void index_stays_old(void)
+{
+    uint32_t oldest = map.marking_epoch - (UINT32_C(1) << 30);
+
+    if (is_older(atomic_load_explicit(&map.rebuilt, memory_order_relaxed), oldest))
+        atomic_store_explicit(&map.rebuilt, oldest, memory_order_relaxed);
+}
+
 /* How far the array is used until the next collection: far enough for that one to pay, and no further. */
 static void limit_raise(void)
 {
@@ -456,6 +466,7 @@ enum stackmap_outcome stackmap_collect(stackmap_roots_fn *each_root)
     limit_raise();
     atomic_store_explicit(&map.kept, map.marked, memory_order_relaxed);
     atomic_store_explicit(&map.refused, 0, memory_order_relaxed);
+    index_stays_old();
     atomic_fetch_add_explicit(&map.collections, 1, memory_order_relaxed);
     /* Release: who looks through the array again sees all marks. */
     atomic_store_explicit(&map.cursor, (uint64_t)(map.marking_epoch - FIRST_EPOCH) << 32,
@@ -474,15 +485,23 @@ void stackmap_before_fork(void)
 {
     /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
     for (int i = 0; i < FORK_WAIT_YIELDS; i++) {
-        if (try_begin())
+        if (try_begin()) {
+            map.is_forking = true;
             return;
+        }
         platform_yield();
     }
 }
 
-void stackmap_after_fork(void)
+/* In the child there is no other thread that might still be collecting; but if fork was called by a signal
+ * handler that interrupted this one's collection, that goes on. */
+void stackmap_after_fork(bool in_child)
 {
-    end();
+    bool is_mine = map.is_forking;
+
+    map.is_forking = false;
+    if (is_mine || (in_child && atomic_load_explicit(&map.collector, memory_order_relaxed) != this_thread()))
+        end();
 }
 
 /* --- Figures and checks -------------------------------------------------------------------------------- */

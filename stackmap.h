@@ -96,7 +96,7 @@ bool stackmap_is_collecting(void);
 
 /* Around fork: keeps collections out, waiting (milliseconds) for one that is going on. */
 void stackmap_before_fork(void);
-void stackmap_after_fork(void);
+void stackmap_after_fork(bool in_child);
 
 struct stackmap_stats {
     size_t nodes;       /* that may be needed: stamp >= sweep */

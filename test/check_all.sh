@@ -25,7 +25,9 @@ run() { # WHAT
     case $1 in
     unwind | programs) goal=check-$1 ;;
     lint)
-        if $MAKE --no-print-directory lint; then echo 1 0 0; else echo 0 1 0 lint; fi >"$state/lint.result"
+        numbers='0 1 0 lint'
+        ! $MAKE --no-print-directory lint || numbers='1 0 0'
+        echo "$numbers" >"$state/lint.result"
         return
         ;;
     *) goal="check FLAVOUR=$1" ;;
@@ -52,6 +54,8 @@ lane() {
     done
 }
 
+# What runs in the background does not end by an interrupt from the keyboard.
+trap 'trap - TERM; kill 0' INT
 lanes=$(nproc)
 [ "$lanes" -le 4 ] || lanes=4
 while [ $((lanes -= 1)) -ge 0 ]; do

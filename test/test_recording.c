@@ -4,6 +4,9 @@
  */
 #include "test_support.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 /* The size on record; SIZE_MAX: the block is not. */
 static size_t recorded_size(const void *block)
 {
@@ -245,6 +248,44 @@ static void switching_under_load_leaves_nothing(void **state)
     assert_int_equal(after.live_bytes, before.live_bytes);
 }
 
+static atomic_size_t made;
+static atomic_bool has_started;
+
+static void start_or_allocate(unsigned index, void *unused)
+{
+    (void)unused;
+    if (index == 0) {
+        while (atomic_load(&made) < 100)
+            continue;
+        ld_init();
+        atomic_store(&has_started, true);
+    }
+    for (int i = 0; index != 0 && i < 3000000 && !atomic_load(&has_started); i++) {
+        REQUIRE(ld_malloc(16) != NULL);
+        atomic_fetch_add(&made, 1);
+    }
+}
+
+/* A block that is made while the library starts is on record, or counted as missed, and not both.  In
+ * children, since there is but one start. */
+static void require_that_starts_lose_no_block(void)
+{
+    for (size_t i = 0; i < scaled(100); i++) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+            struct ld_stats stats;
+
+            in_threads(4, start_or_allocate, NULL);
+            stats = stats_now();
+            _exit(stats.live_blocks + stats.missed_blocks + stats.nested_blocks == atomic_load(&made) ? 0
+                                                                                                      : 1);
+        }
+        REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +307,7 @@ int main(void)
     void *early;
 
     test_deadline(120);
+    require_that_starts_lose_no_block();
     /* Before the start: these do nothing, and what is made is counted. */
     ld_set_recording(false);
     ld_set_recording(true);
