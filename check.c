@@ -35,6 +35,7 @@ enum {
     ROOM_TO_SPARE = 4096, /* blocks that may be made between counting and stopping */
     LOOKS_MAX = 5,        /* while modules come and go */
     RED_ZONE = 128,
+    IGNORE_WITHIN = 4096, /* bytes of a block, into which ld_ignore takes pointers */
 };
 
 static struct {
@@ -333,26 +334,28 @@ static void say(int fd, const char *line)
     platform_write(fd, line, strlen(line));
 }
 
-static void say_mapped(int fd, size_t count)
+static void say_mapped(int fd, size_t count, bool some_suppressed)
 {
     struct text text;
 
     text_init(&text, fd);
     text_put(&text, "note: memory that the program has mapped itself points to ");
     text_put_id(&text, count);
-    text_put(&text, " of the definitely lost blocks; use_mappings=1 counts it\n");
+    text_put(&text, " of the definitely lost blocks");
+    text_put(&text, some_suppressed ? ", suppressed ones included" : "");
+    text_put(&text, "; use_mappings=1 counts it\n");
     text_flush(&text);
 }
 
 /* For people, how it was looked, if that was not as usual. */
-static void say_how(const struct look *look, int fd)
+static void say_how(const struct look *look, int fd, const struct report_found *found)
 {
     if (look->stop.running != 0)
         say(fd, "note: some threads could not be stopped; their whole stacks were taken for pointers\n");
     if (look->was_in_place)
         say(fd, "note: the process could not be copied, and stood still while it was examined\n");
-    if (look->job.mapped_count != 0)
-        say_mapped(fd, look->job.mapped_count);
+    if (look->job.mapped_count != 0 && found->definite_sites != 0)
+        say_mapped(fd, look->job.mapped_count, found->suppressed != 0);
 }
 
 static int write_lost(const struct look *look, int fd, const struct ld_report_options *options,
@@ -362,22 +365,23 @@ static int write_lost(const struct look *look, int fd, const struct ld_report_op
     int error = report_walk(fd, options, "lost", hand_to_report, &source, found);
 
     if (error == 0 && (options == NULL || options->format == LD_REPORT_TEXT))
-        say_how(look, fd);
+        say_how(look, fd, found);
     return error;
 }
 
 static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
                                      const struct check_caller *caller)
 {
+    struct report_found reported = {0};
     struct check_found found;
     struct look *look;
     int error = find_lost(&(struct vantage){.caller = caller}, &found, &look);
 
     if (error == 0)
-        error = write_lost(look, fd, options, NULL);
+        error = write_lost(look, fd, options, &reported);
     unmap_look(look);
     if (lost != NULL)
-        *lost = found.definite + found.indirect + found.possible;
+        *lost = reported.blocks;
     return error;
 }
 
@@ -396,7 +400,7 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
         write_lost(look, -1, options, &reported);
         *definite = reported.definite_sites != 0;
         if (*definite)
-            error = write_lost(look, fd, options, NULL);
+            error = write_lost(look, fd, options, &reported);
     }
     unmap_look(look);
     return error;
@@ -450,11 +454,24 @@ ENTRY_POINT size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx)
 /* --- What is not to be lost -------------------------------------------------------------------------------
  */
 
+/* The block that this is a pointer into, or NULL; the beginning of a large one. */
+static const void *block_with(const void *pointer)
+{
+    const char *at = (const char *)((uintptr_t)pointer & ~(uintptr_t)(sizeof(uint64_t) - 1));
+    struct block block;
+
+    for (size_t i = 0; i < IGNORE_WITHIN; i += sizeof(uint64_t), at -= sizeof(uint64_t))
+        if (blockmap_find(at, &block))
+            return pointer == at || (size_t)((const char *)pointer - at) < block.size ? at : NULL;
+    return NULL;
+}
+
 ENTRY_POINT void ld_ignore(const void *block)
 {
     struct blockmap_hold hold;
+    const void *start = block_with(block);
 
-    if (block == NULL || !blockmap_hold(block, &hold))
+    if (start == NULL || !blockmap_hold(start, &hold))
         return;
     hold.block.flags |= CHECK_IGNORED;
     blockmap_settle(&hold, &hold.block);

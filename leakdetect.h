@@ -355,7 +355,7 @@ int ld_report(int fd, const struct ld_report_options *options);
  * answer is there.  One look at a time: others wait.  Not from a signal handler. */
 
 /* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
- * one leads to come right after it.  No lock is held while the callback runs.
+ * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
@@ -365,12 +365,14 @@ int ld_report(int fd, const struct ld_report_options *options);
 size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
 
 /* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not
- * NULL, is the number of blocks that are definitely, indirectly and possibly lost.  Returns 0, or an errno
- * value as ld_report or ld_lost_leaks. */
+ * NULL, is the number of blocks that are definitely, indirectly and possibly lost, as the report has them:
+ * without those that a suppression has taken, and those that they lead.  Returns 0, or an errno value as
+ * ld_report or ld_lost_leaks. */
 int ld_check(int fd, const struct ld_report_options *options, size_t *lost);
 
-/* Never to be reported as lost, nor what only this block leads to.  Holds until the block is freed.  It must
- * be the address that an allocation function returned; others, and NULL, do nothing. */
+/* Never to be reported as lost, nor what only this block leads to.  Holds until the block is freed.  The
+ * pointer is what an allocation function returned, or points into the first 4096 bytes of that, as what new[]
+ * returns of an array with a count in front; others, and NULL, do nothing. */
 void ld_ignore(const void *block);
 
 /* Says that a region of memory which is no block (mapped by the program, say, or the stack of a coroutine)

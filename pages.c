@@ -30,11 +30,11 @@ void pages_close(void)
     pagemap = -1;
 }
 
-static void look_up(uint64_t *entries, uintptr_t first, size_t count)
+static void look_up(uint64_t *entries, uintptr_t first, size_t count, bool are_private)
 {
     long size = (long)(count * sizeof(entries[0]));
 
-    if (pagemap >= 0 && kernel_seek(pagemap, first * sizeof(entries[0])) &&
+    if (are_private && pagemap >= 0 && kernel_seek(pagemap, first * sizeof(entries[0])) &&
         kernel_read(pagemap, entries, (size_t)size) == size)
         return;
     for (size_t i = 0; i < count; i++)
@@ -46,7 +46,7 @@ static bool is_worth_reading(uint64_t entry, uintptr_t page)
     return (entry & PRESENT) != 0 || ((entry & ELSEWHERE) != 0 && kernel_can_read(page));
 }
 
-void pages_each(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)
+void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn *visit, void *ctx)
 {
     const uintptr_t size = platform_page_size(), pages_end = (end + size - 1) / size;
     uintptr_t from = start;
@@ -56,7 +56,7 @@ void pages_each(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx
         uint64_t entries[AT_ONCE];
 
         count = pages_end - first < AT_ONCE ? pages_end - first : AT_ONCE;
-        look_up(entries, first, count);
+        look_up(entries, first, count, are_private);
         for (size_t i = 0; i < count; i++) {
             uintptr_t page = (first + i) * size;
 

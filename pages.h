@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which pages of private memory are worth reading: those that somebody has touched, and that can be read.
+ * Which pages are worth reading: those that somebody has touched, and that can be read.
  * A large range may be nearly empty, and reading a page that was never touched gives it a place in a page
  * table; and pages that MADV_GUARD_INSTALL has put there look in the memory map like all others.
  */
@@ -16,8 +16,9 @@
 bool pages_open(void);
 void pages_close(void);
 
-/* Calls visit for the runs of such pages, as far as they are in the range. */
+/* Calls visit for the runs of such pages, as far as they are in the range.  Memory that is not private may
+ * have been touched elsewhere, so of that it is those that can be read: not those beyond the end of a file. */
 typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);
-void pages_each(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx);
+void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn *visit, void *ctx);
 
 #endif

@@ -432,7 +432,7 @@ static void scan_in(struct heap *heap, const struct mapping *mapping, uintptr_t 
     if (!mapping->is_readable)
         return;
     if (UNLIKELY(end - start >= SPARSE) && mapping->is_private)
-        pages_each(start, end, scan_run, heap);
+        pages_each(start, end, true, scan_run, heap);
     else
         scan(heap, start, end);
 }
@@ -464,8 +464,9 @@ static void drain(struct heap *heap)
 static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx)
 {
     struct heap *heap = ctx;
-    bool is_large = kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK || kind == ROOTS_MAPPED;
-    const struct mapping *mapping = is_large ? maps_find(&heap->maps, start) : NULL;
+    bool is_stack = kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK;
+    bool is_whatever = kind == ROOTS_MAPPED || kind == ROOTS_REGISTERED;
+    const struct mapping *mapping = is_stack || is_whatever ? maps_find(&heap->maps, start) : NULL;
 
     if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
         return;
@@ -473,8 +474,8 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
-    if (mapping != NULL && mapping->is_private)
-        pages_each(start, end, scan_run, heap);
+    if (mapping != NULL && (mapping->is_private || is_whatever))
+        pages_each(start, end, mapping->is_private, scan_run, heap);
     else
         scan(heap, start, end);
     heap->has_heap_keys = false;

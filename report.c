@@ -96,7 +96,7 @@ static bool shorten(struct site *site, void *ctx)
     return true;
 }
 
-/* Suppressions see the whole stack, so they come first. */
+/* Suppressions see the whole stack, and who leads whom, so they come first. */
 static void leave_out(struct site_table *sites, struct rules *rules, struct names *names)
 {
     struct pass pass = {.rules = rules, .names = names};
@@ -104,7 +104,7 @@ static void leave_out(struct site_table *sites, struct rules *rules, struct name
         sites_keep(sites, is_reported, &pass);
     if (rules->with_wrappers || rules->options->skip != NULL)
         sites_keep(sites, shorten, &pass);
-    if (rules->has_shortened)
+    if (rules->has_shortened || sites->leader != NULL)
         sites_merge(sites);
 }
 
@@ -162,6 +162,7 @@ static int report_sites(int fd, const struct ld_report_options *options, const c
     found->sites = sites->site_count;
     found->blocks = report.total.blocks;
     found->bytes = report.total.bytes;
+    found->suppressed = rules.suppress.total.blocks;
     found->definite_sites = 0;
     for (size_t i = 0; i < sites->site_count; i++)
         found->definite_sites += sites->slots[i]->leak.reach == LD_DEFINITELY_LOST;

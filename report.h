@@ -18,6 +18,7 @@ typedef int report_source_fn(void *ctx, ld_leak_fn *callback, void *callback_ctx
 struct report_found {
     size_t sites, blocks, bytes; /* those that no rule suppressed, listed or not */
     size_t definite_sites;       /* of them, those of definitely lost blocks */
+    size_t suppressed;           /* blocks */
 };
 
 /* Writes to fd a report of the blocks that `walk` hands over, grouped by kind (leak->reach) and call site.

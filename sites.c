@@ -50,6 +50,7 @@ void sites_init(struct site_table *sites)
     sites->slots = sites->first;
     sites->slot_count = SITES_SLOTS_FIRST;
     sites->site_count = sites->blocks_seen = 0;
+    sites->leader = NULL;
     sites->is_estimate = false;
     sites->lost = (struct tally){0};
     sites->lost_blocks = sites->lost_bytes = 0;
@@ -70,12 +71,13 @@ void sites_release(struct site_table *sites)
 }
 
 /* The slot of this block's site, or the empty one where it belongs. */
-static struct site **find_slot(const struct site_table *sites, const struct ld_leak *leak, uint64_t hash)
+static struct site **find_slot(const struct site_table *sites, const struct ld_leak *leak,
+                               const struct site *leader, uint64_t hash)
 {
     size_t mask = sites->slot_count - 1;
     size_t i = (size_t)hash & mask;
-    while (sites->slots[i] != NULL &&
-           (sites->slots[i]->hash != hash || site_compare(&sites->slots[i]->leak, leak) != 0))
+    while (sites->slots[i] != NULL && (sites->slots[i]->hash != hash || sites->slots[i]->leader != leader ||
+                                       site_compare(&sites->slots[i]->leak, leak) != 0))
         i = (i + 1) & mask;
     return &sites->slots[i];
 }
@@ -124,18 +126,21 @@ static struct site *site_new(struct scratch *scratch, const struct ld_leak *leak
 /* The site of this block, made if it is new.  NULL when memory is out. */
 static struct site *intern(struct site_table *sites, const struct ld_leak *leak)
 {
-    uint64_t hash = stack_hash(leak);
-    struct site **slot = find_slot(sites, leak, hash);
+    const struct site *leader = leak->reach == LD_INDIRECTLY_LOST ? sites->leader : NULL;
+    uint64_t hash = stack_hash(leak) + (leader == NULL ? 0 : leader->hash * 3);
+    struct site **slot = find_slot(sites, leak, leader, hash);
     if (*slot != NULL)
         return *slot;
     if ((sites->site_count + 1) * 2 > sites->slot_count) {
         if (!grow(sites))
             return NULL;
-        slot = find_slot(sites, leak, hash);
+        slot = find_slot(sites, leak, leader, hash);
     }
     *slot = site_new(&sites->scratch, leak, hash);
-    if (*slot != NULL)
-        sites->site_count++;
+    if (*slot == NULL)
+        return NULL;
+    (*slot)->leader = leader;
+    sites->site_count++;
     return *slot;
 }
 
@@ -144,6 +149,8 @@ bool sites_add(const struct ld_leak *leak, void *ctx)
     struct site_table *sites = ctx;
     const struct tally block = {.blocks = 1, .bytes = leak->size};
     struct site *site = intern(sites, leak);
+    if (leak->reach == LD_DEFINITELY_LOST)
+        sites->leader = site;
     tally_add(site == NULL ? &sites->lost : &site->tally, &block);
     *(site == NULL ? &sites->lost_blocks : &site->blocks) += leak->weight;
     *(site == NULL ? &sites->lost_bytes : &site->bytes) += leak->weight * (double)leak->size;

@@ -25,12 +25,13 @@ struct tally {
 
 void tally_add(struct tally *tally, const struct tally *more);
 
-/* All blocks of one kind with the same stack: the same frames in the same modules, cut or not.
- * The stack is copied, because what a walk hands over ends with the callback. */
+/* All blocks of one kind with the same stack: the same frames in the same modules, cut or not; until
+ * sites_merge, if they are indirectly lost, those that blocks of one site lead.  The stack is copied, because what a walk hands over ends with the callback. */
 struct site {
     struct ld_leak leak;  /* of the first block that was seen here; its arrays are the copies */
     struct tally tally;   /* of blocks seen; after sites_pack, of all that they stand for */
     double blocks, bytes; /* the same by weight */
+    const struct site *leader; /* the site of the definitely lost blocks that lead these, or NULL */
     uint64_t hash;
     bool is_deep; /* as many frames as are kept: there may have been more outside them */
 };
@@ -48,6 +49,7 @@ struct site_table {
     size_t slot_count;
     size_t site_count;
     size_t blocks_seen;             /* by sites_add */
+    const struct site *leader;      /* of what is indirectly lost and comes next */
     bool is_estimate;               /* some block stands for others */
     struct tally lost;              /* blocks that are in no site, because there was no memory for one */
     double lost_blocks, lost_bytes; /* the same by weight */
@@ -65,7 +67,8 @@ bool sites_add(const struct ld_leak *leak, void *ctx);
 /* Ends the walk.  If it was of a sample, tallies become estimates, rounded to whole blocks and bytes. */
 void sites_pack(struct site_table *sites);
 
-/* Makes one of those that have become equal because their stacks were shortened. */
+/* Makes one of those that are equal but for their leader, or have become it because their stacks were
+ * shortened. */
 void sites_merge(struct site_table *sites);
 
 /* Removes the sites for which keep says no.  It may shorten their stacks, if sites_merge comes next. */

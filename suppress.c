@@ -100,6 +100,8 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
 bool suppress_takes(struct suppress *suppress, const struct site *site, struct names *names)
 {
     struct tally *taken = find_rule(suppress, site, names);
+    if (taken == NULL && site->leader != NULL)
+        taken = find_rule(suppress, site->leader, names);
     if (taken == NULL)
         return false;
     if (taken->blocks == 0)

@@ -38,7 +38,7 @@ void suppress_init(struct suppress *suppress, const char *text, bool with_kept, 
 /* What the rules say about one frame; of several the first counts. */
 void suppress_judge(const struct suppress *suppress, const struct name *name, struct name_verdict *verdict);
 
-/* Whether a site is left out; it is counted then. */
+/* Whether a site is left out, by itself or with the one that leads its blocks; it is counted then. */
 bool suppress_takes(struct suppress *suppress, const struct site *site, struct names *names);
 
 /* All rules, those that were given first; index counts from 0. */

@@ -46,7 +46,7 @@ static int fill_hole(int memory, uintptr_t start, uintptr_t end)
         return -memory;
     if (!kernel_map_at((void *)start, end - start))
         return ENOMEM;
-    pages_each(start, end, read_run, &memory);
+    pages_each(start, end, true, read_run, &memory);
     return 0;
 }
 

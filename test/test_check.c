@@ -9,10 +9,12 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -420,6 +422,101 @@ static void a_check_reports_what_is_lost(void **state)
     ld_free((void *)~hidden);
 }
 
+static SITE uintptr_t make_follower(void)
+{
+    RETURN_FROM_SITE(~(uintptr_t)ld_malloc(50));
+}
+
+/* Only this one has the beginning of the other, and nothing leads to it. */
+static SITE uintptr_t make_leader(uintptr_t hidden_follower)
+{
+    void **leader = ld_malloc(100);
+
+    memset(leader, 0, 100);
+    leader[1] = (void *)~hidden_follower;
+    RETURN_FROM_SITE(~(uintptr_t)leader);
+}
+
+/* Addresses are computed where nothing of them is left. */
+static SITE void drop(uintptr_t hidden)
+{
+    ld_free((void *)~hidden);
+    wipe_stack();
+}
+
+static SITE void ignore_at(uintptr_t hidden, size_t offset)
+{
+    ld_ignore((const char *)~hidden + offset);
+    wipe_stack();
+}
+
+static void what_a_suppressed_block_leads_is_suppressed_with_it(void **state)
+{
+    const struct ld_report_options of_leader = {.suppressions = "leak:^make_leader$"},
+                                   of_follower = {.suppressions = "leak:^make_follower$"};
+    int nowhere = open("/dev/null", O_WRONLY);
+    uintptr_t follower = make_follower(), leader = make_leader(follower);
+    size_t lost = 99;
+
+    (void)state;
+    wipe_stack();
+    assert_int_equal(ld_check(nowhere, &of_follower, &lost), 0);
+    assert_int_equal(lost, 1);
+    wipe_stack();
+    assert_int_equal(ld_check(nowhere, NULL, &lost), 0);
+    assert_int_equal(lost, 2);
+    wipe_stack();
+    assert_int_equal(ld_check(nowhere, &of_leader, &lost), 0);
+    assert_int_equal(lost, 0);
+    close(nowhere);
+    drop(follower);
+    drop(leader);
+}
+
+/* As the elements of new[], behind their number. */
+static void a_pointer_into_a_block_has_it_ignored(void **state)
+{
+    uintptr_t hidden = make_hidden(8000);
+
+    (void)state;
+    ignore_at(hidden, 5000); /* too far in */
+    ignore_at(hidden, 8000); /* beyond */
+    wipe_stack();
+    assert_int_equal(ld_lost_leaks(NULL, NULL), 1);
+    ignore_at(hidden, 8);
+    wipe_stack();
+    assert_int_equal(ld_lost_leaks(NULL, NULL), 0);
+    drop(hidden);
+}
+
+static void a_registered_region_may_end_beyond_its_file(void **state)
+{
+    enum { SIZE = 65536 };
+    static const int kinds[] = {MAP_SHARED, MAP_PRIVATE};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        int file = memfd_create("short", 0);
+        uintptr_t held = make_hidden(666), hidden = make_hidden(1337);
+        void **region;
+
+        assert_int_equal(ftruncate(file, 4096), 0);
+        region = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, kinds[i], file, 0);
+        assert_ptr_not_equal(region, MAP_FAILED);
+        assert_int_equal(ld_register_root(region, SIZE), 0);
+        region[1] = (void *)~held;
+        wipe_stack();
+        errno = 0;
+        assert_int_equal(ld_lost_leaks(NULL, NULL), 1);
+        assert_int_equal(errno, 0);
+        assert_int_equal(ld_unregister_root(region, SIZE), 0);
+        munmap(region, SIZE);
+        close(file);
+        drop(held);
+        drop(hidden);
+    }
+}
+
 /* TSan has a thread of its own, in which no instrumented code may run, and so no handler of a signal. */
 static void a_check_stops_the_sanitizers_thread_too(void **state)
 {
@@ -432,6 +529,9 @@ int main(void)
     const struct CMUnitTest none[] = {cmocka_unit_test(a_check_stops_the_sanitizers_thread_too)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_check_reports_what_is_lost),
+        cmocka_unit_test(what_a_suppressed_block_leads_is_suppressed_with_it),
+        cmocka_unit_test(a_pointer_into_a_block_has_it_ignored),
+        cmocka_unit_test(a_registered_region_may_end_beyond_its_file),
         cmocka_unit_test(blocks_on_the_move_are_not_lost),
         cmocka_unit_test(blocks_of_threads_that_come_and_go_are_not_lost),
         cmocka_unit_test(libraries_may_come_and_go),
