@@ -334,7 +334,8 @@ struct ld_report_options {
     bool no_default_suppressions; /* without the built-in ones */
 };
 
-/* Writes to fd the live blocks, grouped by call site, the largest first.  options may be NULL.
+/* Writes to fd the live blocks, grouped by call site, the largest first.  options may be NULL:
+ * LEAKDETECT_OPTIONS are for the reports that are written when a program ends, or on a signal.
  *
  * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
  * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
