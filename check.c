@@ -107,12 +107,15 @@ static void unmap_look(struct look *look)
     kernel_unmap(look, look->size);
 }
 
-/* The signal stack that the calling thread is on. */
+/* The signal stack that the calling thread has, and whether it is on it. */
 static void find_signal_stack(struct stop_thread *thread)
 {
     stack_t stack;
 
-    if (sigaltstack(NULL, &stack) != 0 || (stack.ss_flags & SS_ONSTACK) == 0)
+    if (sigaltstack(NULL, &stack) != 0)
+        return;
+    thread->alternate_stack = (uintptr_t)stack.ss_sp;
+    if ((stack.ss_flags & SS_ONSTACK) == 0)
         return;
     thread->signal_stack = (uintptr_t)stack.ss_sp;
     thread->signal_stack_end = thread->signal_stack + stack.ss_size;

@@ -141,6 +141,11 @@ bool kernel_can_read(uintptr_t address)
     return call(SYS_rt_sigprocmask, NO_SUCH_CHANGE, (long)address, 0, sizeof(uint64_t)) != -EFAULT;
 }
 
+int kernel_mincore(void *start, size_t size, unsigned char *pages)
+{
+    return (int)call(SYS_mincore, (long)start, (long)size, (long)pages, 0);
+}
+
 /* --- Processes and threads ------------------------------------------------------------------------------ */
 
 pid_t kernel_process(void)

@@ -35,6 +35,7 @@ bool kernel_map_at(void *address, size_t size);
 
 /* Whether there is something to read. */
 bool kernel_can_read(uintptr_t address);
+int kernel_mincore(void *start, size_t size, unsigned char *pages);
 
 /* Processes and threads. */
 pid_t kernel_process(void);

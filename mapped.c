@@ -99,7 +99,7 @@ int mapped_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, vo
         const struct mapping *mapping = &maps->entries[i];
         uintptr_t at = mapping->start;
 
-        if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private || mapping->is_of_file)
+        if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private)
             continue;
         while (next < exclusions.count && exclusions.ranges[next].end <= at)
             next++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory that the program has mapped itself: arenas of allocators of its own, heaps of a language, stacks of
- * coroutines.  What of the writable, private mappings without a file is not
+ * coroutines, images of such a heap.  What of the writable, private mappings is not
  *
  *     this library's or its heap's (ours.h), or would hold every block that was ever freed
  *     the data of a module, which is a root of another kind

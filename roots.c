@@ -507,6 +507,9 @@ static void visit_thread(const struct pass *pass, const struct stop_thread *thre
     if (state == STOP_RUNNING) {
         visit_running(pass, &copy, is_first);
     } else {
+        if (copy.alternate_stack != 0)
+            pass->visit(ROOTS_KEPT, (uintptr_t)&copy.alternate_stack, (uintptr_t)(&copy.alternate_stack + 1),
+                        pass->ctx);
         visit_registers(pass, &copy);
         visit_stack(pass, thread, is_first);
     }

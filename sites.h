@@ -26,11 +26,12 @@ struct tally {
 void tally_add(struct tally *tally, const struct tally *more);
 
 /* All blocks of one kind with the same stack: the same frames in the same modules, cut or not; until
- * sites_merge, if they are indirectly lost, those that blocks of one site lead.  The stack is copied, because what a walk hands over ends with the callback. */
+ * sites_merge, if they are indirectly lost, those that blocks of one site lead.  The stack is copied, because
+ * what a walk hands over ends with the callback. */
 struct site {
-    struct ld_leak leak;  /* of the first block that was seen here; its arrays are the copies */
-    struct tally tally;   /* of blocks seen; after sites_pack, of all that they stand for */
-    double blocks, bytes; /* the same by weight */
+    struct ld_leak leak;       /* of the first block that was seen here; its arrays are the copies */
+    struct tally tally;        /* of blocks seen; after sites_pack, of all that they stand for */
+    double blocks, bytes;      /* the same by weight */
     const struct site *leader; /* the site of the definitely lost blocks that lead these, or NULL */
     uint64_t hash;
     bool is_deep; /* as many frames as are kept: there may have been more outside them */

@@ -103,6 +103,7 @@ static void save(struct stop_thread *slot, const ucontext_t *context)
     slot->stack_pointer = stack_pointer_of(context);
     save_registers(slot, context);
     slot->thread_pointer = (uintptr_t)platform_thread_pointer();
+    slot->alternate_stack = (uintptr_t)context->uc_stack.ss_sp;
     if (slot->stack_pointer - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size) {
         slot->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
         slot->signal_stack_end = slot->signal_stack + context->uc_stack.ss_size;

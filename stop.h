@@ -42,7 +42,9 @@ struct stop_thread {
     /* Where the registers were saved: in the signal frame, or here. */
     uintptr_t registers, registers_end;
     uintptr_t vectors, vectors_end;
-    /* The alternate signal stack that it is on; empty: it is not. */
+    /* The alternate signal stack that it has, which only the kernel may know; 0: none. */
+    uintptr_t alternate_stack;
+    /* The one that it is on; empty: it is not. */
     uintptr_t signal_stack, signal_stack_end;
     uintptr_t arguments[6]; /* of the system call that a running thread is in */
 };

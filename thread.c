@@ -325,6 +325,13 @@ void thread_unwind_leave(struct thread *share, unsigned level)
     atomic_store_explicit(&share->unwinding, inside & ~(1u << level), memory_order_release);
 }
 
+bool thread_is_unwinding(void)
+{
+    const struct thread *share = thread_self.share;
+
+    return share != NULL && atomic_load_explicit(&share->unwinding, memory_order_relaxed) != 0;
+}
+
 void thread_before_fork(void)
 {
     thread_self.is_forking = true;

@@ -185,6 +185,9 @@ void thread_each_in_flight(stackmap_mark_fn *mark);
 uint32_t thread_unwind_enter(struct thread *thread, unsigned level);
 void thread_unwind_leave(struct thread *thread, unsigned level);
 
+/* Whether the calling thread is in there. */
+bool thread_is_unwinding(void);
+
 void thread_before_fork(void);
 
 /* The calling thread is about to fork, or has just forked: another library's handler of fork, or a signal's,

@@ -63,6 +63,7 @@ for compiler in gcc clang; do
         check "$what: a mapping holds nothing by default, but is named" loses 1 1 $way held
         check "$what: and is not where it is not the cause" loses 1 0 $way lose
         check "$what: some of each" loses 3 2 $way held lose thread
+        check "$what: a private mapping of a file" loses 2 1 $way file lose
         has_guards=yes
         options=report_at_exit=none run $way guarded 2>/dev/null || has_guards=
         if [ $has_guards ]; then

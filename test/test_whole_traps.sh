@@ -70,6 +70,19 @@ trap_is_harmless 'a hundred coroutines' stack_switching
 trap_is_harmless 'no bytes, and too many' sizes
 trap_is_harmless 'deep recursion' deep
 
+# Of what is forbidden to it the program calls nothing.
+is_shut_in() { # COMMAND...
+    LEAKDETECT_OPTIONS=report_at_exit=none "$@"
+}
+$CC -g -O1 test/whole/sandbox.c -o "$work/sandbox"
+$CC -g -O1 test/whole/sandbox.c -o "$work/sandbox_linked" -L"$library" -lleakdetect_malloc
+if "$work/sandbox"; then
+    check 'a sandbox that kills who calls mincore: preloaded' is_shut_in env LD_PRELOAD="$preload" "$work/sandbox"
+    check 'a sandbox that kills who calls mincore: linked' is_shut_in "$work/sandbox_linked"
+else
+    skip 'a sandbox' 'there is no seccomp'
+fi
+
 refuses_memory() { # COMMAND...
     # What is freed goes back at once.
     times=$(MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 LEAKDETECT_OPTIONS=report_at_exit=none "$@")

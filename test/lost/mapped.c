@@ -8,6 +8,7 @@
  *     woven     300 small mappings, each made next to a block that makes the heap grow, and holds that block
  *     unmapped  large blocks come and go, and then mappings where they may have been, each of which holds one
  *     gone      a block of 555 bytes that a page points to that is unmapped
+ *     file      a block of 1,111 bytes that only a private mapping of a file points to
  *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
  *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
  *     shared    a block of 999 bytes that only the stack of another thread points to, which is in shared
@@ -310,6 +311,33 @@ static void fork_and_wait(void)
     _exit(WEXITSTATUS(status));
 }
 
+/* The first ones take the addresses of blocks that have come and gone before main, and that frames which last
+ * as long as main's may still have. */
+static SITE void lose_classes(void)
+{
+    static void *volatile decoys[4 * 30];
+
+    for (size_t i = 0; i < sizeof(decoys) / sizeof(decoys[0]); i++)
+        decoys[i] = malloc(1 + i / 4 * (i / 4));
+    for (size_t size = 1; size <= 200; size++)
+        lose(size * size);
+}
+
+/* Memory like any other, once it was written to. */
+static SITE void hold_in_file(void)
+{
+    int file = memfd_create("file", 0);
+    void *volatile *page;
+
+    if (file < 0 || ftruncate(file, PAGE) != 0)
+        exit(2);
+    page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    close(file);
+    if (page == MAP_FAILED)
+        exit(2);
+    keep_in(&page[7], 1111);
+}
+
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -348,8 +376,9 @@ int main(int argc, char **argv)
         else if (strcmp(word, "forked") == 0)
             fork_and_wait();
         else if (strcmp(word, "classes") == 0)
-            for (size_t size = 1; size <= 200; size++)
-                lose(size * size);
+            lose_classes();
+        else if (strcmp(word, "file") == 0)
+            hold_in_file();
         else
             return 3;
         clear_stack();

@@ -821,6 +821,29 @@ static void *with_signal_stack(void *unused)
     return NULL;
 }
 
+static SITE void use_signal_stack(hidden block, size_t size)
+{
+    stack_t stack = {.ss_sp = block == 0 ? NULL : show(block), .ss_size = size};
+
+    stack.ss_flags = block == 0 ? SS_DISABLE : 0;
+    sigaltstack(&stack, NULL);
+    stack.ss_sp = NULL;
+    __asm__ volatile("" : : "r"(&stack) : "memory");
+}
+
+/* Only the kernel has its address. */
+static SITE void is_signal_stack(void)
+{
+    size_t size = 65536;
+    hidden block = make(size);
+
+    use_signal_stack(block, size);
+    expect(size, LD_REACHABLE);
+    use_signal_stack(0, 0);
+    expect(size, LD_DEFINITELY_LOST);
+    drop(block);
+}
+
 static SITE void on_signal_stack(void)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
@@ -972,6 +995,7 @@ static const struct {
     SCENARIO(on_coroutine),
     SCENARIO(below_coroutine),
     SCENARIO(on_signal_stack),
+    SCENARIO(is_signal_stack),
     SCENARIO(on_dead_stack),
     SCENARIO(in_child),
 #ifdef PLUGIN
