@@ -165,6 +165,11 @@ void platform_with_high_descriptors(void (*function)(void))
     errno = saved;
 }
 
+int platform_prctl(int option, const unsigned long arguments[4])
+{
+    return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
+}
+
 _Noreturn void platform_fatal(const char *what)
 {
     static const char prefix[] = "leakdetect: ";

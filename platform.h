@@ -97,6 +97,9 @@ int platform_write(int fd, const void *data, size_t size);
  * ones. */
 void platform_with_high_descriptors(void (*function)(void));
 
+/* prctl(2), with errno. */
+int platform_prctl(int option, const unsigned long arguments[4]);
+
 /* One line on stderr, then abort(): for a broken invariant.  Never allocates. */
 _Noreturn void platform_fatal(const char *what);
 

@@ -34,6 +34,7 @@
 #include "options.h"
 #include "platform.h"
 #include "report.h"
+#include "sandbox.h"
 #include "suppress_file.h"
 
 #define LIBRARY_FILE "libleakdetect_malloc.so"
@@ -43,6 +44,7 @@ enum { WAIT_FOR_REPORT_YIELDS = 1000000 }; /* of another thread, seconds */
 static struct {
     struct options options;
     pid_t process;            /* the one that was started, if it was not forked from one */
+    bool is_child;            /* forked from it */
     bool is_on;               /* this library is the program's malloc */
     const char *suppressions; /* the text of the file; NULL: none */
     atomic_flag is_reporting;
@@ -199,8 +201,12 @@ static void check_on_signal(void)
 
 /* --- End ---------------------------------------------------------------------------------------------- */
 
+/* A child that was forked to be shut in, as that of OpenSSH's server which talks to whoever has not logged in
+ * yet, may be killed for any system call that it does not need itself. */
 static bool is_to_report(void)
 {
+    if (whole.is_child && sandbox_is_filtered())
+        return false;
     return whole.options.report_at_exit != OPTIONS_REPORT_NONE &&
            (whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process);
 }
@@ -274,6 +280,7 @@ static void leave_children_alone(void)
 
 static void after_fork_in_child(void)
 {
+    whole.is_child = true;
     atomic_flag_clear_explicit(&whole.is_reporting, memory_order_relaxed);
     destination_after_fork_in_child();
     if (whole.options.children == OPTIONS_CHILDREN_FOLLOW)

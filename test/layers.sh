@@ -33,7 +33,8 @@ BEGIN {
     rank["report_format"] = rank["suppress_file"] = 11
     rank["report"] = 12
     rank["check"] = 13
-    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = rank["mincore"] = 14
+    rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
+    rank["sandbox"] = 13
     rank["operators"] = 2
 
     # These are built on the public interface and little else.

@@ -72,13 +72,13 @@ trap_is_harmless 'deep recursion' deep
 
 # Of what is forbidden to it the program calls nothing.
 is_shut_in() { # COMMAND...
-    LEAKDETECT_OPTIONS=report_at_exit=none "$@"
+    LEAKDETECT_OPTIONS=log_path=$work/reports.%p "$@"
 }
 $CC -g -O1 test/whole/sandbox.c -o "$work/sandbox"
 $CC -g -O1 test/whole/sandbox.c -o "$work/sandbox_linked" -L"$library" -lleakdetect_malloc
 if "$work/sandbox"; then
-    check 'a sandbox that kills who calls mincore: preloaded' is_shut_in env LD_PRELOAD="$preload" "$work/sandbox"
-    check 'a sandbox that kills who calls mincore: linked' is_shut_in "$work/sandbox_linked"
+    check 'sandboxes that kill who calls more than they allow: preloaded' is_shut_in env LD_PRELOAD="$preload" "$work/sandbox"
+    check 'sandboxes that kill who calls more than they allow: linked' is_shut_in "$work/sandbox_linked"
 else
     skip 'a sandbox' 'there is no seccomp'
 fi
