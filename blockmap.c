@@ -75,10 +75,13 @@ static inline bool is_claimed(uint64_t head)
     return head >= CLAIMED;
 }
 
-/* The version of whatever comes next.  0 is the one before the first. */
+/* The version of whatever comes next.  0 is the one before the first.  Without a branch, which would be
+ * guessed wrong each time that the version comes round. */
 static inline uint64_t version_after(uint64_t version)
 {
-    return (version & VERSION_MASK) == VERSION_MASK ? 1 : (version & VERSION_MASK) + 1;
+    uint64_t next = (version + 1) & VERSION_MASK;
+
+    return next + (next == 0);
 }
 
 static inline bool was_ever_used(uint64_t head)

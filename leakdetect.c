@@ -132,8 +132,8 @@ static COLD void count_dropped(size_t size)
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
  */
-static ALWAYS_INLINE NOT_READ(1) void record_here(const void *address, size_t size, unsigned period,
-                                                  struct unwind_caller caller)
+static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
+                                        struct unwind_caller caller)
 {
     unsigned level;
     struct thread *thread = thread_enter(caller.frame, &level);
@@ -158,12 +158,6 @@ static ALWAYS_INLINE NOT_READ(1) void record_here(const void *address, size_t si
         }
     }
     thread_leave(thread, level);
-}
-
-static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
-                                        struct unwind_caller caller)
-{
-    record_here(address, size, period, caller);
 }
 
 static inline void forget(const void *address)
@@ -224,27 +218,6 @@ static inline void *allocate_only(size_t size, size_t alignment, bool zeroed)
     return backing_alloc(size + (size == 0), alignment, zeroed);
 }
 
-static ALWAYS_INLINE void *allocate_and_record(size_t size, size_t alignment, bool zeroed,
-                                               struct unwind_caller caller)
-{
-    void *block = allocate_only(size, alignment, zeroed);
-
-    if (LIKELY(block != NULL))
-        record_here(block, size, 0, caller);
-    return block;
-}
-
-/* The same for what most callers want, and for all others. */
-static NOINLINE void *malloc_and_record(size_t size, struct unwind_caller caller)
-{
-    return allocate_and_record(size, 0, false, caller);
-}
-
-static NOINLINE void *any_and_record(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
-{
-    return allocate_and_record(size, alignment, zeroed, caller);
-}
-
 /* A block that is in the sample, or one while nothing is recorded, as far as that has not just changed. */
 static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
@@ -268,14 +241,15 @@ static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, 
     int now = state();
     void *block;
 
+    if (LIKELY(now == RECORDING)) {
+        block = allocate_only(size, alignment, zeroed);
+        if (LIKELY(block != NULL))
+            record(block, size, 0, caller);
+        return block;
+    }
     if (LIKELY(now == SAMPLING && sampling_passes(size + (size == 0))))
         return allocate_only(size, alignment, zeroed);
-    if (UNLIKELY(now != RECORDING))
-        block = allocate_otherwise(size, alignment, zeroed, caller);
-    else if (alignment == 0 && !zeroed)
-        block = malloc_and_record(size, caller);
-    else
-        block = any_and_record(size, alignment, zeroed, caller);
+    block = allocate_otherwise(size, alignment, zeroed, caller);
     NOT_BY_A_JUMP(block);
     return block;
 }
