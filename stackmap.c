@@ -493,15 +493,16 @@ void stackmap_before_fork(void)
     }
 }
 
-/* In the child there is no other thread that might still be collecting; but if fork was called by a signal
- * handler that interrupted this one's collection, that goes on. */
+/* In the child there is no other thread that might still be collecting.  But a collection of this thread's,
+ * in the midst of which a signal handler has forked, goes on. */
 void stackmap_after_fork(bool in_child)
 {
-    bool is_mine = map.is_forking;
+    bool is_own = atomic_load_explicit(&map.collector, memory_order_relaxed) == this_thread();
 
+    if (is_own ? !map.is_forking : !in_child)
+        return;
     map.is_forking = false;
-    if (is_mine || (in_child && atomic_load_explicit(&map.collector, memory_order_relaxed) != this_thread()))
-        end();
+    end();
 }
 
 /* --- Figures and checks -------------------------------------------------------------------------------- */
