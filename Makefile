@@ -146,7 +146,8 @@ $(BUILD)/libleakdetect.a: $(BUILD)/flags
 
 JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 
-$(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags
+# The names are in this file.
+$(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags Makefile
 	@mkdir -p $(@D)
 	{ nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' && \
 	    printf '%s\n' 'madvise ldheap_madvise' 'mmap ldheap_mmap' 'munmap ldheap_munmap' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
