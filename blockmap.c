@@ -127,6 +127,16 @@ static inline uint64_t body_of(const struct block *block, uint64_t version)
            (uint64_t)block->stack << STACK_SHIFT | version;
 }
 
+static inline size_t size_of(uint64_t body)
+{
+    return size_decode((uint32_t)(body >> SIZE_SHIFT));
+}
+
+static inline uint32_t stack_of(uint64_t body)
+{
+    return (uint32_t)(body >> STACK_SHIFT) & ((UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1);
+}
+
 static inline void decode(uint64_t head, uint64_t body, struct block *out)
 {
     /* The head was read before: its epoch had begun by then, so the difference is its age. */
@@ -135,8 +145,8 @@ static inline void decode(uint64_t head, uint64_t body, struct block *out)
 
     *out = (struct block){
         .address = address_of(head),
-        .size = size_decode((uint32_t)(body >> SIZE_SHIFT)),
-        .stack = (uint32_t)(body >> STACK_SHIFT) & ((UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1),
+        .size = size_of(body),
+        .stack = stack_of(body),
         .mark = now - age,
         .flags = (uint32_t)(body >> FLAG_SHIFT) & ((UINT32_C(1) << BLOCKMAP_FLAG_BITS) - 1),
     };
@@ -370,7 +380,12 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
     }
 }
 
-static NOINLINE bool remove_slow(const void *address, struct block *out)
+static inline struct blockmap_removed removed(uint64_t body)
+{
+    return (struct blockmap_removed){.size = size_of(body), .stack = stack_of(body), .was_there = true};
+}
+
+static NOINLINE struct blockmap_removed remove_slow(const void *address)
 {
     struct slot *slot;
     uint64_t head, body;
@@ -380,33 +395,32 @@ static NOINLINE bool remove_slow(const void *address, struct block *out)
     do {
         slot = locate(address, &head, &passed);
         if (slot == NULL)
-            return false;
+            return (struct blockmap_removed){.was_there = false};
         body = atomic_load_explicit(&slot->body, memory_order_relaxed);
         /* Release: partner of the claim in fill. */
     } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head & VERSION_MASK,
                                                       memory_order_release, memory_order_relaxed));
-    decode(head, body, out);
     if (UNLIKELY(passed != 0))
         uncount_overflow(address, 0, passed);
-    return true;
+    return removed(body);
 }
 
 /* Budget: one cache line, no locked instruction where the record is in its home slot, which it mostly is; on
  * a miss one more line, of the overflow counts. */
-bool blockmap_remove(const void *address, struct block *out)
+struct blockmap_removed blockmap_remove(const void *address)
 {
     struct probe probe = probe_start(address);
     struct slot *home = probe_slot(&probe, 0);
     uint64_t head = atomic_load_explicit(&home->head, memory_order_acquire);
-    uint64_t key = key_of(address);
+    uint64_t key = key_of(address), body;
 
     if (UNLIKELY(key == 0 || (head & (ADDRESS_MASK | HELD)) != key))
-        return remove_slow(address, out);
-    decode(head, atomic_load_explicit(&home->body, memory_order_relaxed), out);
+        return remove_slow(address);
+    body = atomic_load_explicit(&home->body, memory_order_relaxed);
     /* A plain store: the record is the caller's, and of others only refresh_marks would write to it, whose
      * swap fails now, or whose mark dies with the record.  Release: partner of the claim in fill. */
     atomic_store_explicit(&home->head, head & VERSION_MASK, memory_order_release);
-    return true;
+    return removed(body);
 }
 
 bool blockmap_find(const void *address, struct block *out)

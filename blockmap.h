@@ -95,8 +95,15 @@ static inline bool blockmap_insert(const struct block *block)
     return blockmap_insert_at(blockmap_expect(block->address), block);
 }
 
-/* Takes the record of this address out, and copies it to *out.  False: none. */
-bool blockmap_remove(const void *address, struct block *out);
+/* What a record said that was taken out. */
+struct blockmap_removed {
+    size_t size;
+    uint32_t stack;
+    bool was_there; /* false: there was none */
+};
+
+/* Takes the record of this address out. */
+struct blockmap_removed blockmap_remove(const void *address);
 
 /* Copies the record of this address.  False: none, or it is held. */
 bool blockmap_find(const void *address, struct block *out);

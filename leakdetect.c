@@ -162,10 +162,10 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
 
 static inline void forget(const void *address)
 {
-    struct block block;
+    struct blockmap_removed removed = blockmap_remove(address);
 
-    if (LIKELY(blockmap_remove(address, &block) && block.stack != HIDDEN))
-        thread_count(-1, -(int64_t)block.size);
+    if (LIKELY(removed.was_there && removed.stack != HIDDEN))
+        thread_count(-1, -(int64_t)removed.size);
 }
 
 /* A block was reallocated without moving. */

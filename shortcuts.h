@@ -120,22 +120,29 @@ static inline bool shortcut_words_hold(const uint64_t *three, const uintptr_t *s
            shortcut_word_holds(three[0], sp);
 }
 
-/* Whether what was seen between the allocation and `to` is unchanged.  From the inside outwards, so that
+/* Whether what was read between the allocation and `to` is unchanged.  From the inside outwards, so that
  * nothing is read that a walk would not read. */
-static ALWAYS_INLINE bool shortcut_holds(const struct shortcut *shortcut)
+static ALWAYS_INLINE bool shortcut_way_holds(const struct shortcut *shortcut)
 {
     const uintptr_t *sp = (const uintptr_t *)shortcut->sp;
 
-    if (UNLIKELY(shortcut->module != 0)) {
-        uintptr_t pc = shortcut->in_module == shortcut->count
-                           ? shortcut->pc
-                           : shortcut_word_value(shortcut->words[shortcut->in_module]);
-
-        if (!module_is_current(shortcut->module, (const void *)pc))
-            return false;
-    }
     return shortcut_words_hold(&shortcut->words[6], sp) && shortcut_words_hold(&shortcut->words[3], sp) &&
            shortcut_words_hold(&shortcut->words[0], sp);
+}
+
+/* Whether the library that was loaded there still is. */
+static inline bool shortcut_is_current(const struct shortcut *shortcut)
+{
+    return LIKELY(shortcut->module == 0) ||
+           module_is_current(shortcut->module,
+                             (const void *)(shortcut->in_module == shortcut->count
+                                                ? shortcut->pc
+                                                : shortcut_word_value(shortcut->words[shortcut->in_module])));
+}
+
+static inline bool shortcut_holds(const struct shortcut *shortcut)
+{
+    return shortcut_is_current(shortcut) && shortcut_way_holds(shortcut);
 }
 
 /* The ways in which a shortcut with this hash may be, for shortcuts_next. */

@@ -290,6 +290,11 @@ static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoc
     return id;
 }
 
+void stackmap_expect(stack_id parent)
+{
+    PREFETCH_WRITE(&map.index[parent / BUCKET_NODES]);
+}
+
 /* Budget of a hit: two cache lines, no write. */
 stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc,
                         uint16_t module)

@@ -72,6 +72,10 @@ enum { STACKMAP_DEPTH_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 4 : LD_MAX_FRA
 stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc,
                         uint16_t module);
 
+/* The children of this node will be asked for soon: has the cache line of the index brought here meanwhile.
+ */
+void stackmap_expect(stack_id parent);
+
 /* Copies at most `capacity` frames of a stack, innermost first, and returns how many.  A stack of a live
  * block is intact as long as stackmap_sweep() is what it was before the block was looked up; otherwise what
  * was copied may be anything, but nothing else happens. */

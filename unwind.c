@@ -192,6 +192,7 @@ static bool follow(struct thread *thread, const struct registers *start)
     if (outcome == MET) {
         uint32_t total = walk.met + walk.steps;
 
+        stackmap_expect(trail->frames[walk.met - 1].id);
         if (UNLIKELY(trail_current(trail, walk.met) != walk.met || total > TRAIL_FRAMES_MAX ||
                      (trail->is_floating && total < LD_MAX_FRAMES))) {
             trail_truncate(trail, 0);
@@ -253,8 +254,12 @@ static inline bool trail_holds(const struct shortcut *shortcut, const struct tra
 
     return LIKELY(to->at.sp == shortcut_to_sp(shortcut)) &&
            LIKELY(!to->needs_bp || to->at.bp == shortcut_to_bp(shortcut)) &&
-           trail_current(trail, shortcut->depth) == shortcut->depth &&
            words_hold(trail->words, to->words_end);
+}
+
+static inline bool trail_is_current(const struct shortcut *shortcut, const struct trail *trail)
+{
+    return trail_current(trail, shortcut->depth) == shortcut->depth;
 }
 
 /* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
@@ -270,7 +275,8 @@ static inline struct shortcut *find_shortcut(struct thread *thread, uint64_t has
         if (leads_to_trail(shortcut, &thread->trail)) {
             if (!shortcut_holds(shortcut))
                 continue;
-            if (LIKELY(trail_holds(shortcut, &thread->trail)))
+            if (LIKELY(trail_is_current(shortcut, &thread->trail)) &&
+                LIKELY(trail_holds(shortcut, &thread->trail)))
                 return shortcut;
         }
         *elsewhere = true;
@@ -376,21 +382,35 @@ static NOINLINE struct unwind_stack capture_unguessed(struct thread *thread, uns
     return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
 }
 
-/* Budget, when the stack is the one that was seen here the last times: no lock, no write but the id in
- * flight; of this thread's memory one line of guesses, two of a shortcut, one frame and one word of the trail
- * for each frame beyond, and those words on the stack. */
+/* A guess at a stack in which libraries that can be unloaded have a part. */
+static NOINLINE struct unwind_stack capture_loaded(struct thread *thread, struct shortcut *guess,
+                                                   struct unwind_caller caller, stackmap_roots_fn *each_root)
+{
+    if (LIKELY(shortcut_holds(guess)) && LIKELY(trail_is_current(guess, &thread->trail)) &&
+        LIKELY(trail_holds(guess, &thread->trail)) && LIKELY(take(thread, guess, guess->epoch)))
+        return (struct unwind_stack){.id = guess->id, .is_cut = false};
+    return capture_unguessed(thread, 0, caller, each_root);
+}
+
+/* Budget, when the stack is the one that was seen here the last times: no lock, no call, no write but the id
+ * in flight; of this thread's memory one line of guesses, two of a shortcut, one frame and one word of the
+ * trail for each frame beyond, and those words on the stack. */
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root)
 {
     struct registers start = caller_registers(caller);
     uint32_t epoch = stackmap_epoch();
-    struct shortcut *shortcut = shortcuts_guess(&thread->shortcuts, &start);
+    struct shortcut *guess = shortcuts_guess(&thread->shortcuts, &start);
 
-    KEEP_POINTER(shortcut);
-    if (LIKELY(level == 0 && shortcut != NULL && shortcut_begins(shortcut, &start, epoch)) &&
-        LIKELY(leads_to_trail(shortcut, &thread->trail)) && LIKELY(shortcut_holds(shortcut)) &&
-        LIKELY(trail_holds(shortcut, &thread->trail)) && LIKELY(take(thread, shortcut, epoch)))
-        return (struct unwind_stack){.id = shortcut->id, .is_cut = false};
+    KEEP_POINTER(guess);
+    if (LIKELY(level == 0 && guess != NULL && shortcut_begins(guess, &start, epoch)) &&
+        LIKELY(leads_to_trail(guess, &thread->trail))) {
+        if (UNLIKELY(guess->module != 0 || guess->depth > thread->trail.firm))
+            return capture_loaded(thread, guess, caller, each_root);
+        if (LIKELY(shortcut_way_holds(guess)) && LIKELY(trail_holds(guess, &thread->trail)) &&
+            LIKELY(take(thread, guess, epoch)))
+            return (struct unwind_stack){.id = guess->id, .is_cut = false};
+    }
     return capture_unguessed(thread, level, caller, each_root);
 }
 

@@ -73,7 +73,7 @@ static void stream_open(struct stream *stream, const char *path)
 /* Called through pointers, so that the empty store costs what the real one's calls do. */
 struct store {
     bool (*insert)(const struct block *block);
-    bool (*remove)(const void *address, struct block *out);
+    bool (*remove)(const void *address);
 };
 
 static bool empty_insert(const struct block *block)
@@ -82,15 +82,19 @@ static bool empty_insert(const struct block *block)
     return true;
 }
 
-static bool empty_remove(const void *address, struct block *out)
+static bool empty_remove(const void *address)
 {
     (void)address;
-    (void)out;
     return true;
 }
 
+static bool blockmap_remove_any(const void *address)
+{
+    return blockmap_remove(address).was_there;
+}
+
 static const struct store empty_store = {empty_insert, empty_remove};
-static const struct store blockmap = {blockmap_insert, blockmap_remove};
+static const struct store blockmap = {blockmap_insert, blockmap_remove_any};
 
 /* Returns the nanoseconds that all the events took. */
 static uint64_t replay(const struct store *chosen, const struct stream *stream)
@@ -103,8 +107,7 @@ static uint64_t replay(const struct store *chosen, const struct stream *stream)
     for (size_t i = 0; i < stream->count; i++) {
         const struct stream_event *event = &stream->events[i];
         struct block block = {.address = (const void *)(uintptr_t)event->address, .size = event->size};
-        bool is_done =
-            event->kind == STREAM_INSERT ? store->insert(&block) : store->remove(block.address, &block);
+        bool is_done = event->kind == STREAM_INSERT ? store->insert(&block) : store->remove(block.address);
 
         if (!is_done)
             measure_fail("the table lost a block");
@@ -114,10 +117,8 @@ static uint64_t replay(const struct store *chosen, const struct stream *stream)
 
 static enum blockmap_step remove_visited(const struct block *block, void *ctx)
 {
-    struct block removed;
-
     (void)ctx;
-    if (!blockmap_remove(block->address, &removed))
+    if (!blockmap_remove(block->address).was_there)
         measure_fail("a block that a walk found could not be removed");
     return BLOCKMAP_NEXT;
 }

@@ -76,14 +76,13 @@ bool blockmap_insert_at(struct slot *expected, const struct block *block)
     return has_room;
 }
 
-bool blockmap_remove(const void *address, struct block *out)
+struct blockmap_removed blockmap_remove(const void *address)
 {
     struct blockmap_hold hold;
-    bool found = change(address, FREE, &hold);
 
-    if (found)
-        *out = hold.block;
-    return found;
+    if (!change(address, FREE, &hold))
+        return (struct blockmap_removed){.was_there = false};
+    return (struct blockmap_removed){.size = hold.block.size, .stack = hold.block.stack, .was_there = true};
 }
 
 bool blockmap_find(const void *address, struct block *out)

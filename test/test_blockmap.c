@@ -38,6 +38,17 @@ static bool blocks_are_equal(const struct block *a, const struct block *b)
            a->flags == b->flags;
 }
 
+/* Takes a record out, and copies all that it says. */
+static bool take_out(const void *address, struct block *out)
+{
+    bool was_there = blockmap_find(address, out);
+    struct blockmap_removed removed = blockmap_remove(address);
+
+    REQUIRE(removed.was_there == was_there);
+    REQUIRE(!was_there || (removed.size == out->size && removed.stack == out->stack));
+    return was_there;
+}
+
 static size_t record_count(void)
 {
     struct blockmap_stats stats;
@@ -62,7 +73,7 @@ static int empty_table(void **state)
         blockmap_each(take_one, &address);
         if (address == NULL)
             break;
-        REQUIRE(blockmap_remove(address, &block));
+        REQUIRE(take_out(address, &block));
     }
     return blockmap_is_valid() && record_count() == 0 ? 0 : -1;
 }
@@ -86,7 +97,7 @@ static void a_record_comes_back_as_it_was_put_in(void **state)
             assert_true(blockmap_insert(&in));
             assert_true(blockmap_find(in.address, &found));
             assert_true(blocks_are_equal(&in, &found));
-            assert_true(blockmap_remove(in.address, &removed));
+            assert_true(take_out(in.address, &removed));
             assert_true(blocks_are_equal(&in, &removed));
             assert_false(blockmap_find(in.address, &found));
             assert_true(blockmap_is_valid());
@@ -104,14 +115,14 @@ static void sizes_from_2_gib_on_are_never_understated_by_a_page(void **state)
         struct block in = {.address = address_of_place(i), .size = sizes[i]};
 
         assert_true(blockmap_insert(&in));
-        assert_true(blockmap_remove(in.address, &out));
+        assert_true(take_out(in.address, &out));
         assert_in_range(out.size, sizes[i], sizes[i] + 4095);
         /* A store may keep them exactly. */
         assert_int_equal(blockmap_kept_size(out.size), blockmap_kept_size(sizes[i]));
     }
     /* More than the field can say. */
     assert_true(blockmap_insert(&(struct block){.address = address_of_place(0), .size = PTRDIFF_MAX}));
-    assert_true(blockmap_remove(address_of_place(0), &out));
+    assert_true(take_out(address_of_place(0), &out));
     assert_in_range(out.size, ((size_t)1 << 43) - 4096, PTRDIFF_MAX);
 }
 
@@ -136,23 +147,23 @@ static void bad_addresses_are_not_found_and_change_nothing(void **state)
 
     assert_true(blockmap_insert(&block));
     assert_true(blockmap_insert(&freed));
-    assert_true(blockmap_remove(freed.address, &out));
-    assert_false(blockmap_remove(freed.address, &out));
+    assert_true(take_out(freed.address, &out));
+    assert_false(take_out(freed.address, &out));
     assert_false(blockmap_hold(freed.address, &hold));
     for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
-        assert_false(blockmap_remove((const void *)wild[i], &out));
+        assert_false(take_out((const void *)wild[i], &out));
         assert_false(blockmap_find((const void *)wild[i], &out));
         assert_false(blockmap_hold((const void *)wild[i], &hold));
     }
     for (ptrdiff_t offset = -64; offset <= 64; offset++) {
         if (offset == 0)
             continue;
-        assert_false(blockmap_remove((const char *)block.address + offset, &out));
+        assert_false(take_out((const char *)block.address + offset, &out));
         assert_false(blockmap_hold((const char *)block.address + offset, &hold));
     }
     assert_int_equal(record_count(), 1);
     assert_true(blockmap_is_valid());
-    assert_true(blockmap_remove(block.address, &out));
+    assert_true(take_out(block.address, &out));
     assert_true(blocks_are_equal(&block, &out));
 }
 
@@ -174,14 +185,14 @@ static void a_held_record_does_not_answer_but_is_visited(void **state)
     assert_true(blockmap_insert(&old));
     assert_true(blockmap_hold(old.address, &hold));
     assert_true(blocks_are_equal(&old, &hold.block));
-    assert_false(blockmap_remove(old.address, &out));
+    assert_false(take_out(old.address, &out));
     assert_false(blockmap_find(old.address, &out));
     blockmap_each(take_one, &visited);
     assert_ptr_equal(visited, old.address);
 
     /* The address is another block's by now: that one comes and goes by itself. */
     assert_true(blockmap_insert(&other));
-    assert_true(blockmap_remove(other.address, &out));
+    assert_true(take_out(other.address, &out));
     assert_true(blocks_are_equal(&other, &out));
 
     blockmap_settle(&hold, &grown);
@@ -191,7 +202,7 @@ static void a_held_record_does_not_answer_but_is_visited(void **state)
     assert_true(blockmap_insert(&other));
     blockmap_settle(&hold, NULL);
     assert_int_equal(record_count(), 1);
-    assert_true(blockmap_remove(other.address, &out));
+    assert_true(take_out(other.address, &out));
     assert_true(blocks_are_equal(&other, &out));
     assert_true(blockmap_is_valid());
 }
@@ -253,7 +264,7 @@ static void marks_are_exact_for_8192_epochs_and_never_younger_than_that(void **s
             assert_true(blockmap_insert(&block));
     }
     for (uint32_t epoch = EVERY; epoch <= EPOCHS; epoch += EVERY) {
-        assert_true(blockmap_remove(address_of_place(epoch / EVERY), &out));
+        assert_true(take_out(address_of_place(epoch / EVERY), &out));
         if (EPOCHS - epoch <= BLOCKMAP_EXACT_EPOCHS)
             assert_int_equal(out.mark, epoch);
         else
@@ -287,7 +298,7 @@ static void reference_remove(struct reference *reference, size_t place)
 {
     struct block out;
 
-    assert_true(blockmap_remove(address_of_place(place), &out));
+    assert_true(take_out(address_of_place(place), &out));
     assert_true(blocks_are_equal(&out, &reference->live[place]));
     reference->live[place].address = NULL;
     reference->count--;
@@ -316,7 +327,7 @@ static void reference_step(struct reference *reference, size_t place, unsigned c
         reference_settle(reference, place, choice < 2);
     } else if (!is_live) {
         assert_false(blockmap_find(address_of_place(place), &out));
-        assert_false(blockmap_remove(address_of_place(place), &out));
+        assert_false(take_out(address_of_place(place), &out));
         reference_insert(reference, place);
     } else if (choice == 7 && !reference->is_held[place]) {
         assert_true(blockmap_hold(address_of_place(place), &reference->holds[place]));
@@ -399,7 +410,7 @@ static void trap_14_cycles_leave_no_wear(void **state)
         size_t place = random_below(&seed, LD_MAX_BLOCKS * 9 / 10);
         struct block block = block_of(place, 1);
 
-        assert_true(blockmap_remove(block.address, &out));
+        assert_true(take_out(block.address, &out));
         assert_true(blockmap_insert(&block));
     }
     assert_true(blockmap_is_valid());
@@ -417,7 +428,7 @@ static void trap_14_a_full_table_takes_a_record_for_each_that_leaves(void **stat
     for (size_t i = 0; i < LD_MAX_BLOCKS; i++)
         assert_true(blockmap_insert(&(struct block){.address = address_of_place(i)}));
     for (size_t i = 0; i + LD_MAX_BLOCKS < PLACES; i++) {
-        assert_true(blockmap_remove(address_of_place(i), &out));
+        assert_true(take_out(address_of_place(i), &out));
         assert_true(blockmap_insert(&(struct block){.address = address_of_place(i + LD_MAX_BLOCKS)}));
         assert_true(blockmap_is_valid());
     }
@@ -452,14 +463,14 @@ static void insert_and_remove(unsigned index, void *ctx)
             blockmap_settle(&hold, &block);
             live[place] = block;
         } else {
-            REQUIRE(blockmap_remove(block.address, &out));
+            REQUIRE(take_out(block.address, &out));
             REQUIRE(blocks_are_equal(&out, &live[place]));
             live[place].address = NULL;
         }
     }
     for (size_t place = index; place < PLACES; place += THREADS)
         if (live[place].address != NULL) {
-            REQUIRE(blockmap_remove(address_of_place(place), &out));
+            REQUIRE(take_out(address_of_place(place), &out));
             live[place].address = NULL;
         }
 }
@@ -516,7 +527,7 @@ static void walk_or_disturb(unsigned index, void *ctx)
         REQUIRE(blockmap_insert(&block));
         REQUIRE(blockmap_hold(again.address, &hold));
         blockmap_settle(&hold, i % 2 == 0 ? &hold.block : &again);
-        REQUIRE(blockmap_remove(block.address, &out));
+        REQUIRE(take_out(block.address, &out));
         REQUIRE(blocks_are_equal(&block, &out));
     }
     if (index == 0)
