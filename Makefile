@@ -29,7 +29,7 @@ BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c rules.c trail.c shortcuts.c sampling.c unwind.c unwind_common.c unwind_generic.c unwind_check.c \
            thread.c module.c symbolize.c elf_file.c platform.c ours.c backing.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
-           report_folded.c report.c kernel.c maps.c pages.c stop.c roots.c mapped.c withheld.c snapshot.c interior.c reach.c walk.c check.c
+           report_folded.c report.c kernel.c maps.c pages.c stop.c roots.c mapped.c withheld.c snapshot.c interior.c reach.c walk.c gaps.c check.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)

@@ -18,6 +18,7 @@
 #include <sys/auxv.h>
 
 #include "blockmap.h"
+#include "gaps.h"
 #include "kernel.h"
 #include "ours.h"
 #include "pages.h"
@@ -40,7 +41,6 @@ enum {
 
 static struct {
     _Atomic uint32_t is_busy;
-    atomic_bool has_gap;
     struct check_options options;
 } check;
 
@@ -303,7 +303,7 @@ static int find_lost(const struct vantage *vantage, struct check_found *found, s
     *found = (struct check_found){0};
     if (!CHECK_CAN_LOOK)
         return ENOSYS;
-    if (atomic_load_explicit(&check.has_gap, memory_order_relaxed))
+    if (gaps_exist())
         return ENODATA;
     if (check.options.counts_mapped && !ours_are_known())
         return ENOTSUP;
@@ -491,12 +491,6 @@ ENTRY_POINT int ld_unregister_root(const void *start, size_t size)
 }
 
 /* --- Life --------------------------------------------------------------------------------------------- */
-
-void check_note_gap(void)
-{
-    if (!atomic_load_explicit(&check.has_gap, memory_order_relaxed))
-        atomic_store_explicit(&check.has_gap, true, memory_order_relaxed);
-}
 
 void check_set_options(const struct check_options *options)
 {

@@ -32,10 +32,6 @@ struct check_options {
 /* For all later checks. */
 void check_set_options(const struct check_options *options);
 
-/* A block was not put on record.  From now on nobody can know what is lost, because that block may lead to
- * it. Any thread, at any time. */
-void check_note_gap(void);
-
 /* What a check has found. */
 struct check_found {
     size_t definite, indirect, possible; /* blocks */

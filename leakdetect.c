@@ -21,6 +21,7 @@
 #include "blockmap.h"
 #include "check.h"
 #include "config.h"
+#include "gaps.h"
 #include "given.h"
 #include "module.h"
 #include "operators.h"
@@ -121,13 +122,19 @@ static COLD void record_hidden(const void *address, size_t size)
     };
 
     if (!blockmap_insert(&block))
-        check_note_gap();
+        gaps_open(true);
 }
 
 static COLD void count_dropped(size_t size)
 {
     count_unrecorded(&library.dropped_blocks, &library.dropped_bytes, size);
-    check_note_gap();
+    gaps_open(true);
+}
+
+static COLD void count_nested(size_t size)
+{
+    count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
+    gaps_open(false);
 }
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
@@ -140,7 +147,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
 
     if (UNLIKELY(thread == NULL)) {
         if (thread_is_foreign() || !thread_is_disabled())
-            count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
+            count_nested(size);
         else
             record_hidden(address, size);
         return;
@@ -166,6 +173,8 @@ static inline void forget(const void *address)
 
     if (LIKELY(removed.was_there && removed.stack != HIDDEN))
         thread_count(-1, -(int64_t)removed.size);
+    else if (LD_OVERRIDE && !removed.was_there)
+        gaps_close();
 }
 
 /* A block was reallocated without moving. */
@@ -206,6 +215,7 @@ static COLD bool begins_with(size_t size)
     }
     if (has_records())
         return is_recording();
+    gaps_open(false);
     if (!thread_is_foreign())
         count_unrecorded(&library.missed_blocks, &library.missed_bytes, size);
     return false;
@@ -438,12 +448,12 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     struct blockmap_hold hold;
     int now = state();
     unsigned period = UNLIKELY(now == SAMPLING) ? sampling_takes(size) : 0;
-    bool is_held;
+    bool may_be_held = may_have_record(block), is_held;
     void *moved;
 
     if (UNLIKELY(period != 0))
         return move_and_record(block, size, period, caller);
-    is_held = may_have_record(block) && blockmap_hold(block, &hold);
+    is_held = may_be_held && blockmap_hold(block, &hold);
     moved = backing_realloc(block, size);
 
     if (UNLIKELY(moved == NULL)) {
@@ -460,6 +470,8 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
         blockmap_settle(&hold, NULL);
         if (LIKELY(hold.block.stack != HIDDEN))
             thread_count(-1, -(int64_t)hold.block.size);
+    } else if (LD_OVERRIDE && may_be_held) {
+        gaps_close();
     }
     if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
         record(moved, size, 0, caller);
@@ -691,7 +703,7 @@ ENTRY_POINT void ld_set_recording(bool on)
     if (on)
         apply_period();
     else if (has_records())
-        check_note_gap();
+        gaps_stay();
 }
 
 ENTRY_POINT int ld_set_sampling(size_t period)
@@ -701,7 +713,7 @@ ENTRY_POINT int ld_set_sampling(size_t period)
     if (error == 0)
         apply_period();
     if (error == 0 && period != 0)
-        check_note_gap();
+        gaps_stay();
     return error;
 }
 

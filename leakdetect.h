@@ -361,8 +361,8 @@ int ld_report(int fd, const struct ld_report_options *options);
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
  * copy of the process was killed; ENODATA when nobody can know, because some blocks are not on record
- * (dropped, allocated while recording was off, or not in a sample), and may lead to others; ENOSYS on other
- * processors than x86-64. */
+ * (dropped, allocated while recording was off, or not in a sample), and may lead to others
+ * (docs/lost-blocks.md says for how long); ENOSYS on other processors than x86-64. */
 size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
 
 /* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not

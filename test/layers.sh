@@ -19,7 +19,7 @@ BEGIN {
     rank["maps"] = rank["stop"] = rank["pages"] = 3
     rank["withheld"] = 3.4
     rank["snapshot"] = 3.5
-    rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = 4
+    rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = rank["gaps"] = 4
     rank["mapped"] = 4.5
     rank["path"] = rank["rules"] = rank["reach"] = 5
     rank["trail"] = 6

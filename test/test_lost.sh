@@ -68,6 +68,13 @@ for compiler in gcc clang; do
     done
 done
 
+crowd() {
+    cc -g -I. -o "$work/crowd" test/lost/crowd.c "$@"
+    "$work/crowd"
+}
+check "a table that was full, and is not any more" crowd -L"$library" -lleakdetect_malloc
+check "the same, shared" crowd "$shared" -Wl,-rpath,"$library/lib/leakdetect"
+
 idioms() { # COMPILER FLAGS...
     # shellcheck disable=SC2086 # words
     "$@" -std=c++17 -g -I. -o "$work/idioms" test/lost/idioms.cc $last
