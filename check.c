@@ -34,7 +34,7 @@
 
 enum {
     ROOM_TO_SPARE = 4096, /* blocks that may be made between counting and stopping */
-    LOOKS_MAX = 5,        /* while modules come and go */
+    LOOKS_MAX = 10,       /* while modules come and go */
     RED_ZONE = 128,
     IGNORE_WITHIN = 4096, /* bytes of a block, into which ld_ignore takes pointers */
 };
@@ -131,7 +131,7 @@ static void describe(struct look *look, const struct vantage *vantage)
     snapshot->caller.id = kernel_thread();
     snapshot->caller.stack_pointer = (uintptr_t)vantage->caller + RED_ZONE;
     snapshot->caller.thread_pointer = (uintptr_t)platform_thread_pointer();
-    atomic_init(&snapshot->caller.state, STOP_STOPPED);
+    snapshot->caller.state = STOP_STOPPED;
     find_signal_stack(&snapshot->caller);
     snapshot->options = (struct roots_options){
         .strict = check.options.is_strict,
@@ -182,10 +182,18 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
         return error;
     look->job.snapshot.threads = look->stop.threads;
     look->job.snapshot.thread_count = look->stop.count;
-    error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
-                         &look->was_in_place);
+    /* Now that nobody can drop one. */
+    if (gaps_exist()) {
+        error = ENODATA;
+        stop_end(&look->stop);
+    } else {
+        error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
+                             &look->was_in_place);
+    }
     stop_unblock(&look->stop);
-    return error != 0 && !look->job.is_complete ? error : look->job.error;
+    if (look->job.is_complete)
+        return look->job.error;
+    return error != 0 ? error : EFAULT;
 }
 
 /* Looks until there was room for all, and no module came or went meanwhile. */
@@ -203,12 +211,10 @@ static int look_well(const struct vantage *vantage, const struct look *before, s
             return 0;
         if (error == ENOSPC)
             room = (*out)->job.found_count + ROOM_TO_SPARE;
-        if (i + 1 < LOOKS_MAX) {
-            unmap_look(*out);
-            *out = NULL;
-        }
+        unmap_look(*out);
+        *out = NULL;
     }
-    return error;
+    return error != 0 ? error : EAGAIN;
 }
 
 static int look_twice(const struct vantage *vantage, struct look **out)
@@ -254,7 +260,6 @@ static void summarize(const struct look *look, struct check_found *found)
         }
     found->running_threads = look->stop.running;
     found->was_in_place = look->was_in_place;
-    found->pause_ns = look->pause_ns;
 }
 
 /* What a definitely lost block leads. */
@@ -303,8 +308,6 @@ static int find_lost(const struct vantage *vantage, struct check_found *found, s
     *found = (struct check_found){0};
     if (!CHECK_CAN_LOOK)
         return ENOSYS;
-    if (gaps_exist())
-        return ENODATA;
     if (check.options.counts_mapped && !ours_are_known())
         return ENOTSUP;
     enter();

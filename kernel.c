@@ -278,6 +278,11 @@ void kernel_set_blocked(uint64_t set, uint64_t *old)
     call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), word(old), sizeof(set));
 }
 
+int kernel_change_mask(int how, const void *set, void *old)
+{
+    return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));
+}
+
 int kernel_send(pid_t process, pid_t thread, int signal, void *value)
 {
     siginfo_t info;

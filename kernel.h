@@ -71,6 +71,10 @@ struct kernel_action {
 int kernel_set_action(int signal, const struct kernel_action *action, struct kernel_action *old);
 void kernel_set_blocked(uint64_t set, uint64_t *old);
 
+/* sigprocmask, for all signals there are; only so much of the sets is looked at as the kernel knows.  0 or an
+ * errno value. */
+int kernel_change_mask(int how, const void *set, void *old);
+
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);
 

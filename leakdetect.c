@@ -66,6 +66,12 @@ static inline bool has_records(void)
     return state() >= PAUSED;
 }
 
+static inline uint32_t current_mark(void)
+{
+    /* Acquire: the store has heard of it. */
+    return atomic_load_explicit(&library.mark, memory_order_acquire);
+}
+
 /* --- Records ------------------------------------------------------------------------------------------ */
 
 /* In the place of a stack: a block of a thread that was disabled.  It is on record because of what it may
@@ -106,7 +112,7 @@ static inline struct block describe(struct thread *thread, unsigned level, const
         .address = address,
         .size = blockmap_kept_size(size),
         .stack = stack.id,
-        .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
+        .mark = current_mark(),
         .flags = (stack.is_cut ? LD_LEAK_STACK_CUT : 0) | period << SAMPLING_FLAG_SHIFT,
     };
 }
@@ -117,7 +123,7 @@ static COLD void record_hidden(const void *address, size_t size)
         .address = address,
         .size = blockmap_kept_size(size),
         .stack = HIDDEN,
-        .mark = atomic_load_explicit(&library.mark, memory_order_relaxed),
+        .mark = current_mark(),
         .flags = CHECK_IGNORED,
     };
 
@@ -482,7 +488,7 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
 
 static ALWAYS_INLINE void *reallocate(void *block, size_t size, struct unwind_caller caller)
 {
-    bool is_outermost;
+    const void *outer;
 
     if (block == NULL)
         return allocate(size, 0, false, caller);
@@ -493,9 +499,9 @@ static ALWAYS_INLINE void *reallocate(void *block, size_t size, struct unwind_ca
     if (UNLIKELY(size > PTRDIFF_MAX))
         return out_of_memory();
 
-    is_outermost = stop_defer();
+    outer = stop_defer();
     block = resize(block, size, caller);
-    stop_allow(is_outermost);
+    stop_allow(outer);
     return block;
 }
 
@@ -699,21 +705,21 @@ ENTRY_POINT size_t ld_init(void)
 /* Before the start there is nothing to change. */
 ENTRY_POINT void ld_set_recording(bool on)
 {
+    if (!on && has_records())
+        gaps_stay();
     change_state(!on, on ? active_state() : PAUSED);
     if (on)
         apply_period();
-    else if (has_records())
-        gaps_stay();
 }
 
 ENTRY_POINT int ld_set_sampling(size_t period)
 {
     int error = sampling_set_period(period);
 
-    if (error == 0)
-        apply_period();
     if (error == 0 && period != 0)
         gaps_stay();
+    if (error == 0)
+        apply_period();
     return error;
 }
 

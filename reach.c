@@ -70,7 +70,7 @@ struct heap {
     size_t index_capacity;
     uint32_t *work;
     size_t work_count;
-    uintptr_t low, high; /* of all blocks */
+    uintptr_t low, high; /* of all pointers to blocks: an end may be one, too */
     size_t leaders;
     const struct run *last_run;
     const struct mapping *last_mapping;
@@ -256,7 +256,7 @@ static bool make_index(struct heap *heap)
     }
     heap->last_run = &heap->runs[0];
     heap->low = heap->runs[0].start;
-    heap->high = heap->runs[heap->run_count - 1].end;
+    heap->high = heap->runs[heap->run_count - 1].end + 1;
     return true;
 }
 
@@ -622,9 +622,9 @@ void reach_find(struct reach_job *job)
             mark_strict(&heap);
         mark_possible(&heap);
         lead_lost(&heap);
-        job->is_complete = true;
-        if (job->knows_mapped && !job->snapshot.options.mapped && heap.leaders != 0)
-            count_mapped(&heap);
     }
+    job->is_complete = true;
+    if (job->error == 0 && job->knows_mapped && !job->snapshot.options.mapped && heap.leaders != 0)
+        count_mapped(&heap);
     release(&heap);
 }

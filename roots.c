@@ -498,7 +498,7 @@ static void visit_registers(const struct pass *pass, const struct stop_thread *t
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
 {
     bool is_first = is_first_thread(pass, thread);
-    uint32_t state = atomic_load_explicit(&thread->state, memory_order_relaxed);
+    enum stop_state state = thread->state;
     struct stop_thread copy;
 
     memcpy(&copy, thread, sizeof(copy));
@@ -598,8 +598,7 @@ void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, ro
         const struct stop_thread *thread = &snapshot->threads[i];
 
         visit_thread(&pass, thread);
-        if (atomic_load_explicit(&thread->state, memory_order_relaxed) == STOP_RUNNING &&
-            thread->stack_pointer == 0)
+        if (thread->state == STOP_RUNNING && thread->stack_pointer == 0)
             are_running_missing = true;
     }
     if (knows_pthread(&snapshot->caller))

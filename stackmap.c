@@ -238,10 +238,11 @@ static bool supply_refill(struct stackmap_supply *supply)
  * their parent. */
 static inline void expect_claim(const struct stackmap_supply *supply)
 {
-    const struct node *node = &map.nodes[supply->next];
+    uint32_t next = supply->next;
 
-    if (LIKELY(supply->next < supply->end))
-        PREFETCH_WRITE(&map.index[atomic_load_explicit(&node->parent, memory_order_relaxed) / BUCKET_NODES]);
+    if (LIKELY(next < supply->end))
+        PREFETCH_WRITE(
+            &map.index[atomic_load_explicit(&map.nodes[next].parent, memory_order_relaxed) / BUCKET_NODES]);
 }
 
 /* A dead node, now the caller's; 0: there is none.  A signal handler that uses the same supply in between
@@ -249,13 +250,18 @@ static inline void expect_claim(const struct stackmap_supply *supply)
 static stack_id node_claim(struct stackmap_supply *supply)
 {
     for (;;) {
-        if (supply->next >= supply->end && !supply_refill(supply))
-            return 0;
-
-        stack_id id = supply->next++;
+        /* Read once: a handler may come between the look at it and its use. */
+        stack_id id = *(volatile uint32_t *)&supply->next;
         struct node *node = &map.nodes[id];
-        uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_relaxed);
+        uint32_t stamp;
 
+        if (id >= supply->end) {
+            if (!supply_refill(supply))
+                return 0;
+            continue;
+        }
+        supply->next = id + 1;
+        stamp = atomic_load_explicit(&node->stamp, memory_order_relaxed);
         if (stamp == CLAIMED || (stamp != 0 && !is_older(stamp, stackmap_sweep())))
             continue;
         if (!atomic_compare_exchange_strong_explicit(&node->stamp, &stamp, CLAIMED, memory_order_acquire,

@@ -5,16 +5,17 @@
  *     who stops                              each other thread
  *     round = odd number
  *     for each in /proc/self/task:
- *         slot.state = ASKED; signal  ---->  handler: slot.* = where its registers are
- *                                                     slot.state ASKED -> STOPPED; arrived++
- *     wait until no slot is ASKED            wait while round is that number
- *         or give it up: ASKED -> RUNNING
+ *         answer = request; signal   ---->   handler: says where its registers are
+ *                                            answer = where it says so; arrived++
+ *     wait until all have answered           wait while round is that number
+ *         or give it up: answer = 0
  *     until a look at the tasks finds no new one
  *     ... snapshot ...
- *     round = next even number   --------->  return
+ *     round = next even number   -------->   return
  *
- * Slots are in memory that is never unmapped, since a handler may be late.  Whether a thread was stopped is
- * decided by one compare-and-swap on slot.state: a handler that comes too late returns at once.
+ * Whether a thread was stopped is decided by one compare-and-swap on its answer, from the request that it was
+ * sent, in which the round is: a handler that comes too late changes nothing.  Answers are in memory that is
+ * never unmapped.
  */
 #define _GNU_SOURCE
 #include "stop.h"
@@ -28,29 +29,30 @@
 
 enum {
     SIGNAL = 33,
-    SLOTS_MIN = 256,
+    THREADS_MIN = 256,
     /* How often those that have not answered are looked at, and how long a thread may be unable to take the
      * signal, or not come to run, before it is given up. */
     LOOK_NS = 2000000,
     BLOCKED_LOOKS = 10,
     SILENT_LOOKS = 1000,
     RED_ZONE = 128,
-    /* Rounds are told apart in signals by this many bits; the rest is the number of the slot. */
+    /* Rounds are told apart in requests by this many bits; the rest is the number of the thread. */
     ROUND_BITS = 32,
 };
 
 static struct {
     _Atomic uint32_t round;             /* odd: threads are stopped */
     _Atomic uint32_t arrived, expected; /* threads, in this round */
-    struct stop_thread *slots;          /* changes only when no round is on */
+    /* These change only when no round is on. */
+    struct stop_thread *threads;
+    _Atomic uintptr_t *answers; /* odd: a request; otherwise a struct stop_thread on the thread's own stack */
     size_t capacity;
     struct kernel_action before; /* whose signal it is */
 } all;
 
 THREAD_LOCAL struct stop_self stop_self;
 
-/* --- In the thread that is stopped ------------------------------------------------------------------------
- */
+/* --- In the thread that is stopped ---------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 
@@ -70,15 +72,15 @@ static uintptr_t stack_pointer_of(const ucontext_t *context)
     return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 }
 
-static void save_registers(struct stop_thread *slot, const ucontext_t *context)
+static void save_registers(struct stop_thread *self, const ucontext_t *context)
 {
     const mcontext_t *machine = &context->uc_mcontext;
 
-    slot->registers = (uintptr_t)machine->gregs;
-    slot->registers_end = slot->registers + sizeof(machine->gregs);
+    self->registers = (uintptr_t)machine->gregs;
+    self->registers_end = self->registers + sizeof(machine->gregs);
     if (machine->fpregs != NULL) {
-        slot->vectors = (uintptr_t)machine->fpregs;
-        slot->vectors_end = slot->vectors + size_of_vectors(machine->fpregs);
+        self->vectors = (uintptr_t)machine->fpregs;
+        self->vectors_end = self->vectors + size_of_vectors(machine->fpregs);
     }
 }
 
@@ -90,33 +92,42 @@ static uintptr_t stack_pointer_of(const ucontext_t *context)
     return (uintptr_t)context;
 }
 
-static void save_registers(struct stop_thread *slot, const ucontext_t *context)
+static void save_registers(struct stop_thread *self, const ucontext_t *context)
 {
-    slot->registers = (uintptr_t)&context->uc_mcontext;
-    slot->registers_end = slot->registers + sizeof(context->uc_mcontext);
+    self->registers = (uintptr_t)&context->uc_mcontext;
+    self->registers_end = self->registers + sizeof(context->uc_mcontext);
 }
 
 #endif
 
-static void save(struct stop_thread *slot, const ucontext_t *context)
+static bool is_on(const stack_t *stack, uintptr_t address)
 {
-    slot->stack_pointer = stack_pointer_of(context);
-    save_registers(slot, context);
-    slot->thread_pointer = (uintptr_t)platform_thread_pointer();
-    slot->alternate_stack = (uintptr_t)context->uc_stack.ss_sp;
-    if (slot->stack_pointer - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size) {
-        slot->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
-        slot->signal_stack_end = slot->signal_stack + context->uc_stack.ss_size;
+    return address - (uintptr_t)stack->ss_sp < stack->ss_size;
+}
+
+static void save(struct stop_thread *self, const ucontext_t *context)
+{
+    self->state = STOP_STOPPED;
+    self->stack_pointer = stack_pointer_of(context);
+    save_registers(self, context);
+    self->thread_pointer = (uintptr_t)platform_thread_pointer();
+    self->alternate_stack = (uintptr_t)context->uc_stack.ss_sp;
+    if (is_on(&context->uc_stack, self->stack_pointer)) {
+        self->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
+        self->signal_stack_end = self->signal_stack + context->uc_stack.ss_size;
     }
 }
 
-static void stay(struct stop_thread *slot, uint32_t round, const ucontext_t *context)
+static void stay(uint64_t request, const ucontext_t *context)
 {
-    uint32_t asked = STOP_ASKED;
+    uintptr_t asked = (uintptr_t)request;
+    uint32_t round = (uint32_t)request;
+    struct stop_thread self = {0};
 
-    save(slot, context);
+    save(&self, context);
     /* Release: what was saved. */
-    if (!atomic_compare_exchange_strong_explicit(&slot->state, &asked, STOP_STOPPED, memory_order_release,
+    if (!atomic_compare_exchange_strong_explicit(&all.answers[request >> ROUND_BITS], &asked,
+                                                 (uintptr_t)&self, memory_order_release,
                                                  memory_order_relaxed))
         return;
     /* Only the last one wakes whoever waits. */
@@ -125,6 +136,20 @@ static void stay(struct stop_thread *slot, uint32_t round, const ucontext_t *con
         kernel_wake_all(&all.arrived);
     while (atomic_load_explicit(&all.round, memory_order_acquire) == round)
         kernel_wait_while(&all.round, round, 0);
+}
+
+/* Whether the signal has come where the thread is not to be stopped.  Further up than the deferring frame:
+ * that was left by longjmp.  But a handler on the alternate stack, wherever that is, may have interrupted it.
+ */
+static bool is_deferred(const ucontext_t *context)
+{
+    uintptr_t frame = (uintptr_t)stop_self.deferred, here = stack_pointer_of(context);
+
+    if (frame == 0)
+        return false;
+    if (is_on(&context->uc_stack, here) != is_on(&context->uc_stack, frame))
+        return is_on(&context->uc_stack, here);
+    return here < frame;
 }
 
 static void handle(int number, void *information, void *context)
@@ -142,12 +167,20 @@ static void handle(int number, void *information, void *context)
     }
     if (round % 2 == 0 || round != atomic_load_explicit(&all.round, memory_order_acquire))
         return;
-    /* Further up than the deferring frame: that was left by longjmp. */
-    if (stack_pointer_of(context) < (uintptr_t)stop_self.deferred) {
+    if (is_deferred(context))
         stop_self.request = info->si_value.sival_ptr;
-        return;
-    }
-    stay(&all.slots[request >> ROUND_BITS], round, context);
+    else
+        stay(request, context);
+}
+
+COLD const void *stop_outer(const void *frame)
+{
+    const void *outer = stop_self.deferred;
+    stack_t stack;
+
+    if (sigaltstack(NULL, &stack) == 0 && is_on(&stack, (uintptr_t)frame) != is_on(&stack, (uintptr_t)outer))
+        return is_on(&stack, (uintptr_t)frame) ? outer : NULL;
+    return (uintptr_t)outer > (uintptr_t)frame ? outer : NULL;
 }
 
 COLD void stop_answer_late(void)
@@ -160,8 +193,7 @@ COLD void stop_answer_late(void)
     kernel_send(kernel_process(), kernel_thread(), SIGNAL, request);
 }
 
-/* --- In the thread that stops the others ------------------------------------------------------------------
- */
+/* --- In the thread that stops the others ---------------------------------------------------------------- */
 
 /* A number in decimal, appended to a text that has room. */
 static char *append_number(char *end, unsigned long number)
@@ -222,15 +254,25 @@ static bool is_deaf(pid_t id, bool *is_gone)
     return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (SIGNAL - 1) & 1) != 0;
 }
 
+static bool is_request(uintptr_t answer)
+{
+    return answer % 2 != 0;
+}
+
+static bool is_asked(size_t i)
+{
+    return is_request(atomic_load_explicit(&all.answers[i], memory_order_acquire));
+}
+
 /* What the kernel tells of a thread that is in a system call: "number arguments... sp pc", or "-1 sp pc". */
-static void find_stack(struct stop_thread *slot)
+static void find_stack(struct stop_thread *thread)
 {
     char text[512];
     const char *at = text;
     size_t count = 0;
     uint64_t numbers[8];
 
-    if (read_of_thread(slot->id, "/syscall", text, sizeof(text)) <= 0 || strncmp(text, "running", 7) == 0)
+    if (read_of_thread(thread->id, "/syscall", text, sizeof(text)) <= 0 || strncmp(text, "running", 7) == 0)
         return;
     while (count < 8 && (at = strstr(at, " 0x")) != NULL) {
         at += 3;
@@ -238,31 +280,34 @@ static void find_stack(struct stop_thread *slot)
     }
     if (count < 2)
         return;
-    slot->stack_pointer = (uintptr_t)numbers[count - 2];
-    memcpy(slot->arguments, numbers, (count - 2) * sizeof(numbers[0]));
+    thread->stack_pointer = (uintptr_t)numbers[count - 2];
+    memcpy(thread->arguments, numbers, (count - 2) * sizeof(numbers[0]));
 }
 
-static void give_up(struct stop_thread *slot, bool is_gone)
+/* Does nothing if the thread has answered meanwhile. */
+static void give_up(size_t i, bool is_gone)
 {
-    uint32_t asked = STOP_ASKED;
+    uintptr_t answer = atomic_load_explicit(&all.answers[i], memory_order_relaxed);
 
+    if (!is_request(answer) || !atomic_compare_exchange_strong_explicit(
+                                   &all.answers[i], &answer, 0, memory_order_relaxed, memory_order_relaxed))
+        return;
+    all.threads[i].state = is_gone ? STOP_GONE : STOP_RUNNING;
     if (!is_gone)
-        find_stack(slot);
-    atomic_compare_exchange_strong_explicit(&slot->state, &asked, is_gone ? STOP_GONE : STOP_RUNNING,
-                                            memory_order_relaxed, memory_order_relaxed);
+        find_stack(&all.threads[i]);
 }
 
-static size_t count_asked(const struct stop_thread *slots, size_t count)
+static size_t count_asked(size_t count)
 {
     size_t asked = 0;
 
     for (size_t i = 0; i < count; i++)
-        asked += atomic_load_explicit(&slots[i].state, memory_order_acquire) == STOP_ASKED;
+        asked += is_asked(i);
     return asked;
 }
 
 /* Waits until every thread that was asked has answered or been given up. */
-static void wait_for_all(struct stop_thread *slots, size_t count)
+static void wait_for_all(size_t count)
 {
     uint64_t next_look = kernel_now_ns() + LOOK_NS;
     unsigned deaf_looks = 0;
@@ -273,7 +318,7 @@ static void wait_for_all(struct stop_thread *slots, size_t count)
         uint64_t now;
         bool all_are_deaf = true, is_gone;
 
-        if (count_asked(slots, count) == 0)
+        if (count_asked(count) == 0)
             return;
         now = kernel_now_ns();
         if (now < next_look) {
@@ -283,20 +328,34 @@ static void wait_for_all(struct stop_thread *slots, size_t count)
         next_look = now + LOOK_NS;
         look++;
         for (size_t i = 0; i < count; i++) {
-            if (atomic_load_explicit(&slots[i].state, memory_order_relaxed) != STOP_ASKED)
+            if (!is_asked(i))
                 continue;
-            if (!is_deaf(slots[i].id, &is_gone))
+            if (!is_deaf(all.threads[i].id, &is_gone))
                 all_are_deaf = false;
             else if (is_gone)
-                give_up(&slots[i], true);
+                give_up(i, true);
         }
         deaf_looks = all_are_deaf ? deaf_looks + 1 : 0;
         if (deaf_looks == BLOCKED_LOOKS)
             break;
     }
     for (size_t i = 0; i < count; i++)
-        if (atomic_load_explicit(&slots[i].state, memory_order_relaxed) == STOP_ASKED)
-            give_up(&slots[i], false);
+        give_up(i, false);
+}
+
+/* What those that were stopped have said. */
+static void read_answers(size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        /* Acquire: partner of the release in stay. */
+        uintptr_t answer = atomic_load_explicit(&all.answers[i], memory_order_acquire);
+        pid_t id = all.threads[i].id;
+
+        if (answer == 0)
+            continue;
+        all.threads[i] = *(const struct stop_thread *)answer;
+        all.threads[i].id = id;
+    }
 }
 
 struct entry {
@@ -308,7 +367,6 @@ struct entry {
 };
 
 struct census {
-    struct stop_thread *slots;
     size_t count, cursor;
     pid_t self, process;
     uint32_t round;
@@ -321,7 +379,7 @@ static bool is_known(struct census *census, pid_t id)
     for (size_t i = 0; i < census->count; i++) {
         size_t at = (census->cursor + i) % census->count;
 
-        if (census->slots[at].id == id) {
+        if (all.threads[at].id == id) {
             census->cursor = at + 1;
             return true;
         }
@@ -331,18 +389,15 @@ static bool is_known(struct census *census, pid_t id)
 
 static void ask(struct census *census, pid_t id)
 {
-    struct stop_thread *slot = &census->slots[census->count];
-    uint64_t value = (uint64_t)census->count << ROUND_BITS | census->round;
+    size_t i = census->count++;
+    uintptr_t request = (uintptr_t)((uint64_t)i << ROUND_BITS | census->round);
     int error;
 
-    memset(slot, 0, sizeof(*slot));
-    slot->id = id;
-    census->count++;
-    error = -kernel_send(census->process, id, SIGNAL, (void *)(uintptr_t)value);
-    if (error == ESRCH)
-        atomic_store_explicit(&slot->state, STOP_GONE, memory_order_relaxed);
-    else if (error != 0)
-        give_up(slot, false);
+    all.threads[i] = (struct stop_thread){.state = STOP_RUNNING, .id = id};
+    atomic_store_explicit(&all.answers[i], request, memory_order_relaxed);
+    error = -kernel_send(census->process, id, SIGNAL, (void *)request);
+    if (error != 0)
+        give_up(i, error == ESRCH);
 }
 
 /* Asks every task that is not known yet.  Returns how many those were. */
@@ -378,12 +433,14 @@ static size_t ask_new(struct census *census)
 
 static bool make_room(void)
 {
-    size_t capacity = all.capacity == 0 ? SLOTS_MIN : 2 * all.capacity;
-    struct stop_thread *slots = kernel_map(capacity * sizeof(slots[0]), false);
+    size_t capacity = all.capacity == 0 ? THREADS_MIN : 2 * all.capacity;
+    struct stop_thread *threads =
+        kernel_map(capacity * (sizeof(all.threads[0]) + sizeof(all.answers[0])), false);
 
-    if (slots == NULL)
+    if (threads == NULL)
         return false;
-    all.slots = slots;
+    all.threads = threads;
+    all.answers = (_Atomic uintptr_t *)(threads + capacity);
     all.capacity = capacity;
     return true;
 }
@@ -414,20 +471,21 @@ static void return_signal(void)
 
 static int stop_once(struct stop *stop)
 {
-    struct census census = {.slots = all.slots, .self = kernel_thread(), .process = kernel_process()};
+    struct census census = {.self = kernel_thread(), .process = kernel_process()};
 
     census.round = atomic_load_explicit(&all.round, memory_order_relaxed) + 1;
     atomic_store_explicit(&all.arrived, 0, memory_order_relaxed);
     atomic_store_explicit(&all.expected, UINT32_MAX, memory_order_relaxed);
-    /* Release: the slots are where they are. */
+    /* Release: the answers are where they are. */
     atomic_store_explicit(&all.round, census.round, memory_order_release);
     while (ask_new(&census) != 0)
-        wait_for_all(census.slots, census.count);
-    stop->threads = census.slots;
+        wait_for_all(census.count);
+    read_answers(census.count);
+    stop->threads = all.threads;
     stop->count = census.count;
     stop->running = 0;
     for (size_t i = 0; i < census.count; i++)
-        stop->running += atomic_load_explicit(&census.slots[i].state, memory_order_acquire) == STOP_RUNNING;
+        stop->running += all.threads[i].state == STOP_RUNNING;
     return census.error;
 }
 

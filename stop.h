@@ -28,14 +28,13 @@
 #include "platform.h"
 
 enum stop_state {
-    STOP_ASKED,   /* the signal is on its way */
     STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */
     STOP_RUNNING, /* could not be stopped */
     STOP_GONE,    /* has ended meanwhile */
 };
 
 struct stop_thread {
-    _Atomic uint32_t state;
+    enum stop_state state;
     pid_t id;
     uintptr_t stack_pointer;  /* 0: not known */
     uintptr_t thread_pointer; /* 0: not known */
@@ -72,30 +71,30 @@ void stop_after_fork(void);
  *
  * Cost: two stores and two loads of the thread's own. */
 struct stop_self {
-    const void *deferred; /* frame of the outermost that is on; NULL: none */
+    const void *deferred; /* frame of the innermost that is on; NULL: none */
     void *request;        /* came meanwhile */
 };
 extern THREAD_LOCAL struct stop_self stop_self;
+const void *stop_outer(const void *frame);
 void stop_answer_late(void);
 
-/* Returns what stop_allow is to be given. */
-static inline bool stop_defer(void)
+/* Returns what stop_allow is to be given: the frame of the one that this one has interrupted, if there is one
+ * that was not left by longjmp. */
+static ALWAYS_INLINE const void *stop_defer(void)
 {
-    const void *frame = FRAME_ADDRESS();
-    /* One that was left by longjmp is further down than we are. */
-    bool is_outermost = (uintptr_t)stop_self.deferred <= (uintptr_t)frame;
+    const void *frame = FRAME_ADDRESS(), *outer = NULL;
 
-    if (is_outermost)
-        stop_self.deferred = frame;
+    if (UNLIKELY(stop_self.deferred != NULL))
+        outer = stop_outer(frame);
+    stop_self.deferred = frame;
     atomic_signal_fence(memory_order_seq_cst);
-    return is_outermost;
+    return outer;
 }
 
-static inline void stop_allow(bool is_outermost)
+static inline void stop_allow(const void *outer)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    if (is_outermost)
-        stop_self.deferred = NULL;
+    stop_self.deferred = outer;
     atomic_signal_fence(memory_order_seq_cst);
     if (UNLIKELY(stop_self.request != NULL))
         stop_answer_late();

@@ -66,6 +66,7 @@ trap_is_harmless "threads end by pthread_exit, and destructors of their data all
 trap_is_harmless 'ten thousand threads' many_threads
 trap_is_harmless 'the smallest stacks' smallest_stacks
 trap_is_harmless 'a thousand signals each second' signals
+trap_is_harmless 'timers that start threads' timers
 trap_is_harmless 'a hundred coroutines' stack_switching
 trap_is_harmless 'no bytes, and too many' sizes
 trap_is_harmless 'deep recursion' deep

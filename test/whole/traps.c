@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -330,6 +332,38 @@ static void signals(void)
     }
 }
 
+static atomic_int begun, ended;
+
+static void on_timer(union sigval unused)
+{
+    (void)unused;
+    atomic_fetch_add(&begun, 1);
+    work(atomic_load(&begun) % 30);
+    atomic_fetch_add(&ended, 1);
+}
+
+/* The C library makes a thread for each time, in one that waits for a signal which must stay blocked. */
+static void timers(void)
+{
+    enum { TIMERS = 4, TIMES = 300, WAITS = 6000 };
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_timer};
+    struct itimerspec often = {{0, 1000000}, {0, 1000000}};
+    timer_t all[TIMERS];
+    int waits = 0;
+
+    for (int i = 0; i < TIMERS; i++)
+        REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &all[i]) == 0 &&
+                timer_settime(all[i], 0, &often, NULL) == 0);
+    while (atomic_load(&ended) < TIMES && waits++ < WAITS)
+        usleep(10000);
+    for (int i = 0; i < TIMERS; i++)
+        REQUIRE(timer_delete(all[i]) == 0);
+    do
+        usleep(100000);
+    while (atomic_load(&ended) < atomic_load(&begun) && waits++ < WAITS);
+    REQUIRE(waits < WAITS);
+}
+
 enum { COROUTINES = 100, STACK_SIZE = 64 * 1024 };
 
 static ucontext_t scheduler, coroutines[COROUTINES];
@@ -458,6 +492,7 @@ static const struct {
     {"many_threads", many_threads},
     {"smallest_stacks", smallest_stacks},
     {"signals", signals},
+    {"timers", timers},
     {"stack_switching", stack_switching},
     {"sizes", sizes},
     {"until_memory_is_out", until_memory_is_out},
