@@ -60,7 +60,6 @@ struct look {
     struct withheld withheld;
     size_t size;
     bool was_in_place;
-    uint64_t pause_ns;
 };
 
 static void do_look(void *ctx)
@@ -75,7 +74,6 @@ static void go_on(void *ctx)
 {
     struct look *look = ctx;
 
-    look->pause_ns = kernel_now_ns() - look->stop.begun_ns;
     stop_end(&look->stop);
 }
 
@@ -244,24 +242,6 @@ static void leave(void)
     kernel_wake_all(&check.is_busy);
 }
 
-static void summarize(const struct look *look, struct check_found *found)
-{
-    for (size_t i = 0; i < look->job.found_count; i++)
-        switch (REACH_HOW(look->job.found[i])) {
-        case LD_DEFINITELY_LOST:
-            found->definite++;
-            break;
-        case LD_INDIRECTLY_LOST:
-            found->indirect++;
-            break;
-        default:
-            found->possible++;
-            break;
-        }
-    found->running_threads = look->stop.running;
-    found->was_in_place = look->was_in_place;
-}
-
 /* What a definitely lost block leads. */
 static void add_up_led(const struct look *look, size_t leader, struct walk *walk)
 {
@@ -299,13 +279,11 @@ static void hand_over(const struct look *look, struct walk *walk)
 }
 
 /* 0 or an errno value. */
-static int find_lost(const struct vantage *vantage, struct check_found *found, struct look **look)
+static int find_lost(const struct vantage *vantage, struct look **look)
 {
-    uint64_t begun = kernel_now_ns();
     int error;
 
     *look = NULL;
-    *found = (struct check_found){0};
     if (!CHECK_CAN_LOOK)
         return ENOSYS;
     if (check.options.counts_mapped && !ours_are_known())
@@ -313,9 +291,6 @@ static int find_lost(const struct vantage *vantage, struct check_found *found, s
     enter();
     error = look_twice(vantage, look);
     leave();
-    if (error == 0)
-        summarize(*look, found);
-    found->total_ns = kernel_now_ns() - begun;
     return error;
 }
 
@@ -379,9 +354,8 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
                                      const struct check_caller *caller)
 {
     struct report_found reported = {0};
-    struct check_found found;
     struct look *look;
-    int error = find_lost(&(struct vantage){.caller = caller}, &found, &look);
+    int error = find_lost(&(struct vantage){.caller = caller}, &look);
 
     if (error == 0)
         error = write_lost(look, fd, options, &reported);
@@ -397,9 +371,8 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
                  bool *definite)
 {
     struct report_found reported = {0};
-    struct check_found found;
     struct look *look;
-    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = true}, &found, &look);
+    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = true}, &look);
 
     *definite = false;
     if (error == 0 && look->job.found_count != 0) {
@@ -414,13 +387,12 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
 
 static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct check_caller *caller)
 {
-    struct check_found found;
     struct look *look;
     struct walk walk;
     int error;
 
     walk_init(&walk, callback, ctx);
-    error = find_lost(&(struct vantage){.caller = caller}, &found, &look);
+    error = find_lost(&(struct vantage){.caller = caller}, &look);
     if (error == 0)
         hand_over(look, &walk);
     unmap_look(look);

@@ -32,15 +32,6 @@ struct check_options {
 /* For all later checks. */
 void check_set_options(const struct check_options *options);
 
-/* What a check has found. */
-struct check_found {
-    size_t definite, indirect, possible; /* blocks */
-    size_t running_threads;              /* that could not be stopped */
-    bool was_in_place;                   /* no copy could be made: the program stood still all the time */
-    uint64_t pause_ns;                   /* for which the program stood still, at most */
-    uint64_t total_ns;
-};
-
 /* Where the caller of this library had its pointers: in the registers that a call keeps, and on the stack
  * above. Nothing else may be in this part of the stack, since what earlier calls have left in its place would
  * be taken for the caller's; so the entry points that look are not left to a compiler. */

@@ -505,7 +505,6 @@ int stop_begin(struct stop *stop)
         return ENOMEM;
     }
     take_signal();
-    stop->begun_ns = kernel_now_ns();
     while ((error = stop_once(stop)) != 0) {
         release();
         if (error != EAGAIN || !make_room()) {

@@ -51,9 +51,8 @@ struct stop_thread {
 struct stop {
     const struct stop_thread *threads; /* without the calling one; until the next stop */
     size_t count;
-    size_t running;    /* of them, those that could not be stopped */
-    uint64_t begun_ns; /* when the first was asked to stop */
-    uint64_t blocked;  /* signals that the calling thread had blocked */
+    size_t running;   /* of them, those that could not be stopped */
+    uint64_t blocked; /* signals that the calling thread had blocked */
 };
 
 /* Stops all other threads.  0, or an errno value: then none is stopped.  One caller at a time. */
