@@ -30,12 +30,12 @@
 #include "stackmap.h"
 #include "stop.h"
 #include "text.h"
+#include "unwind.h"
 #include "walk.h"
 
 enum {
     ROOM_TO_SPARE = 4096, /* blocks that may be made between counting and stopping */
     LOOKS_MAX = 10,       /* while modules come and go */
-    RED_ZONE = 128,
     IGNORE_WITHIN = 4096, /* bytes of a block, into which ld_ignore takes pointers */
 };
 
@@ -46,9 +46,33 @@ static struct {
 
 /* From where it is looked. */
 struct vantage {
-    const struct check_caller *caller;
+    uintptr_t stack_pointer;
+    struct unwind_frame frame; /* of it the registers, if they are not on the stack */
+    bool has_registers;
     bool is_ending; /* see struct roots_snapshot */
 };
+
+static struct vantage vantage_of(const struct check_caller *caller)
+{
+    return (struct vantage){.stack_pointer = (uintptr_t)caller};
+}
+
+/* Who has called exit may have its pointers where it had them then.  The frames of exit itself hold nothing
+ * of the program's, but have stale words of what had their place on the stack before. */
+static struct vantage vantage_at_end(const struct check_caller *caller)
+{
+    struct vantage vantage = vantage_of(caller);
+
+    vantage.is_ending = true;
+    if (caller == NULL)
+        return vantage;
+    vantage.frame = (struct unwind_frame){.pc = caller->pc, .sp = (uintptr_t)(caller + 1)};
+    memcpy(vantage.frame.kept, caller->registers, sizeof(vantage.frame.kept));
+    vantage.has_registers = unwind_leave_exit(&vantage.frame);
+    if (vantage.has_registers)
+        vantage.stack_pointer = vantage.frame.sp;
+    return vantage;
+}
 
 /* --- One look ----------------------------------------------------------------------------------------- */
 
@@ -127,7 +151,11 @@ static void describe(struct look *look, const struct vantage *vantage)
     snapshot->process = kernel_process();
     snapshot->main_stack = (uintptr_t)getauxval(AT_RANDOM);
     snapshot->caller.id = kernel_thread();
-    snapshot->caller.stack_pointer = (uintptr_t)vantage->caller + RED_ZONE;
+    snapshot->caller.stack_pointer = vantage->stack_pointer;
+    if (vantage->has_registers) {
+        snapshot->caller.registers = (uintptr_t)vantage->frame.kept;
+        snapshot->caller.registers_end = (uintptr_t)vantage->frame.kept + sizeof(vantage->frame.kept);
+    }
     snapshot->caller.thread_pointer = (uintptr_t)platform_thread_pointer();
     snapshot->caller.state = STOP_STOPPED;
     find_signal_stack(&snapshot->caller);
@@ -355,7 +383,8 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 {
     struct report_found reported = {0};
     struct look *look;
-    int error = find_lost(&(struct vantage){.caller = caller}, &look);
+    const struct vantage vantage = vantage_of(caller);
+    int error = find_lost(&vantage, &look);
 
     if (error == 0)
         error = write_lost(look, fd, options, &reported);
@@ -372,7 +401,8 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
 {
     struct report_found reported = {0};
     struct look *look;
-    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = true}, &look);
+    const struct vantage vantage = vantage_at_end(caller);
+    int error = find_lost(&vantage, &look);
 
     *definite = false;
     if (error == 0 && look->job.found_count != 0) {
@@ -387,12 +417,13 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
 
 static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct check_caller *caller)
 {
+    const struct vantage vantage = vantage_of(caller);
     struct look *look;
     struct walk walk;
     int error;
 
     walk_init(&walk, callback, ctx);
-    error = find_lost(&(struct vantage){.caller = caller}, &look);
+    error = find_lost(&vantage, &look);
     if (error == 0)
         hand_over(look, &walk);
     unmap_look(look);

@@ -36,7 +36,9 @@ void check_set_options(const struct check_options *options);
  * above. Nothing else may be in this part of the stack, since what earlier calls have left in its place would
  * be taken for the caller's; so the entry points that look are not left to a compiler. */
 struct check_caller {
-    uintptr_t registers[7];
+    uintptr_t registers[6]; /* in the order of struct unwind_frame */
+    uintptr_t zero;
+    uintptr_t pc; /* where it goes on; its stack begins above */
 };
 
 #if defined(__x86_64__)

@@ -377,7 +377,8 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
     static const unsigned char instruction[] = {0x0f, 0x05};
     uintptr_t next, before;
 
-    if (thread->registers == thread->registers_end)
+    /* Of the calling thread there are some registers at most. */
+    if (thread->registers_end - thread->registers <= (uintptr_t)REG_RIP * WORD)
         return false;
     next = ((const uintptr_t *)thread->registers)[REG_RIP];
     before = next - sizeof(instruction);
@@ -395,14 +396,25 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
 }
 #endif
 
+static bool is_caller(const struct pass *pass, const struct stop_thread *thread)
+{
+    return thread->id == pass->snapshot->caller.id;
+}
+
+/* Whether no code will return to the functions of this thread. */
+static bool is_ending(const struct pass *pass, const struct stop_thread *thread)
+{
+    return pass->snapshot->options.strict && pass->snapshot->is_ending && is_caller(pass, thread);
+}
+
 static void visit_stack(const struct pass *pass, const struct stop_thread *thread, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
-    bool is_dead =
-        pass->snapshot->options.strict && pass->snapshot->is_ending && thread == &pass->snapshot->caller;
+    bool is_dead = is_ending(pass, thread);
     enum roots_kind kind = is_dead ? ROOTS_DEAD_STACK : ROOTS_STACK;
-    uintptr_t start = thread->stack_pointer - RED_ZONE, end, top;
+    /* What makes a call has no red zone. */
+    uintptr_t start = thread->stack_pointer - (is_caller(pass, thread) ? 0 : RED_ZONE), end, top;
 
     if (mapping == NULL) {
         visit_whole_stack(pass, thread->thread_pointer, is_first);
@@ -466,7 +478,9 @@ static bool is_first_thread(const struct pass *pass, const struct stop_thread *t
 
 static void visit_all_registers(const struct pass *pass, const struct stop_thread *thread)
 {
-    visit_range(pass, ROOTS_REGISTERS, thread->registers, thread->registers_end);
+    enum roots_kind kind = is_ending(pass, thread) ? ROOTS_DEAD_REGISTERS : ROOTS_REGISTERS;
+
+    visit_range(pass, kind, thread->registers, thread->registers_end);
     visit_range(pass, ROOTS_REGISTERS, thread->vectors, thread->vectors_end);
 }
 

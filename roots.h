@@ -74,10 +74,12 @@ struct roots_snapshot {
     const struct maps *maps;
     const struct stop_thread *threads;
     size_t thread_count;
-    pid_t process;             /* the id of the first thread too */
-    uintptr_t main_stack;      /* an address on that one's stack */
-    struct stop_thread caller; /* as it was when it called this library: its registers are on its stack */
-    bool is_ending;            /* the program: no function of the caller's will ever go on */
+    pid_t process;        /* the id of the first thread too */
+    uintptr_t main_stack; /* an address on that one's stack */
+    /* As it was when it called this library, with its registers on its stack; or, of a program that is
+     * ending, when it called exit, with those that a call keeps where this says. */
+    struct stop_thread caller;
+    bool is_ending; /* the program: no function of the caller's will ever go on */
     struct roots_options options;
 };
 

@@ -2,7 +2,7 @@
  *
  * Capturing the calling thread's exact call stack, as one stack id.  Two files do it, one of which config.h
  * chooses: unwind.c walks by cached rules, unwind_generic.c calls unw_backtrace each time.  What they share
- * is in unwind_common.c.  These three are the only ones that name libunwind.
+ * is in unwind_common.c.  And, in unwind_exit.c, finding out who has called exit.
  */
 #ifndef UNWIND_H
 #define UNWIND_H
@@ -37,6 +37,18 @@ struct unwind_caller {
  * stacks, should one be due. */
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root);
+
+/* A function that waits for one that it has called: where it goes on, where its stack begins then, and the
+ * registers that a call keeps, as it will find them: BX, BP, R12 to R15. */
+struct unwind_frame {
+    uintptr_t pc, sp;
+    uintptr_t kept[6];
+};
+
+/* From the function by which exit calls its handlers to the one that has called exit, the last time if that
+ * was more than once.  False: it cannot be found out, and *frame is as it was; always where processors are
+ * not x86-64. */
+bool unwind_leave_exit(struct unwind_frame *frame);
 
 /* How many stacks unwind_ask has found. */
 size_t unwind_asked(void);

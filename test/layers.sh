@@ -27,7 +27,7 @@ BEGIN {
     rank["thread"] = 7
     rank["sampling"] = 8
     rank["walk"] = 8.5
-    rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = 8
+    rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = rank["unwind_exit"] = 8
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
     rank["suppress"] = 10
     rank["report_format"] = rank["suppress_file"] = 11

@@ -98,15 +98,20 @@ static SITE struct wanted find_below(size_t size)
     return wanted;
 }
 
+static void judge(const struct wanted *wanted, enum ld_reach reach)
+{
+    if (wanted->reach == reach)
+        return;
+    printf("FAILED %s: the block of %zu bytes is %s, and should be %s\n", scenario, wanted->size,
+           name_of(wanted->reach), name_of(reach));
+    failures++;
+}
+
 static SITE void expect_below(size_t size, enum ld_reach reach)
 {
     struct wanted wanted = find_below(size);
 
-    if (wanted.reach == reach)
-        return;
-    printf("FAILED %s: the block of %zu bytes is %s, and should be %s\n", scenario, size,
-           name_of(wanted.reach), name_of(reach));
-    failures++;
+    judge(&wanted, reach);
 }
 
 /* Frames have holes, in which calls that came before have left pointers. */
@@ -795,6 +800,36 @@ static SITE void below_coroutine(void)
     }
 }
 
+#if defined(__x86_64__)
+/* Looks from the very top of a stack above which nothing is mapped, with the pointer in a register. */
+static SITE void at_top_of_stack(void)
+{
+    enum { SIZE = 131072, HOLE = 4096 };
+    static struct wanted wanted;
+
+    for (int hold = 0; hold < 2; hold++) {
+        char *stack = mmap(NULL, SIZE + HOLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        hidden key = hold ? HIDE : 0;
+
+        munmap(stack + SIZE, HOLE);
+        shared = make(1337);
+        wanted = (struct wanted){.size = 1337, .reach = LD_REACHABLE};
+        wipe_deep_stack();
+        wipe_stack();
+        __asm__ volatile(
+            "mov %%rsp, %%r12\n\tmov %[top], %%rsp\n\tmov %[key], %%rbx\n\txor %[shared], %%rbx\n\t"
+            "call *%[look]\n\tmov %%r12, %%rsp\n\txor %%ebx, %%ebx"
+            :
+            : [top] "r"(stack + SIZE), [key] "r"(key), [shared] "m"(shared), [look] "r"(ld_lost_leaks),
+              "D"(look_for), "S"(&wanted)
+            : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "memory", "cc");
+        judge(&wanted, hold ? LD_REACHABLE : LD_DEFINITELY_LOST);
+        munmap(stack, SIZE);
+        drop(shared);
+    }
+}
+#endif
+
 static void handler(int number)
 {
     void *volatile pointer = is_to_hold ? show(shared) : NULL;
@@ -994,6 +1029,9 @@ static const struct {
     SCENARIO(in_destructor),
     SCENARIO(on_coroutine),
     SCENARIO(below_coroutine),
+#if defined(__x86_64__)
+    SCENARIO(at_top_of_stack),
+#endif
     SCENARIO(on_signal_stack),
     SCENARIO(is_signal_stack),
     SCENARIO(on_dead_stack),
