@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Threads that are not to be stopped just now (stop.h), and the signal handlers that interrupt them, on their
+ * own stack and on others, which may lie above it or below.
+ *
+ * build: sources
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "stop.h"
+
+enum { STACK_SIZE = 256 * 1024, WAITS = 3000 };
+
+/* Two stacks, the lower of which is the thread's or that of its handlers. */
+static char *lower, *upper;
+static bool is_own_lower;
+
+static atomic_bool is_ready, is_over, has_allowed;
+static sigjmp_buf left;
+
+static void wait_for(const atomic_bool *what)
+{
+    for (int i = 0; !atomic_load(what); i++) {
+        REQUIRE(i < WAITS);
+        usleep(1000);
+    }
+}
+
+static void interrupt(void (*handler)(int))
+{
+    const stack_t stack = {.ss_sp = is_own_lower ? upper : lower, .ss_size = STACK_SIZE};
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
+
+    REQUIRE(sigaltstack(&stack, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+    raise(SIGUSR1);
+}
+
+/* What it has in hand itself does not end what it has interrupted. */
+static void wait_for_request(int number)
+{
+    (void)number;
+    stop_allow(stop_defer());
+    atomic_store(&is_ready, true);
+    for (int i = 0; stop_self.request == NULL; i++) {
+        REQUIRE(i < WAITS);
+        usleep(1000);
+    }
+}
+
+static void *is_interrupted(void *unused)
+{
+    const void *outer = stop_defer();
+
+    (void)unused;
+    interrupt(wait_for_request);
+    atomic_store(&has_allowed, true);
+    stop_allow(outer);
+    wait_for(&is_over);
+    return NULL;
+}
+
+static void leave(int number)
+{
+    (void)number;
+    stop_defer();
+    siglongjmp(left, 1);
+}
+
+static void *is_left(void *unused)
+{
+    (void)unused;
+    if (sigsetjmp(left, 1) == 0)
+        interrupt(leave);
+    atomic_store(&has_allowed, true);
+    atomic_store(&is_ready, true);
+    wait_for(&is_over);
+    return NULL;
+}
+
+static void stop_one(bool own_is_lower, void *(*run)(void *))
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    struct stop stop;
+    const struct stop_thread *found = NULL;
+    uintptr_t own;
+
+    is_own_lower = own_is_lower;
+    own = (uintptr_t)(is_own_lower ? lower : upper);
+    atomic_store(&is_ready, false);
+    atomic_store(&is_over, false);
+    atomic_store(&has_allowed, false);
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstack(&attributes, (void *)own, STACK_SIZE), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, run, NULL), 0);
+    wait_for(&is_ready);
+
+    assert_int_equal(stop_begin(&stop), 0);
+    for (size_t i = 0; i < stop.count; i++)
+        if (stop.threads[i].state == STOP_STOPPED && stop.threads[i].stack_pointer - own < STACK_SIZE)
+            found = &stop.threads[i];
+    stop_end(&stop);
+    stop_unblock(&stop);
+
+    atomic_store(&is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_non_null(found);
+    assert_true(atomic_load(&has_allowed));
+}
+
+static void a_handler_on_a_stack_of_its_own_does_not_end_what_it_interrupts(void **state)
+{
+    (void)state;
+    stop_one(true, is_interrupted);
+    stop_one(false, is_interrupted);
+}
+
+static void what_was_left_by_a_jump_keeps_nobody_from_being_stopped(void **state)
+{
+    (void)state;
+    stop_one(true, is_left);
+    stop_one(false, is_left);
+}
+
+static int make_stacks(void **state)
+{
+    (void)state;
+    lower = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    upper = lower + STACK_SIZE;
+    return lower == MAP_FAILED ? -1 : 0;
+}
+
+/* TSan has a thread of its own, in which no instrumented code may run, and so no handler of a signal. */
+static void threads_beside_the_sanitizers_are_stopped(void **state)
+{
+    (void)state;
+    skip();
+}
+
+int main(void)
+{
+    const struct CMUnitTest none[] = {cmocka_unit_test(threads_beside_the_sanitizers_are_stopped)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_handler_on_a_stack_of_its_own_does_not_end_what_it_interrupts),
+        cmocka_unit_test(what_was_left_by_a_jump_keeps_nobody_from_being_stopped),
+    };
+
+    return HAS_THREAD_SANITIZER ? cmocka_run_group_tests(none, NULL, NULL)
+                                : cmocka_run_group_tests(tests, make_stacks, NULL);
+}
