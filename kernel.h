@@ -44,7 +44,8 @@ uint64_t kernel_now_ns(void);
 void kernel_pause_ns(uint64_t ns);
 
 /* A copy of this process with the calling thread alone, made by no more than a system call: no handlers of
- * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait.  0 in the copy. */
+ * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait, and those with __WALL.  0 in the
+ * copy. */
 pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
 bool kernel_has_ended(pid_t pid); /* it can be waited for still */

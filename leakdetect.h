@@ -108,7 +108,7 @@ void *ld_pvalloc(size_t size);
 /* Frees a block of any of these functions, on record or not, or of the same jemalloc's malloc family: in a
  * program linked with -lleakdetect that is the program's own malloc.  ld_free(NULL) does nothing.  The other
  * way round works for the memory but not for the record: give a block of ld_malloc to ld_free, not to free,
- * or its record stays until the address is used again.
+ * or its record stays for good.
  *
  * Freeing anything else is undefined, as it is with free(): jemalloc decides what happens.  The tables of
  * this library survive it: an address that is not on record is looked up, not found, and passed on. */
@@ -352,17 +352,20 @@ int ld_report(int fd, const struct ld_report_options *options);
  * To look, all other threads are stopped for as long as it takes to copy the process (fork's copy, without
  * its handlers and without SIGCHLD), some milliseconds; then they go on, and the copy is examined.  Threads
  * that are in a system call take a signal for it: nearly all calls are restarted, and those that may fail
- * with EINTR instead are listed in docs/lost-blocks.md.  The calling thread has its signals blocked until the
- * answer is there.  One look at a time: others wait.  Not from a signal handler. */
+ * with EINTR instead, or transfer less than they were asked to, are listed in docs/lost-blocks.md.  The
+ * calling thread has its signals blocked until the answer is there.  One look at a time: others wait.  Not
+ * from a signal handler. */
 
 /* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
  * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
- * copy of the process was killed; ENODATA when nobody can know, because some blocks are not on record
- * (dropped, allocated while recording was off, or not in a sample), and may lead to others
- * (docs/lost-blocks.md says for how long); ENOSYS on other processors than x86-64. */
+ * copy of the process was killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
+ * ENODATA when nobody can know, because some blocks are not on record (dropped, allocated while recording was
+ * off, or not in a sample), and may lead to others (docs/lost-blocks.md says for how long); with
+ * use_mappings=1 ENOTSUP, EACCES or EPERM when what is mapped is not known or cannot be read; ENOSYS on other
+ * processors than x86-64. */
 size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
 
 /* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not
