@@ -9,8 +9,9 @@
 
 #include <stdlib.h>
 
-/* Compiled into the program, options that it wants to have. */
+/* Compiled into the program, options that it wants to have, and blocks that it wants left out. */
 extern const char *ld_default_options(void) __attribute__((weak));
+extern const char *ld_default_suppressions(void) __attribute__((weak));
 
 void given_options(struct options *out, options_complain_fn *complain)
 {
@@ -22,6 +23,15 @@ void given_options(struct options *out, options_complain_fn *complain)
         options_parse(out, "ld_default_options", compiled_in, complain);
     if (set != NULL)
         options_parse(out, "LEAKDETECT_OPTIONS", set, complain);
+}
+
+size_t given_suppressions(struct given_text out[GIVEN_TEXTS_MAX])
+{
+    size_t count = 0;
+
+    if (ld_default_suppressions != NULL)
+        out[count++] = (struct given_text){ld_default_suppressions(), "ld_default_suppressions"};
+    return count;
 }
 
 /* What is wrong is told when all options are read. */

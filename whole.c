@@ -46,7 +46,7 @@ static struct {
     pid_t process;            /* the one that was started, if it was not forked from one */
     bool is_child;            /* forked from it */
     bool is_on;               /* this library is the program's malloc */
-    const char *suppressions; /* the text of the file; NULL: none */
+    const char *suppressions; /* of the file and compiled in; NULL: none */
     atomic_flag is_reporting;
 } whole = {.is_reporting = ATOMIC_FLAG_INIT};
 
@@ -299,6 +299,20 @@ static void start_helper(size_t number, void (*report_it)(void))
     destination_say(line);
 }
 
+/* Those of the file come first, since of several rules the first counts a block as its own. */
+static void load_suppressions(void)
+{
+    struct given_text given[GIVEN_TEXTS_MAX];
+    size_t count = given_suppressions(given);
+
+    if (whole.options.suppressions != NULL)
+        whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
+    for (size_t i = 0; i < count; i++)
+        if (given[i].text != NULL)
+            whole.suppressions =
+                suppress_file_add(whole.suppressions, given[i].text, given[i].origin, destination_say);
+}
+
 static void say_start(void)
 {
     char line[OPTIONS_LINE_BYTES];
@@ -339,8 +353,7 @@ __attribute__((constructor(101))) static void start(void)
     });
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
-    if (whole.options.suppressions != NULL)
-        whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
+    load_suppressions();
     start_helper(whole.options.signal, report_on_signal);
     start_helper(whole.options.check_signal, check_on_signal);
     if (whole.options.verbosity > 0)
