@@ -391,12 +391,12 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
  */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
-                 bool *definite)
+                 bool is_ending, bool *definite)
 {
     struct report_found reported = {0};
     struct check_found found;
     struct look *look;
-    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = true}, &found, &look);
+    int error = find_lost(&(struct vantage){.caller = caller, .is_ending = is_ending}, &found, &look);
 
     *definite = false;
     if (error == 0 && look->job.found_count != 0) {

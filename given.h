@@ -6,6 +6,9 @@
 #ifndef GIVEN_H
 #define GIVEN_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "config.h"
 #include "options.h"
 
@@ -21,6 +24,12 @@ struct given_text {
     const char *text, *origin;
 };
 size_t given_suppressions(struct given_text out[GIVEN_TEXTS_MAX]);
+
+/* Whether the program wants no leak to be looked for, by LeakSanitizer's name for that. */
+bool given_is_turned_off(void);
+
+/* Whether the program has options for LeakSanitizer, which do not count here. */
+bool given_unread_options(void);
 
 /* The one that is needed before the first block is recorded, which is before any constructor: `sample`. */
 size_t given_sample(void);
