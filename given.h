@@ -25,7 +25,8 @@ struct given_text {
 };
 size_t given_suppressions(struct given_text out[GIVEN_TEXTS_MAX]);
 
-/* Whether the program wants no leak to be looked for, by LeakSanitizer's name for that. */
+/* Whether the program wants no leak to be looked for, by LeakSanitizer's name for that.  It is asked each
+ * time: the answer should be a constant, but some programs' is not. */
 bool given_is_turned_off(void);
 
 /* Whether the program has options for LeakSanitizer, which do not count here. */

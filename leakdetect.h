@@ -397,6 +397,10 @@ const char *ld_default_options(void);
  * others count. */
 const char *ld_default_suppressions(void);
 
+/* LeakSanitizer's functions, of sanitizer/lsan_interface.h, are there in such programs, too, for those that
+ * call them already, and __lsan_default_suppressions and __lsan_is_turned_off are called:
+ * docs/whole-program.md. */
+
 #ifdef __cplusplus
 }
 #endif

@@ -152,7 +152,7 @@ const char *suppress_file_add(const char *before, const char *text, const char *
         both[above++] = '\n';
         platform_unmap((void *)(uintptr_t)before, above);
     }
-    memcpy(both + above, text, length);
+    memcpy(both + above, text, length + 1);
     check_lines(both + above, origin, say);
     errno = saved;
     return both;

@@ -48,7 +48,6 @@ static struct {
     bool is_child;            /* forked from it */
     bool is_on;               /* this library is the program's malloc */
     const char *suppressions; /* of the file and compiled in; NULL: none */
-    bool is_turned_off;       /* the program wants no leak to be looked for */
     atomic_int reporter;      /* who writes a report */
     atomic_bool is_over;      /* the report of the end was made, or is being made */
 } whole;
@@ -239,7 +238,7 @@ static bool is_to_report(void)
     case OPTIONS_REPORT_NONE:
         return false;
     case OPTIONS_REPORT_LOST:
-        return !whole.is_turned_off && is_own_reporter();
+        return !given_is_turned_off() && is_own_reporter();
     default:
         return is_own_reporter();
     }
@@ -314,7 +313,7 @@ __attribute__((destructor)) static void at_destruction(void)
 
 static bool is_to_check(void)
 {
-    return whole.is_on && !whole.is_turned_off && is_own_reporter();
+    return whole.is_on && !given_is_turned_off() && is_own_reporter();
 }
 
 bool whole_check(const struct check_caller *caller)
@@ -403,7 +402,7 @@ static void say_start(void)
              is_to_report() ? "at exit" : "only when asked for",
              whole.options.log_path == NULL ? "stderr" : whole.options.log_path);
     destination_say(line);
-    if (whole.is_turned_off)
+    if (given_is_turned_off())
         destination_say("leakdetect: __lsan_is_turned_off says that no leak is to be looked for");
     if (given_unread_options())
         destination_say(
@@ -441,7 +440,6 @@ __attribute__((constructor(101))) static void start(void)
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
     load_suppressions();
-    whole.is_turned_off = given_is_turned_off();
     start_helper(whole.options.signal, report_on_signal);
     start_helper(whole.options.check_signal, check_on_signal);
     if (whole.options.verbosity > 0)

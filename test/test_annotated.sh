@@ -213,9 +213,13 @@ is_off() {
     options=verbosity=1
     ends 0 lose
     grep -q '^leakdetect: __lsan_is_turned_off says that no leak is to be looked for$' "$work/err"
-    build "$1" "$2" -DOFF=0
+    # It should be a constant, but need not be one.
+    build "$1" "$2" -DOFF=is_off
     options=
     ends 23 lose
+    ends_silently 0 lose off
+    ends 0 lose look off look
+    [ "$(cat "$work/said")" = "$(printf '1\n0')" ]
 }
 
 # They are LeakSanitizer's, and not known here.

@@ -13,6 +13,7 @@
  *     together   four threads do that at the same time, and the program ends meanwhile
  *     forked     the words that follow are those of a child, whose status is the program's
  *     stale      as `lose`, with the block's address all over the part of the stack that calls will use next
+ *     off        from now on, no leak is to be looked for (with OFF, which may be is_off)
  *     print      prints a line that is not flushed
  *     handler    has a handler of atexit, which prints
  *
@@ -85,6 +86,8 @@ const char *__lsan_default_suppressions(void)
 #endif
 
 #ifdef OFF
+static volatile int is_off;
+
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
@@ -213,6 +216,10 @@ static void obey(int count, char **words)
             make_region();
         if (strcmp(words[i], "forget") == 0)
             __lsan_unregister_root_region(region_is_at, REGION);
+#ifdef OFF
+        if (strcmp(words[i], "off") == 0)
+            is_off = 1;
+#endif
         if (strcmp(words[i], "print") == 0)
             fputs("printed\n", stdout);
         if (strcmp(words[i], "handler") == 0)
