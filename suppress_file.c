@@ -148,7 +148,7 @@ const char *suppress_file_add(const char *before, const char *text, const char *
         return before;
     }
     if (before != NULL) {
-        memcpy(both, before, above);
+        memcpy(both, before, above + 1);
         both[above++] = '\n';
         platform_unmap((void *)(uintptr_t)before, above);
     }

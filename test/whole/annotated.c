@@ -233,7 +233,8 @@ static void obey(int count, char **words)
                 _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
             }
         }
-        wipe_stack();
+        if (i == 0 || strcmp(words[i - 1], "stale") != 0)
+            wipe_stack();
         if (strcmp(words[i], "stale") == 0)
             lose_stale();
         if (strcmp(words[i], "look") == 0)
