@@ -9,7 +9,7 @@
  *           destructor of this library        asks for a call when all destructors have run
  *           that call                         the report
  */
-#define _GNU_SOURCE /* on_exit */
+#define _GNU_SOURCE /* on_exit, gettid */
 #include "config.h"
 #include "leakdetect.h"
 
@@ -48,7 +48,7 @@ static struct {
     bool is_child;            /* forked from it */
     bool is_on;               /* this library is the program's malloc */
     const char *suppressions; /* of the file and compiled in; NULL: none */
-    atomic_int reporter;      /* who writes a report */
+    atomic_int reporter;      /* the thread that writes a report; if it is that of the end, less than 0 */
     atomic_bool is_over;      /* the report of the end was made, or is being made */
 } whole;
 
@@ -177,19 +177,21 @@ static bool write_report(enum what what, const struct check_caller *caller)
     return is_definite || found.blocks != 0;
 }
 
-enum { NOBODY, SOMEBODY, WHO_ENDS };
+enum { NOBODY };
 
 /* One at a time, and others wait: not for ever, unless they are patient, or the process may end with what the
- * other one finds. */
-static bool begin_report(int who, bool is_patient)
+ * other one finds.  A handler of a signal that has interrupted a report is not to wait for it. */
+static bool begin_report(bool is_of_end, bool is_patient)
 {
+    int thread = gettid();
+
     for (int i = 0;; i += i < WAIT_FOR_REPORT_YIELDS) {
         int now = NOBODY;
 
-        if (atomic_compare_exchange_strong_explicit(&whole.reporter, &now, who, memory_order_acquire,
-                                                    memory_order_relaxed))
+        if (atomic_compare_exchange_strong_explicit(&whole.reporter, &now, is_of_end ? -thread : thread,
+                                                    memory_order_acquire, memory_order_relaxed))
             return true;
-        if (i == WAIT_FOR_REPORT_YIELDS && !is_patient && now != WHO_ENDS)
+        if (now == thread || now == -thread || (i == WAIT_FOR_REPORT_YIELDS && !is_patient && now > NOBODY))
             return false;
         platform_yield();
     }
@@ -204,7 +206,7 @@ static bool report(enum what what, const struct check_caller *caller, bool is_pa
 {
     bool has_blocks;
 
-    if (!begin_report(SOMEBODY, is_patient))
+    if (!begin_report(false, is_patient))
         return false;
     has_blocks = write_report(what, caller);
     end_report();
@@ -266,7 +268,7 @@ static void report_end(enum ending ending, const struct check_caller *caller)
 
     if (wanted == OPTIONS_BY_REPORT)
         wanted = of_lost ? STATUS_IF_LOST : 0;
-    if (!begin_report(WHO_ENDS, ending == AT_ONCE))
+    if (!begin_report(true, ending == AT_ONCE))
         return;
     if (!atomic_exchange_explicit(&whole.is_over, true, memory_order_relaxed))
         has_blocks = write_report(!of_lost            ? LIVE
@@ -362,6 +364,9 @@ static void leave_children_alone(void)
 static void after_fork_in_child(void)
 {
     whole.is_child = true;
+    /* That of another thread comes to no end in here. */
+    if (atomic_load_explicit(&whole.reporter, memory_order_relaxed) < NOBODY)
+        atomic_store_explicit(&whole.is_over, false, memory_order_relaxed);
     atomic_store_explicit(&whole.reporter, NOBODY, memory_order_relaxed);
     destination_after_fork_in_child();
     if (whole.options.children == OPTIONS_CHILDREN_FOLLOW)

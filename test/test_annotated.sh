@@ -191,6 +191,19 @@ together() {
     ends_silently 0 together
 }
 
+# A handler that ends the program in the midst of a report does not wait for it.
+interrupted() {
+    for word in look check; do
+        [ "$way" = preloaded ] && preload=$so || preload=
+        {
+            got=0
+            timeout 60 env ${preload:+LD_PRELOAD="$preload"} "$work/app" lose interrupt $word >/dev/null || got=$?
+            echo $got >"$work/status"
+        } 2>&1 | sleep 3
+        [ "$(cat "$work/status")" -eq 5 ]
+    done
+}
+
 forked() {
     options=
     ends 23 lose forked check
@@ -254,6 +267,7 @@ names() { # COMPILER WAY FLAGS...
     check "$say: what calls have left on the stack does not count" stale
     check "$say: several threads check, and the program ends" together
     check "$say: checks in a child" forked
+    [ $# -ne 0 ] || check "$say: a handler ends the program in the midst of a report" interrupted
 }
 
 for compiler in $compilers; do

@@ -5,22 +5,26 @@
  *
  *     lose       loses a block of 1337 bytes
  *     known      loses a block of 666 bytes, which OURS or THEIRS say is no news
- *     hide       has one of 2001 bytes that nothing leads to, made while leaks are not looked for in this
- * thread ignore     the same, and says that it is to be ignored, by a pointer into it region     the same,
- * held by memory that the program has mapped and registered forget     says that this memory is none any more
+ *     hide       makes one of 2001 bytes that nothing leads to, while leaks do not count in this thread
+ *     ignore     makes the same, and says that it is to be ignored, by a pointer into it
+ *     region     makes the same, held by memory that the program has mapped and registered
+ *     forget     says that this memory is none any more
  *     look       looks for leaks, and prints the answer
  *     check      the same, by the call that may end the program
  *     together   four threads do that at the same time, and the program ends meanwhile
  *     forked     the words that follow are those of a child, whose status is the program's
  *     stale      as `lose`, with the block's address all over the part of the stack that calls will use next
  *     off        from now on, no leak is to be looked for (with OFF, which may be is_off)
+ *     interrupt  from now on nobody can write to stderr, a pipe; a second later a handler ends the program
  *     print      prints a line that is not flushed
  *     handler    has a handler of atexit, which prints
  *
  * PRELOADED: the names are weak, as in a program that may run without the library.  HEADER: they come from
  * the header that compilers have.
  */
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +200,22 @@ static void *check(void *unused)
     return unused;
 }
 
+static void end_with_5(int unused)
+{
+    (void)unused;
+    exit(5);
+}
+
+static void fill_stderr(void)
+{
+    int flags = fcntl(STDERR_FILENO, F_GETFL);
+
+    fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
+    while (write(STDERR_FILENO, "\n", 1) > 0)
+        continue;
+    fcntl(STDERR_FILENO, F_SETFL, flags);
+}
+
 static void print_at_end(void)
 {
     puts("handler");
@@ -216,6 +236,11 @@ static void obey(int count, char **words)
             make_region();
         if (strcmp(words[i], "forget") == 0)
             __lsan_unregister_root_region(region_is_at, REGION);
+        if (strcmp(words[i], "interrupt") == 0) {
+            fill_stderr();
+            signal(SIGALRM, end_with_5);
+            alarm(1);
+        }
 #ifdef OFF
         if (strcmp(words[i], "off") == 0)
             is_off = 1;
