@@ -199,7 +199,7 @@ interrupted() {
             got=0
             timeout 60 env ${preload:+LD_PRELOAD="$preload"} "$work/app" lose interrupt $word >/dev/null || got=$?
             echo $got >"$work/status"
-        } 2>&1 | sleep 3
+        } 2>&1 | { sleep 3 && cat >/dev/null; }
         [ "$(cat "$work/status")" -eq 5 ]
     done
 }
