@@ -397,11 +397,11 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
  */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
-                 bool *definite)
+                 bool is_ending, bool *definite)
 {
     struct report_found reported = {0};
     struct look *look;
-    const struct vantage vantage = vantage_at_end(caller);
+    const struct vantage vantage = is_ending ? vantage_at_end(caller) : vantage_of(caller);
     int error = find_lost(&vantage, &look);
 
     *definite = false;

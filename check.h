@@ -59,10 +59,10 @@ struct check_caller {
 #define CHECK_CAN_LOOK 0 /* neither these registers nor thread-local storage are found */
 #endif
 
-/* As ld_check, for the end of the program: nothing returns to the calling thread's functions any more.
- * Writes nothing unless a definitely lost block is to be reported, as *definite says. */
+/* As ld_check, but writes nothing unless a definitely lost block is to be reported, as *definite says.
+ * is_ending: it is the end of the program, and nothing returns to the calling thread's functions any more. */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
-                 bool *definite);
+                 bool is_ending, bool *definite);
 
 void check_after_fork(void);
 

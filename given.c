@@ -9,8 +9,14 @@
 
 #include <stdlib.h>
 
-/* Compiled into the program, options that it wants to have. */
+/* Compiled into the program, options that it wants to have, and blocks that it wants left out. */
 extern const char *ld_default_options(void) __attribute__((weak));
+extern const char *ld_default_suppressions(void) __attribute__((weak));
+
+/* The same as LeakSanitizer has it.  Its options have other names and meanings, and are not asked for. */
+extern const char *__lsan_default_options(void) __attribute__((weak));
+extern const char *__lsan_default_suppressions(void) __attribute__((weak));
+extern int __lsan_is_turned_off(void) __attribute__((weak));
 
 void given_options(struct options *out, options_complain_fn *complain)
 {
@@ -22,6 +28,27 @@ void given_options(struct options *out, options_complain_fn *complain)
         options_parse(out, "ld_default_options", compiled_in, complain);
     if (set != NULL)
         options_parse(out, "LEAKDETECT_OPTIONS", set, complain);
+}
+
+size_t given_suppressions(struct given_text out[GIVEN_TEXTS_MAX])
+{
+    size_t count = 0;
+
+    if (ld_default_suppressions != NULL)
+        out[count++] = (struct given_text){ld_default_suppressions(), "ld_default_suppressions"};
+    if (__lsan_default_suppressions != NULL)
+        out[count++] = (struct given_text){__lsan_default_suppressions(), "__lsan_default_suppressions"};
+    return count;
+}
+
+bool given_is_turned_off(void)
+{
+    return __lsan_is_turned_off != NULL && __lsan_is_turned_off() != 0;
+}
+
+bool given_unread_options(void)
+{
+    return __lsan_default_options != NULL;
 }
 
 /* What is wrong is told when all options are read. */

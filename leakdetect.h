@@ -393,6 +393,17 @@ int ld_unregister_root(const void *start, size_t size);
  * counts more.  It is called once, before your constructors, and the text must last.  */
 const char *ld_default_options(void);
 
+/* The same for suppressions: a text as ld_report_options.suppressions has it, for the reports that such a
+ * program writes at its end and on signals, together with the file of the option `suppressions`.  ld_report
+ * and ld_check have those of their own arguments only.  It is called once, before your constructors; the
+ * library keeps a copy.  Lines that are no rule are said on stderr then, as those of the file are, and the
+ * others count. */
+const char *ld_default_suppressions(void);
+
+/* LeakSanitizer's functions, of sanitizer/lsan_interface.h, are there in such programs, too, for those that
+ * call them already, and __lsan_default_suppressions and __lsan_is_turned_off are called:
+ * docs/whole-program.md. */
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -130,4 +131,29 @@ const char *suppress_file_load(const char *path, void (*say)(const char *line))
         check_lines(text, path, say);
     errno = saved;
     return text;
+}
+
+/* --- Compiled in -------------------------------------------------------------------------------------- */
+
+const char *suppress_file_add(const char *before, const char *text, const char *origin,
+                              void (*say)(const char *line))
+{
+    size_t above = before == NULL ? 0 : strlen(before), length = strnlen(text, SUPPRESS_FILE_MAX + 1);
+    int saved = errno;
+    char *both = length > SUPPRESS_FILE_MAX ? NULL : platform_map(above + length + 2);
+
+    if (both == NULL) {
+        complain(say, origin, length > SUPPRESS_FILE_MAX ? "larger than 1 MiB" : strerrordesc_np(ENOMEM));
+        errno = saved;
+        return before;
+    }
+    if (before != NULL) {
+        memcpy(both, before, above + 1);
+        both[above++] = '\n';
+        platform_unmap((void *)(uintptr_t)before, above);
+    }
+    memcpy(both + above, text, length + 1);
+    check_lines(both + above, origin, say);
+    errno = saved;
+    return both;
 }

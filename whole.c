@@ -9,7 +9,7 @@
  *           destructor of this library        asks for a call when all destructors have run
  *           that call                         the report
  */
-#define _GNU_SOURCE /* on_exit */
+#define _GNU_SOURCE /* on_exit, gettid */
 #include "config.h"
 #include "leakdetect.h"
 
@@ -36,6 +36,7 @@
 #include "report.h"
 #include "sandbox.h"
 #include "suppress_file.h"
+#include "whole.h"
 
 #define LIBRARY_FILE "libleakdetect_malloc.so"
 
@@ -46,9 +47,10 @@ static struct {
     pid_t process;            /* the one that was started, if it was not forked from one */
     bool is_child;            /* forked from it */
     bool is_on;               /* this library is the program's malloc */
-    const char *suppressions; /* the text of the file; NULL: none */
-    atomic_flag is_reporting;
-} whole = {.is_reporting = ATOMIC_FLAG_INIT};
+    const char *suppressions; /* of the file and compiled in; NULL: none */
+    atomic_int reporter;      /* the thread that writes a report; if it is that of the end, less than 0 */
+    atomic_bool is_over;      /* the report of the end was made, or is being made */
+} whole;
 
 /* Whether the program's malloc is this library's.  Its address does not tell: in a program that is not
  * position-independent, and takes the address itself, that of every function is one in the program. */
@@ -128,10 +130,10 @@ static void say_unknown(int error)
     destination_say(line);
 }
 
-enum what { LIVE, LOST, LOST_IF_DEFINITE };
+enum what { LIVE, LOST, LOST_IF_DEFINITE, LOST_AT_EXIT };
 
-/* True if it has blocks to show; of LOST_IF_DEFINITE, if there was one that is.  The caller is for that
- * only. */
+/* True if it has blocks to show; of the last two, which are written only then, if there was one that is
+ * definitely lost.  The caller is for those. */
 static bool write_report(enum what what, const struct check_caller *caller)
 {
     static const enum ld_report_format formats[] = {
@@ -163,7 +165,8 @@ static bool write_report(enum what what, const struct check_caller *caller)
         error = ld_check(fd, &options, NULL);
         break;
     case LOST_IF_DEFINITE:
-        error = check_report(fd, &options, caller, &is_definite);
+    case LOST_AT_EXIT:
+        error = check_report(fd, &options, caller, what == LOST_AT_EXIT, &is_definite);
         break;
     }
     if (fd >= 0)
@@ -174,55 +177,117 @@ static bool write_report(enum what what, const struct check_caller *caller)
     return is_definite || found.blocks != 0;
 }
 
-/* One at a time: that at exit waits a while for one that a signal has asked for. */
-static bool report(enum what what, const struct check_caller *caller)
-{
-    bool has_blocks;
+enum { NOBODY };
 
-    for (int i = 0; atomic_flag_test_and_set_explicit(&whole.is_reporting, memory_order_acquire); i++) {
-        if (i == WAIT_FOR_REPORT_YIELDS)
+/* One at a time, and others wait: not for ever, unless they are patient, or the process may end with what the
+ * other one finds.  A handler of a signal that has interrupted a report is not to wait for it. */
+static bool begin_report(bool is_of_end, bool is_patient)
+{
+    int thread = gettid();
+
+    for (int i = 0;; i += i < WAIT_FOR_REPORT_YIELDS) {
+        int now = NOBODY;
+
+        if (atomic_compare_exchange_strong_explicit(&whole.reporter, &now, is_of_end ? -thread : thread,
+                                                    memory_order_acquire, memory_order_relaxed))
+            return true;
+        if (now == thread || now == -thread || (i == WAIT_FOR_REPORT_YIELDS && !is_patient && now > NOBODY))
             return false;
         platform_yield();
     }
+}
+
+static void end_report(void)
+{
+    atomic_store_explicit(&whole.reporter, NOBODY, memory_order_release);
+}
+
+static bool report(enum what what, const struct check_caller *caller, bool is_patient)
+{
+    bool has_blocks;
+
+    if (!begin_report(false, is_patient))
+        return false;
     has_blocks = write_report(what, caller);
-    atomic_flag_clear_explicit(&whole.is_reporting, memory_order_release);
+    end_report();
     return has_blocks;
 }
 
 static void report_on_signal(void)
 {
-    report(LIVE, NULL);
+    report(LIVE, NULL, false);
 }
 
 static void check_on_signal(void)
 {
-    report(LOST, NULL);
+    report(LOST, NULL, false);
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
 
 /* A child that was forked to be shut in, as that of OpenSSH's server which talks to whoever has not logged in
  * yet, may be killed for any system call that it does not need itself. */
-static bool is_to_report(void)
+static bool is_own_reporter(void)
 {
     if (whole.is_child && sandbox_is_filtered())
         return false;
-    return whole.options.report_at_exit != OPTIONS_REPORT_NONE &&
-           (whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process);
+    return whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process;
+}
+
+static bool is_to_report(void)
+{
+    switch (whole.options.report_at_exit) {
+    case OPTIONS_REPORT_NONE:
+        return false;
+    case OPTIONS_REPORT_LOST:
+        return !given_is_turned_off() && is_own_reporter();
+    default:
+        return is_own_reporter();
+    }
+}
+
+/* Without handlers of atexit and destructors, but what was printed is not lost: unless another thread has
+ * stdout in its hands, for which nobody knows how long to wait. */
+static _Noreturn void end_at_once(int status)
+{
+    struct shelter shelter;
+
+    take_shelter(&shelter);
+    if (ftrylockfile(stdout) == 0)
+        fflush_unlocked(stdout);
+    _exit(status);
+}
+
+enum ending { AT_EXIT, AT_ONCE };
+
+/* The report of the end, once; and the end itself, if that has blocks to show. */
+static void report_end(enum ending ending, const struct check_caller *caller)
+{
+    bool of_lost = whole.options.report_at_exit != OPTIONS_REPORT_LIVE, has_blocks = false;
+    size_t wanted = whole.options.exitcode;
+
+    if (wanted == OPTIONS_BY_REPORT)
+        wanted = of_lost ? STATUS_IF_LOST : 0;
+    if (!begin_report(true, ending == AT_ONCE))
+        return;
+    if (!atomic_exchange_explicit(&whole.is_over, true, memory_order_relaxed))
+        has_blocks = write_report(!of_lost            ? LIVE
+                                  : ending == AT_EXIT ? LOST_AT_EXIT
+                                                      : LOST_IF_DEFINITE,
+                                  caller);
+    if (has_blocks && wanted != 0 && ending == AT_ONCE)
+        end_at_once((int)wanted);
+    end_report();
+    /* exit goes on where it was, with this status, and flushes what the program has written. */
+    if (has_blocks && wanted != 0)
+        exit((int)wanted);
 }
 
 static NOINLINE void end(int status, void *unused, const struct check_caller *caller)
 {
-    bool of_lost = whole.options.report_at_exit == OPTIONS_REPORT_LOST;
-    size_t wanted = whole.options.exitcode;
-
     (void)status;
     (void)unused;
-    if (wanted == OPTIONS_BY_REPORT)
-        wanted = of_lost ? STATUS_IF_LOST : 0;
-    /* exit goes on where it was, with this status, and flushes what the program has written. */
-    if (report(of_lost ? LOST_IF_DEFINITE : LIVE, caller) && wanted != 0)
-        exit((int)wanted);
+    report_end(AT_EXIT, caller);
 }
 
 /* What lies on the stack from here on is not the program's. */
@@ -242,8 +307,26 @@ static void at_the_very_end(int status, void *unused)
  * first instruction.  What is registered meanwhile is called next. */
 __attribute__((destructor)) static void at_destruction(void)
 {
-    if (whole.is_on && is_to_report())
+    if (whole.is_on && (is_to_report() || atomic_load_explicit(&whole.is_over, memory_order_relaxed)))
         on_exit(at_the_very_end, NULL);
+}
+
+/* --- What the program asks for ------------------------------------------------------------------------ */
+
+static bool is_to_check(void)
+{
+    return whole.is_on && !given_is_turned_off() && is_own_reporter();
+}
+
+bool whole_check(const struct check_caller *caller)
+{
+    return is_to_check() && report(LOST_IF_DEFINITE, caller, true);
+}
+
+void whole_check_and_end(const struct check_caller *caller)
+{
+    if (is_to_check())
+        report_end(AT_ONCE, caller);
 }
 
 /* --- Start -------------------------------------------------------------------------------------------- */
@@ -281,7 +364,10 @@ static void leave_children_alone(void)
 static void after_fork_in_child(void)
 {
     whole.is_child = true;
-    atomic_flag_clear_explicit(&whole.is_reporting, memory_order_relaxed);
+    /* That of another thread comes to no end in here. */
+    if (atomic_load_explicit(&whole.reporter, memory_order_relaxed) < NOBODY)
+        atomic_store_explicit(&whole.is_over, false, memory_order_relaxed);
+    atomic_store_explicit(&whole.reporter, NOBODY, memory_order_relaxed);
     destination_after_fork_in_child();
     if (whole.options.children == OPTIONS_CHILDREN_FOLLOW)
         helper_after_fork_in_child();
@@ -299,6 +385,20 @@ static void start_helper(size_t number, void (*report_it)(void))
     destination_say(line);
 }
 
+/* Those of the file come first, since of several rules the first counts a block as its own. */
+static void load_suppressions(void)
+{
+    struct given_text given[GIVEN_TEXTS_MAX];
+    size_t count = given_suppressions(given);
+
+    if (whole.options.suppressions != NULL)
+        whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
+    for (size_t i = 0; i < count; i++)
+        if (given[i].text != NULL)
+            whole.suppressions =
+                suppress_file_add(whole.suppressions, given[i].text, given[i].origin, destination_say);
+}
+
 static void say_start(void)
 {
     char line[OPTIONS_LINE_BYTES];
@@ -307,6 +407,11 @@ static void say_start(void)
              is_to_report() ? "at exit" : "only when asked for",
              whole.options.log_path == NULL ? "stderr" : whole.options.log_path);
     destination_say(line);
+    if (given_is_turned_off())
+        destination_say("leakdetect: __lsan_is_turned_off says that no leak is to be looked for");
+    if (given_unread_options())
+        destination_say(
+            "leakdetect: what __lsan_default_options says does not count; ld_default_options does");
     for (size_t i = 0; whole.options.verbosity > 1 && i < options_count; i++) {
         options_show(&whole.options, &options_table[i], line, sizeof(line));
         destination_say(line);
@@ -339,8 +444,7 @@ __attribute__((constructor(101))) static void start(void)
     });
     pthread_atfork(NULL, NULL, after_fork_in_child);
     destination_choose(whole.options.log_path);
-    if (whole.options.suppressions != NULL)
-        whole.suppressions = suppress_file_load(whole.options.suppressions, destination_say);
+    load_suppressions();
     start_helper(whole.options.signal, report_on_signal);
     start_helper(whole.options.check_signal, check_on_signal);
     if (whole.options.verbosity > 0)

@@ -35,6 +35,7 @@ BEGIN {
     rank["check"] = 13
     rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
     rank["sandbox"] = rank["sigmask"] = 13
+    rank["lsan"] = 15
     rank["operators"] = 2
 
     # These are built on the public interface and little else.

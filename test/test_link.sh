@@ -133,7 +133,7 @@ only_ld_names() {
 check 'libleakdetect_core.a shows nothing but ld_*' only_ld_names
 
 declared_is_defined() {
-    grep -o '\bld_[a-z_]*(' leakdetect.h | tr -d '(' | grep -v '_fn$\|^ld_default_options$' | sort -u >"$work/declared"
+    grep -o '\bld_[a-z_]*(' leakdetect.h | tr -d '(' | grep -v '_fn$\|^ld_default_' | sort -u >"$work/declared"
     nm --defined-only --extern-only --format=just-symbols "$lib/libleakdetect_core.a" | grep '^ld_' | sort -u >"$work/defined"
     diff "$work/declared" "$work/defined"
 }

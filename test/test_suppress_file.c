@@ -131,6 +131,41 @@ static void largest_file_is_read_whole(void **state)
     assert_true(strcmp(read, text) == 0);
 }
 
+/* Compiled in. */
+static void a_text_is_copied_behind_the_file(void **state)
+{
+    (void)state;
+    char text[] = "leak:b\nbad\n";
+    const char *both = suppress_file_add(load("leak:a"), text, "mine", say);
+
+    memset(text, 'x', strlen(text));
+    assert_string_equal(both, "leak:a\nleak:b\nbad\n");
+    assert_string_equal(said, "leakdetect: mine:2: no suppression: expected leak:PATTERN, or a # comment\n");
+    both = suppress_file_add(both, "leak:c", "other", NULL);
+    assert_string_equal(both, "leak:a\nleak:b\nbad\n\nleak:c");
+    both = suppress_file_add(NULL, "", "mine", say);
+    assert_string_equal(both, "");
+    assert_string_equal(suppress_file_add(both, "leak:d", "mine", say), "\nleak:d");
+}
+
+static void a_text_without_room_is_left_out_and_said(void **state)
+{
+    (void)state;
+    static char text[SUPPRESS_FILE_MAX + 2];
+    const char *before = load("leak:a\n");
+
+    memset(text, '#', sizeof(text) - 1);
+    errno = 1337;
+    assert_ptr_equal(suppress_file_add(before, text, "mine", say), before);
+    assert_int_equal(errno, 1337);
+    assert_string_equal(said, "leakdetect: suppressions mine: larger than 1 MiB\n");
+    said[0] = 0;
+    text[SUPPRESS_FILE_MAX] = 0;
+    before = suppress_file_add(before, text, "mine", say);
+    assert_int_equal(strlen(before), strlen("leak:a\n\n") + SUPPRESS_FILE_MAX);
+    assert_string_equal(said, "");
+}
+
 static int count_descriptors(void)
 {
     int count = 0;
@@ -209,6 +244,8 @@ int main(void)
         cmocka_unit_test(many_bad_lines_are_counted),
         cmocka_unit_test(file_that_cannot_be_used_is_said),
         cmocka_unit_test(largest_file_is_read_whole),
+        cmocka_unit_test(a_text_is_copied_behind_the_file),
+        cmocka_unit_test(a_text_without_room_is_left_out_and_said),
         cmocka_unit_test(no_descriptor_is_left_behind),
         cmocka_unit_test(random_texts_are_understood),
     };
