@@ -240,7 +240,7 @@ static int look_well(const struct vantage *vantage, const struct look *before, s
         unmap_look(*out);
         *out = NULL;
     }
-    return error != 0 ? error : EAGAIN;
+    return EAGAIN;
 }
 
 static int look_twice(const struct vantage *vantage, struct look **out)

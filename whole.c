@@ -64,7 +64,9 @@ static bool is_own_malloc(void)
     before = backing_taken_by_thread();
     block = malloc(1);
     is_own = backing_taken_by_thread() != before;
-    free(block);
+    /* Some other malloc's block stays: its free may be this library's, or not be ready yet. */
+    if (is_own)
+        free(block);
     ld_enable();
     return is_own;
 }
@@ -107,26 +109,48 @@ static void leave_shelter(struct shelter *shelter)
 /* What exit status a report asks for if none was set. */
 enum { STATUS_IF_LOST = 23 };
 
-static void say_unknown(int error)
+static const char *why_unknown(int error)
 {
-    char line[192];
-    const char *why = "";
+    struct ld_stats stats;
 
     switch (error) {
     case ENOENT: /* as after chroot */
     case EACCES:
     case EMFILE:
     case ENFILE:
-        why = "/proc cannot be read: ";
-        break;
+        return "/proc cannot be read: ";
     case ENODATA:
-        why = "not all blocks are on record (report_at_exit=live shows those that are): ";
-        break;
+        ld_get_stats(&stats);
+        return stats.dropped_blocks == 0 || whole.options.sample != 0
+                   ? "not all blocks are on record (report_at_exit=live shows those that are): "
+                   : "not all blocks are on record, as more were alive than LD_MAX_BLOCKS (README, Sizes): ";
+    case EAGAIN:
+        return "libraries come and go all the time: ";
     case ENOSYS:
-        why = "this processor's registers are not known: ";
-        break;
+        return "this processor's registers are not known: ";
+    default:
+        return "";
     }
-    snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s", why, strerrordesc_np(error));
+}
+
+static void say_error(int error)
+{
+    char line[256];
+
+    switch (error) {
+    case EBADF:
+    case EDQUOT:
+    case EFBIG:
+    case EIO:
+    case ENOSPC:
+    case EPIPE:
+        snprintf(line, sizeof(line), "leakdetect: the report could not be written: %s",
+                 strerrordesc_np(error));
+        break;
+    default:
+        snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s", why_unknown(error),
+                 strerrordesc_np(error));
+    }
     destination_say(line);
 }
 
@@ -159,7 +183,7 @@ static bool write_report(enum what what, const struct check_caller *caller)
     /* The exit status may depend on it even if nobody can read it. */
     switch (what) {
     case LIVE:
-        report_live(fd, &options, &found);
+        error = report_live(fd, &options, &found);
         break;
     case LOST:
         error = ld_check(fd, &options, NULL);
@@ -172,7 +196,7 @@ static bool write_report(enum what what, const struct check_caller *caller)
     if (fd >= 0)
         destination_close(fd);
     if (error != 0 && fd >= 0)
-        say_unknown(error);
+        say_error(error);
     leave_shelter(&shelter);
     return is_definite || found.blocks != 0;
 }
