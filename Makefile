@@ -90,7 +90,7 @@ LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 # What makes the library the malloc of a whole program (override.ld), and the command.  The library to be preloaded lies
 # where `-lleakdetect_malloc` does not find it, or linkers would prefer it to the archive.  Not with a sanitizer, whose
 # malloc comes first.
-WHOLE_SOURCES = whole.c lsan.c heap_pages.c sandbox.c sigmask.c helper.c destination.c given.c options.c
+WHOLE_SOURCES = whole.c lsan.c heap_pages.c sandbox.c sigmask.c sigstack.c helper.c destination.c given.c options.c
 WHOLE_OBJECTS = $(filter-out $(addprefix $(BUILD)/,leakdetect.o backing.o ours.o),$(OBJECTS)) \
                 $(addprefix $(BUILD)/whole/,leakdetect.o ours.o $(WHOLE_SOURCES:.c=.o))
 PRELOAD       = $(BUILD)/lib/leakdetect/libleakdetect_malloc.so

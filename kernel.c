@@ -278,6 +278,16 @@ void kernel_set_blocked(uint64_t set, uint64_t *old)
     call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), word(old), sizeof(set));
 }
 
+int kernel_set_signal_stack(const void *stack, void *old)
+{
+    return (int)-call(SYS_sigaltstack, word(stack), word(old), 0, 0);
+}
+
+bool kernel_has_thread(pid_t thread)
+{
+    return call(SYS_tgkill, kernel_process(), thread, 0, 0) == 0;
+}
+
 int kernel_change_mask(int how, const void *set, void *old)
 {
     return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));

@@ -48,6 +48,7 @@ static struct {
     _Atomic uintptr_t *answers; /* odd: a request; otherwise a struct stop_thread on the thread's own stack */
     size_t capacity;
     struct kernel_action before; /* whose signal it is */
+    atomic_bool on_own_stacks;   /* handlers run where the threads are */
 } all;
 
 THREAD_LOCAL struct stop_self stop_self;
@@ -445,11 +446,15 @@ static bool make_room(void)
     return true;
 }
 
+/* On signal stacks, because others may be as small as Go's. */
 static void take_signal(void)
 {
     struct kernel_action ours = {
         .handler = handle, .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK, .mask = ~UINT64_C(0)};
     struct kernel_action now = {0};
+
+    if (UNLIKELY(atomic_load_explicit(&all.on_own_stacks, memory_order_relaxed)))
+        ours.flags &= ~(unsigned long)SA_ONSTACK;
 
     if (kernel_set_action(SIGNAL, NULL, &now) != 0 || now.handler == handle)
         return;
@@ -467,6 +472,11 @@ static void return_signal(void)
 {
     if (all.before.handler != NULL && (uintptr_t)all.before.handler != (uintptr_t)SIG_IGN)
         kernel_set_action(SIGNAL, &all.before, NULL);
+}
+
+void stop_avoid_signal_stacks(void)
+{
+    atomic_store_explicit(&all.on_own_stacks, true, memory_order_relaxed);
 }
 
 static int stop_once(struct stop *stop)

@@ -34,7 +34,7 @@ BEGIN {
     rank["report"] = 12
     rank["check"] = 13
     rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
-    rank["sandbox"] = rank["sigmask"] = 13
+    rank["sandbox"] = rank["sigmask"] = rank["sigstack"] = 13
     rank["lsan"] = 15
     rank["operators"] = 2
 

@@ -68,12 +68,17 @@ for compiler in gcc clang; do
     done
 done
 
-crowd() {
-    cc -g -I. -o "$work/crowd" test/lost/crowd.c "$@"
-    "$work/crowd"
+as_malloc() { # PROGRAM LIBRARIES...
+    program=$1
+    shift
+    cc -g -pthread -I. -o "$work/$program" "test/lost/$program.c" "$@"
+    timeout 120 "$work/$program"
 }
-check "a table that was full, and is not any more" crowd -L"$library" -lleakdetect_malloc
-check "the same, shared" crowd "$shared" -Wl,-rpath,"$library/lib/leakdetect"
+for program in crowd shared_stack; do
+    check "$program" as_malloc $program -L"$library" -lleakdetect_malloc
+    check "$program, shared" as_malloc $program "$shared" -Wl,-rpath,"$library/lib/leakdetect"
+done
+check "shared_stack, static" as_malloc shared_stack -static -L"$library" -lleakdetect_malloc
 
 idioms() { # COMPILER FLAGS...
     # shellcheck disable=SC2086 # words
