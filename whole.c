@@ -56,15 +56,15 @@ static struct {
  * position-independent, and takes the address itself, that of every function is one in the program. */
 static bool is_own_malloc(void)
 {
+    /* Some other malloc's block stays: the free that is called may be this library's, or not be ready yet. */
+    static void *volatile block;
     uint64_t before;
-    void *volatile block;
     bool is_own;
 
     ld_disable();
     before = backing_taken_by_thread();
     block = malloc(1);
     is_own = backing_taken_by_thread() != before;
-    /* Some other malloc's block stays: its free may be this library's, or not be ready yet. */
     if (is_own)
         free(block);
     ld_enable();
