@@ -176,8 +176,8 @@ static inline struct probe probe_start(const void *address)
     };
 }
 
-/* The page's next window of buckets: anywhere in the table, so that pages which compete for one window part.
- */
+/* The page's next window of buckets: anywhere in the table, so that pages which compete for one window
+ * part. */
 static inline void probe_next(struct probe *probe)
 {
     uint64_t hash;
@@ -479,8 +479,8 @@ void blockmap_settle(const struct blockmap_hold *hold, const struct block *block
             uncount_overflow(hold->block.address, 0, passed);
         return;
     }
-    /* The body goes first, with the next version: read_slot knows what a held record with such a body means.
-     */
+    /* The body goes first, with the next version: read_slot knows what a held record with such a body
+     * means. */
     version = version_after(version);
     atomic_store_explicit(&slot->body, body_of(block, version), memory_order_release);
     atomic_store_explicit(&slot->head, head_of(block, head & ADDRESS_MASK, version), memory_order_release);

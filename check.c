@@ -394,8 +394,8 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
     return error;
 }
 
-/* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be one.
- */
+/* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be
+ * one. */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
                  bool is_ending, bool *definite)
 {
@@ -460,8 +460,7 @@ ENTRY_POINT size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx)
 
 #endif
 
-/* --- What is not to be lost -------------------------------------------------------------------------------
- */
+/* --- What is not to be lost ----------------------------------------------------------------------------- */
 
 /* The block that this is a pointer into, or NULL; the beginning of a large one. */
 static const void *block_with(const void *pointer)

@@ -143,8 +143,8 @@ static COLD void count_nested(size_t size)
     gaps_open(false);
 }
 
-/* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's share.
- */
+/* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's
+ * share. */
 static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
                                         struct unwind_caller caller)
 {
@@ -250,8 +250,8 @@ static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed,
 }
 
 /* What all entry points that make a block do: `caller` is where they were called from.  Always inlined: were
- * it called, that might be by a jump, and the frame of the entry point, which the walk begins from, be gone.
- */
+ * it called, that might be by a jump, and the frame of the entry point, which the walk begins from, be
+ * gone. */
 static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
 {
     int now = state();

@@ -186,8 +186,7 @@ uint32_t ld_mark(void);
  * may hand over blocks made before it. */
 size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
 
-/* --- Names ------------------------------------------------------------------------------------------------
- */
+/* --- Names ---------------------------------------------------------------------------------------------- */
 
 #define LD_SYMBOL_TEXT   1024 /* longest name that needs a copy, with its final 0; longer ones are cut */
 #define LD_BUILD_ID_TEXT 41   /* a SHA-1 in hexadecimal, with its final 0; longer build ids are cut */
@@ -234,8 +233,7 @@ bool ld_symbolize_inlined(const struct ld_leak *leak, size_t index, unsigned lev
  * snprintf's convention.  buffer may be NULL if size is 0. */
 size_t ld_symbol_name(const void *frame, char *buffer, size_t size);
 
-/* --- Figures ----------------------------------------------------------------------------------------------
- */
+/* --- Figures -------------------------------------------------------------------------------------------- */
 
 struct ld_stats {
     size_t live_blocks, live_bytes; /* on record now */
@@ -264,8 +262,7 @@ struct ld_stats {
 /* Fills *out.  Every number is exact when no other thread is allocating. */
 void ld_get_stats(struct ld_stats *out);
 
-/* --- Report -----------------------------------------------------------------------------------------------
- */
+/* --- Report --------------------------------------------------------------------------------------------- */
 
 /* In what form a report is written. */
 enum ld_report_format {

@@ -441,8 +441,8 @@ static NOINLINE module_id module_at_slow(const void *pc)
     return id;
 }
 
-/* Budget, for a pc that was seen before: one line of the cache and one of the table, no lock, no system call.
- */
+/* Budget, for a pc that was seen before: one line of the cache and one of the table, no lock, no system
+ * call. */
 module_id module_at(const void *pc)
 {
     uint64_t seen = atomic_load_explicit(seen_slot((uintptr_t)pc), memory_order_relaxed);

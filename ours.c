@@ -19,7 +19,7 @@ static struct {
     atomic_size_t used;   /* none beyond */
     atomic_size_t splits; /* how often the upper part of a range has gone to another entry */
     atomic_bool has_heap;
-    atomic_bool is_wrong; /* something is missing, or may be in here that was to be removed */
+    atomic_bool is_incomplete; /* something is missing, or may be in here that was to be removed */
 } ours;
 
 static bool swap_start(size_t i, uintptr_t from, uintptr_t to)
@@ -58,7 +58,7 @@ static void add(uintptr_t start, uintptr_t end)
             raise_used(i + 1);
             return;
         }
-    atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
+    atomic_store_explicit(&ours.is_incomplete, true, memory_order_relaxed);
 }
 
 void ours_add(const void *start, size_t size)
@@ -114,7 +114,7 @@ void ours_remove(const void *start, size_t size)
         sched_yield();
     }
     /* Who is busy may be the very thread that this signal handler has interrupted. */
-    atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
+    atomic_store_explicit(&ours.is_incomplete, true, memory_order_relaxed);
 }
 
 void ours_after_fork(void)
@@ -123,7 +123,7 @@ void ours_after_fork(void)
 
     for (size_t i = 0; i < used; i++)
         if (start_of(i) == BUSY) {
-            atomic_store_explicit(&ours.is_wrong, true, memory_order_relaxed);
+            atomic_store_explicit(&ours.is_incomplete, true, memory_order_relaxed);
             atomic_store_explicit(&ours.entries[i].start, FREE, memory_order_release);
         }
 }
@@ -136,7 +136,7 @@ void ours_have_heap(void)
 bool ours_are_known(void)
 {
     return atomic_load_explicit(&ours.has_heap, memory_order_relaxed) &&
-           !atomic_load_explicit(&ours.is_wrong, memory_order_relaxed);
+           !atomic_load_explicit(&ours.is_incomplete, memory_order_relaxed);
 }
 
 size_t ours_copy(struct ours_range *out)

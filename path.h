@@ -4,9 +4,8 @@
  * that what two stacks of a thread have in common is their beginning: the next stack is a truncate and a few
  * pushes away.
  *
- *     frames  | _start | main | parse | expr | ...        count frames,
- *     ids     |   1    |  2   |   3   |                   the first `known` of which have an id, good in
- * `epoch`
+ *     frames  | _start | main | parse | expr | ...        count frames, the first `known`
+ *     ids     |   1    |  2   |   3   |                   of which have an id, good in `epoch`
  *
  * A path belongs to one thread.  Whoever changes it keeps it true at each instant, since a signal handler may
  * leave for good at any of them: first `count` and `known` go down, then frames are written, then `count`

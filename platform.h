@@ -20,8 +20,8 @@
 #define ALWAYS_INLINE     inline __attribute__((always_inline))
 #define COLD              __attribute__((noinline, cold))
 #define ALIGNED(n)        __attribute__((aligned(n)))
-/* A pointer argument whose memory the function does not look at: gcc would warn that it is not initialised.
- */
+/* A pointer argument whose memory the function does not look at: gcc would warn that it is not
+ * initialised. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
 #define NOT_READ(argument) __attribute__((access(none, argument)))
 #else
@@ -37,8 +37,8 @@
 #define PREFETCH_WRITE(address) __builtin_prefetch((address), 1)
 /* Has the compiler keep this pointer, where it would rather compute it again at each use. */
 #define KEEP_POINTER(pointer) __asm__("" : "+r"(pointer))
-/* After a call whose result this is: has it made by a call, even at the end of a function, and not by a jump.
- */
+/* After a call whose result this is: has it made by a call, even at the end of a function, and not by a
+ * jump. */
 #define NOT_BY_A_JUMP(result) __asm__ volatile("" : : "r"(result))
 #define RETURN_ADDRESS()      __builtin_return_address(0)
 #define FRAME_ADDRESS()       __builtin_frame_address(0)

@@ -13,8 +13,8 @@
  *     1  from the roots by pointers to the beginning of blocks: reachable
  *     2  from what an interior pointer leads to: possibly lost
  *     3  from each block that is left, in ascending order: notes those that no earlier one led to
- *     4  from those, in descending order: whatever nothing has led to by then is definitely lost, and leads
- * the others that it leads to, which are indirectly lost
+ *     4  from those, in descending order: whatever nothing has led to by then is definitely lost, and
+ *        leads the others that it leads to, which are indirectly lost
  *     5  if anything is: over memory that the program has mapped and that is no root, for what it points to
  *
  * Pass 4 is right because each group of blocks that lead to each other, and that no block outside leads to,

@@ -34,8 +34,8 @@ enum {
     TLS_SURPLUS = 4096,
     TLS_MOST = 1 << 20,
 
-    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to it.
-     */
+    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to
+     * it. */
     PTHREAD_BYTES = 2560,
     PTHREAD_DTV = 8,
     PTHREAD_SELF = 16,
@@ -47,8 +47,7 @@ enum {
     DTV_MOST = 1 << 16,
 };
 
-/* --- Registered regions -----------------------------------------------------------------------------------
- */
+/* --- Registered regions --------------------------------------------------------------------------------- */
 
 static struct {
     struct {
@@ -425,8 +424,8 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         start = thread->stack_pointer;
     }
     end = mapping->end;
-    /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's making.
-     */
+    /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's
+     * making. */
     if (!is_first && thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
         end = page_end(thread->thread_pointer);
         if (!counts(pass, ROOTS_TLS) || is_dead)

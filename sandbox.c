@@ -2,11 +2,12 @@
  *
  * Names of the C library's that have to do with sandboxes, in whole programs.
  *
- *     mincore    libunwind asks it whether memory can be read, and there are filters that kill whoever calls
- * it (that of OpenSSH's server, before a user has logged in), at a time when the program would not call
+ * mincore: libunwind asks it whether memory can be read, and there are filters that kill whoever calls it
+ * (that of OpenSSH's server, before a user has logged in), at a time when the program would not call
  * libunwind, but this library may.  So its questions are answered by a call that it makes anyway, and that
- * any C library needs (kernel_can_read).  All other callers get the kernel's answer. prctl      the kernel's,
- * and noted if it sets a filter: nobody may be able to ask for that afterwards.
+ * any C library needs (kernel_can_read).  All other callers get the kernel's answer.
+ *
+ * prctl: the kernel's, and noted if it sets a filter: nobody may be able to ask for that afterwards.
  */
 #include "sandbox.h"
 

@@ -11,8 +11,9 @@
  *     node[id]    8 bytes  pc and the module that it was in when it was first seen
  *                 4 bytes  parent, 0 for an outermost frame
  *                 4 bytes  stamp, see below
- *     index       4 bytes  two entries (tag, id) for each node, in buckets of sixteen, one cache line: a node
- * is in the bucket of its parent and the parent's neighbours, or where the hash of both says
+ *     index       4 bytes  two entries (tag, id) for each node, in buckets of sixteen, one cache line:
+ *                          a node is in the bucket of its parent and the parent's neighbours, or where
+ *                          the hash of both says
  *
  * Programs that recurse go through millions of paths, and live blocks need few of them, so nodes are taken
  * back by marking.  Time is divided into epochs.  A node is stamped with the epoch in which it was last known
@@ -72,8 +73,8 @@ enum { STACKMAP_DEPTH_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 4 : LD_MAX_FRA
 stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id parent, const void *pc,
                         uint16_t module);
 
-/* The children of this node will be asked for soon: has the cache line of the index brought here meanwhile.
- */
+/* The children of this node will be asked for soon: has the cache line of the index brought here
+ * meanwhile. */
 void stackmap_expect(stack_id parent);
 
 /* Copies at most `capacity` frames of a stack, innermost first, and returns how many.  A stack of a live

@@ -140,8 +140,8 @@ static void stay(uint64_t request, const ucontext_t *context)
 }
 
 /* Whether the signal has come where the thread is not to be stopped.  Further up than the deferring frame:
- * that was left by longjmp.  But a handler on the alternate stack, wherever that is, may have interrupted it.
- */
+ * that was left by longjmp.  But a handler on the alternate stack, wherever that is, may have interrupted
+ * it. */
 static bool is_deferred(const ucontext_t *context)
 {
     uintptr_t frame = (uintptr_t)stop_self.deferred, here = stack_pointer_of(context);

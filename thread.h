@@ -26,8 +26,8 @@
 #include "stackmap.h"
 #include "trail.h"
 
-/* Signal handlers that may interrupt each other, each in the midst of an entry point, and still be recorded.
- */
+/* Signal handlers that may interrupt each other, each in the midst of an entry point, and still be
+ * recorded. */
 #define THREAD_NESTING 4
 
 struct thread {

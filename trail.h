@@ -7,8 +7,8 @@
  *       sp          the stack pointer in it: its return address was read from the word below
  *       bp          the frame pointer register in it, which matters only if needs_bp
  *       id          its node, good in `epoch`; the first `known` frames have one
- *       words_end   words[0 ... words_end) are those that a walk from frame i outwards reads, the last of
- * them first, with what they were
+ *       words_end   words[0 ... words_end) are those that a walk from frame i outwards reads, the
+ *                   last of them first, with what they were
  *
  * If a walk comes to frame i with the same pc, sp and, where it matters, bp, and all words that it would read
  * from there on are unchanged, it would go the same way: each word determines where the next one lies.  So

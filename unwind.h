@@ -57,8 +57,8 @@ size_t unwind_asked(void);
 size_t unwind_own_bytes(void);
 
 #if LD_CHECK_UNWIND
-/* Compares a stack that has just been captured with what libunwind says; aborts if they differ.  Very slow.
- */
+/* Compares a stack that has just been captured with what libunwind says; aborts if they differ.  Very
+ * slow. */
 void unwind_check(struct thread *thread, unsigned level, struct unwind_caller caller,
                   struct unwind_stack stack);
 #else

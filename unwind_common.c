@@ -79,8 +79,8 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
         addresses++;
     all = addresses;
 
-    /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in between.
-     */
+    /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in
+     * between. */
     for (size_t i = 0; i < all && i < UNWIND_OWN_FRAMES; i++)
         if (buffer[i] == caller) {
             *count = all - i < LD_MAX_FRAMES ? all - i : LD_MAX_FRAMES;

@@ -15,8 +15,8 @@ enum { ARENA_SHIFT = 28, UNIT_SHIFT = 4, ORDERS = 25 }; /* blocks of 16 bytes to
 #define ARENA_SIZE ((size_t)1 << ARENA_SHIFT)
 #define UNITS      (ARENA_SIZE >> UNIT_SHIFT)
 
-/* A list is the number of its first unit, and a count of changes that tells it from itself at another time.
- */
+/* A list is the number of its first unit, and a count of changes that tells it from itself at another
+ * time. */
 struct list {
     _Atomic uint64_t head; /* changes << 32 | unit; unit 0 is never given out */
 };

@@ -78,8 +78,7 @@ static int empty_table(void **state)
     return blockmap_is_valid() && record_count() == 0 ? 0 : -1;
 }
 
-/* --- One record -------------------------------------------------------------------------------------------
- */
+/* --- One record ----------------------------------------------------------------------------------------- */
 
 static void a_record_comes_back_as_it_was_put_in(void **state)
 {
@@ -207,8 +206,7 @@ static void a_held_record_does_not_answer_but_is_visited(void **state)
     assert_true(blockmap_is_valid());
 }
 
-/* --- Walks ------------------------------------------------------------------------------------------------
- */
+/* --- Walks ---------------------------------------------------------------------------------------------- */
 
 struct visits {
     size_t count, again, limit;
@@ -246,8 +244,7 @@ static void a_visitor_can_stop_and_look_again(void **state)
     assert_int_equal(visits.count, 10);
 }
 
-/* --- Epochs -----------------------------------------------------------------------------------------------
- */
+/* --- Epochs --------------------------------------------------------------------------------------------- */
 
 static void marks_are_exact_for_8192_epochs_and_never_younger_than_that(void **state)
 {
@@ -339,8 +336,8 @@ static void reference_step(struct reference *reference, size_t place, unsigned c
     }
 }
 
-/* Fills and empties the table by turns, with holds in between, and checks every invariant after every step.
- */
+/* Fills and empties the table by turns, with holds in between, and checks every invariant after every
+ * step. */
 static void model_of_random_operations(void **state)
 {
     (void)state;
@@ -391,8 +388,8 @@ static size_t displaced(void)
     return stats.displaced;
 }
 
-/* No tombstones: after a million insertions and removals it holds as much, as near to where it is looked for.
- */
+/* No tombstones: after a million insertions and removals it holds as much, as near to where it is looked
+ * for. */
 static void trap_14_cycles_leave_no_wear(void **state)
 {
     (void)state;

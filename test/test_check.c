@@ -213,8 +213,7 @@ static void several_threads_may_look_at_once(void **state)
     while_busy((void *(*const[])(void *)){look, look, work_on_lists}, 3, scaled(LOOKS) / 4 + 1);
 }
 
-/* --- What is left as it was -------------------------------------------------------------------------------
- */
+/* --- What is left as it was ----------------------------------------------------------------------------- */
 
 static atomic_int children_ended;
 

@@ -280,8 +280,7 @@ static void trap_02_failed_realloc_of_null_records_nothing(void **state)
     assert_int_equal(ld_now_leaks(NULL, NULL), before);
 }
 
-/* --- Alignment --------------------------------------------------------------------------------------------
- */
+/* --- Alignment ------------------------------------------------------------------------------------------ */
 
 enum { ALIGNMENTS = 22 }; /* 1 ... 2 MiB */
 

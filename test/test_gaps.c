@@ -124,8 +124,7 @@ static void a_hidden_block_that_is_reallocated_shows(void **state)
     in_child(reallocated);
 }
 
-/* --- Nobody knows -----------------------------------------------------------------------------------------
- */
+/* --- Nobody knows --------------------------------------------------------------------------------------- */
 
 static void require_unknown(void)
 {

@@ -17,8 +17,7 @@ enum { THREADS = 8, CELLS = 16384, ROUNDS = 40, SITES = 16, PATHS = 8, PATH_BITS
 #endif
 #define OPERATIONS_IN_A_ROUND scaled(OPERATIONS / (THREADS * ROUNDS))
 
-/* --- Sites -------------------------------------------------------------------------------------------------
- */
+/* --- Sites ---------------------------------------------------------------------------------------------- */
 
 /* What a site works on: the last four reallocate old, which may be NULL. */
 struct job {
@@ -98,8 +97,7 @@ static SITE void go_right(unsigned site, unsigned path, unsigned hops, struct jo
     go(site, path, hops, job);
 }
 
-/* --- Reference ---------------------------------------------------------------------------------------------
- */
+/* --- Reference ------------------------------------------------------------------------------------------ */
 
 /* A place for one block, with which whoever has locked it does as they like. */
 struct cell {
@@ -116,8 +114,8 @@ static struct cell *by_address[CELLS];
 static size_t live_count, live_bytes;
 static uint32_t mark_now;
 
-/* What each site leaves on record on each way to it: learnt in the first round, while one thread works alone.
- */
+/* What each site leaves on record on each way to it: learnt in the first round, while one thread works
+ * alone. */
 static struct snapshot lessons[SITES][PATHS];
 
 static struct cell *lock_any_cell(size_t first)

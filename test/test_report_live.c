@@ -109,8 +109,7 @@ static char *in_child(void (*work)(int fd))
     return text;
 }
 
-/* --- In a process that has never made a report ------------------------------------------------------------
- */
+/* --- In a process that has never made a report ---------------------------------------------------------- */
 
 #if !LD_BACKING_LIBC
 static uint64_t allocated_by_thread(void)
@@ -240,8 +239,7 @@ static void trap_23_costs_the_program_none_of_its_output(void **state)
     free(text);
 }
 
-/* --- What it says -----------------------------------------------------------------------------------------
- */
+/* --- What it says --------------------------------------------------------------------------------------- */
 
 static void site_has_function_file_and_line(void **state)
 {
@@ -303,8 +301,8 @@ static void since_a_mark_reports_only_newer_blocks(void **state)
     ld_free(newer);
 }
 
-/* Makes blocks until some are dropped.  They link to each other, so that the test needs no memory for them.
- */
+/* Makes blocks until some are dropped.  They link to each other, so that the test needs no memory for
+ * them. */
 static void **fill_table(size_t *block_count)
 {
     void **last = NULL;
@@ -344,8 +342,7 @@ static void trap_14_full_table_says_what_was_dropped(void **state)
     assert_int_equal(stats_now().live_blocks, 0);
 }
 
-/* --- For programs ----------------------------------------------------------------------------------------
- */
+/* --- For programs --------------------------------------------------------------------------------------- */
 
 /* What jq makes of the text. */
 static char *jq(const char *text, const char *filter)
@@ -460,8 +457,7 @@ static void skipped_function_is_not_the_site(void **state)
     ld_free(one);
 }
 
-/* --- Writing ----------------------------------------------------------------------------------------------
- */
+/* --- Writing -------------------------------------------------------------------------------------------- */
 
 static void assert_fails_with(int fd, int error)
 {

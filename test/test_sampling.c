@@ -73,12 +73,11 @@ static void free_all(void)
         ld_free(blocks[i]);
 }
 
-/* --- What a sample stands for -----------------------------------------------------------------------------
- */
+/* --- What a sample stands for --------------------------------------------------------------------------- */
 
 /* Eight standard deviations, of what is there and not of what was found, which may be nothing: of the
- * smallest blocks four are in a sample on the average.  With so few this fails by chance once in 10^8 runs.
- */
+ * smallest blocks four are in a sample on the average.  With so few this fails by chance once in 10^8
+ * runs. */
 static void require_estimate(const struct sum *sum, double blocks_there, double size)
 {
     double chance = -expm1(-size / PERIOD);
@@ -134,8 +133,7 @@ static void without_a_period_everything_is_recorded_and_stands_for_itself(void *
     in_child(whole);
 }
 
-/* --- Switching --------------------------------------------------------------------------------------------
- */
+/* --- Switching ------------------------------------------------------------------------------------------ */
 
 static void switch_on_and_off(void)
 {
@@ -213,8 +211,7 @@ static void a_pause_ends_in_the_same_sample(void **state)
     in_child(pause_and_go_on);
 }
 
-/* --- Contracts --------------------------------------------------------------------------------------------
- */
+/* --- Contracts ------------------------------------------------------------------------------------------ */
 
 static void contracts(void)
 {

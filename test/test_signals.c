@@ -96,8 +96,8 @@ static void check_kept_and_free(void)
 
 static void handle(int number, void (*handler)(int))
 {
-    /* Traps stay allowed in their handler, where there are none, so that they never look blocked to set_mask.
-     */
+    /* Traps stay allowed in their handler, where there are none, so that they never look blocked to
+     * set_mask. */
     struct sigaction action = {.sa_handler = handler,
                                .sa_flags = SA_RESTART | (number == SIGTRAP ? SA_NODEFER : 0)};
 
@@ -459,8 +459,8 @@ static void work_or_send(unsigned index, void *ctx)
         pthread_kill(victims[i % VICTIMS], SIGUSR1);
         usleep(100);
     }
-    /* No signal is on its way any more when a victim frees its last block: they are handled before this one.
-     */
+    /* No signal is on its way any more when a victim frees its last block: they are handled before this
+     * one. */
     for (size_t i = 0; i < VICTIMS; i++)
         pthread_kill(victims[i], SIGUSR2);
     usleep(1000);

@@ -204,8 +204,8 @@ TEST(stripped_code_has_dynamic_symbols)
     require_no_source(&symbol);
 }
 
-/* What has no symbol at all has module and offset, which addr2line understands if somebody has the symbols.
- */
+/* What has no symbol at all has module and offset, which addr2line understands if somebody has the
+ * symbols. */
 TEST(stripped_static_functions_have_an_offset)
 {
     struct ld_symbol symbol;
@@ -376,8 +376,8 @@ TEST(trap_11_changed_files_are_not_believed)
     REQUIRE(strcmp(symbol.module, path_of("changed.so")) == 0);
 }
 
-/* A library that is replaced on disk while it is loaded, as an upgrade does, is not named after the new one.
- */
+/* A library that is replaced on disk while it is loaded, as an upgrade does, is not named after the new
+ * one. */
 TEST(upgraded_files_are_not_believed)
 {
     struct ld_symbol symbol;
@@ -447,8 +447,8 @@ struct answer {
     unsigned long offset;
 };
 
-/* Builds program.c with the library, runs what `then`, a shell command, leaves of it, and reads what it says.
- */
+/* Builds program.c with the library, runs what `then`, a shell command, leaves of it, and reads what it
+ * says. */
 static void run_program(const char *name, const char *flags, const char *then, struct answer answers[2])
 {
     char command[PATH_ROOM];
@@ -505,8 +505,8 @@ TEST(trap_29_names_functions_of_a_static_program)
     require_program_is_named("static", "-g -O2 -static");
 }
 
-/* A stripped program has no symbols of its own functions, and addr2line has, of the one that is not stripped.
- */
+/* A stripped program has no symbols of its own functions, and addr2line has, of the one that is not
+ * stripped. */
 TEST(stripped_programs_have_offsets)
 {
     struct answer answers[2];
@@ -784,8 +784,8 @@ TEST(trap_25_works_without_descriptors_and_recovers)
     REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
 }
 
-/* With no memory to be had there is the function, read without any, and when there is some again, everything.
- */
+/* With no memory to be had there is the function, read without any, and when there is some again,
+ * everything. */
 TEST(trap_25_works_without_memory_and_recovers)
 {
     struct rlimit old, none;

@@ -9,8 +9,7 @@
 
 #include "frames_cxx.h"
 
-/* --- While others allocate and free -----------------------------------------------------------------------
- */
+/* --- While others allocate and free --------------------------------------------------------------------- */
 
 /* Each site makes blocks of its own sizes only, so that a record with the size of one block and the stack of
  * another shows itself.  Each takes an old block: the last site reallocates it, the others free it. */
@@ -144,8 +143,7 @@ static void trap_26_what_lasts_is_seen_exactly_once_and_whole(void **state)
     assert_int_equal(ld_now_leaks(NULL, NULL), 0);
 }
 
-/* --- What a callback may do --------------------------------------------------------------------------------
- */
+/* --- What a callback may do ----------------------------------------------------------------------------- */
 
 enum { BLOCKS = 100 };
 static void *blocks[BLOCKS];
@@ -318,8 +316,7 @@ static void callback_may_leave_by_a_cxx_exception(void **state)
     callback_may_allocate(state);
 }
 
-/* --- Marks ------------------------------------------------------------------------------------------------
- */
+/* --- Marks ---------------------------------------------------------------------------------------------- */
 
 static bool check_mark(const struct ld_leak *leak, void *ctx)
 {

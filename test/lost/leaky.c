@@ -55,8 +55,8 @@ static __attribute__((noinline)) void wipe_stack(void)
 
 static int never[2];
 
-/* By the bare system call: what waits in read may be cancelled, and has the address on its stack meanwhile.
- */
+/* By the bare system call: what waits in read may be cancelled, and has the address on its stack
+ * meanwhile. */
 static void *lend(void *id)
 {
     *(volatile pid_t *)id = (pid_t)syscall(SYS_gettid);

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* --- Without unwind information --------------------------------------------------------------------------
- */
+/* --- Without unwind information ------------------------------------------------------------------------- */
 
 static SITE int descend(int depth)
 {
@@ -39,8 +38,7 @@ void shape_code_without_information(void)
     }
 }
 
-/* --- Made at run time --------------------------------------------------------------------------------------
- */
+/* --- Made at run time ----------------------------------------------------------------------------------- */
 
 /* Two functions that call their argument from the same offset: with a frame pointer, and without. */
 static const unsigned char with_frame_pointer[] = {
@@ -94,8 +92,7 @@ void shape_code_made_at_run_time(void)
     }
 }
 
-/* --- One library in the place of another -------------------------------------------------------------------
- */
+/* --- One library in the place of another ---------------------------------------------------------------- */
 
 enum { LIBRARIES = 4 };
 

@@ -140,8 +140,7 @@ void shape_signal_to_elsewhere(void)
     }
 }
 
-/* --- Coroutines of the C library -------------------------------------------------------------------------
- */
+/* --- Coroutines of the C library ------------------------------------------------------------------------ */
 
 enum { COROUTINES = 300 };
 
@@ -255,8 +254,7 @@ void shape_coroutines_in_handlers(void)
     }
 }
 
-/* --- Stacks that are used up to their last word -----------------------------------------------------------
- */
+/* --- Stacks that are used up to their last word --------------------------------------------------------- */
 
 enum { EDGES = 8 };
 
@@ -332,8 +330,8 @@ void shape_stacks_at_the_edge(void)
     }
 }
 
-/* One place, again and again, and nothing of it left in between: what was remembered of it must not be read.
- */
+/* One place, again and again, and nothing of it left in between: what was remembered of it must not be
+ * read. */
 void shape_stacks_remapped(void)
 {
     coroutines[0].stack = guarded_pages(STACK_SIZE);
@@ -348,8 +346,7 @@ void shape_stacks_remapped(void)
     }
 }
 
-/* --- Threads ---------------------------------------------------------------------------------------------
- */
+/* --- Threads -------------------------------------------------------------------------------------------- */
 
 static void *work_in_thread(void *depth)
 {
@@ -394,8 +391,7 @@ void shape_smallest_threads(void)
     run_threads(scaled(300), (size_t)sysconf(_SC_THREAD_STACK_MIN), 3);
 }
 
-/* --- Children --------------------------------------------------------------------------------------------
- */
+/* --- Children ------------------------------------------------------------------------------------------- */
 
 static void expect_child(pid_t child)
 {

@@ -139,8 +139,8 @@ static void libraries(void)
     run_threads(4, load_and_unload, NULL);
 }
 
-/* The loader allocates a thread's data when they are first used, and the C library loads modules of its own.
- */
+/* The loader allocates a thread's data when they are first used, and the C library loads modules of its
+ * own. */
 static void *libraries_used;
 
 static void *use_library(void *index)
@@ -297,8 +297,7 @@ static void smallest_stacks(void)
     pthread_attr_destroy(&attributes);
 }
 
-/* --- Signals and stacks ----------------------------------------------------------------------------------
- */
+/* --- Signals and stacks --------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t handled;
 
@@ -405,8 +404,7 @@ static void stack_switching(void)
     }
 }
 
-/* --- Sizes -----------------------------------------------------------------------------------------------
- */
+/* --- Sizes ---------------------------------------------------------------------------------------------- */
 
 static void refuses(void *block)
 {
@@ -476,8 +474,7 @@ static void deep(void)
     work(300);
 }
 
-/* -----------------------------------------------------------------------------------------------------------
- */
+/* -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *word;
