@@ -22,8 +22,8 @@
 enum { STACKS = 1024 }; /* that are watched; of more nothing is known */
 
 static struct {
-    _Atomic uintptr_t stack;
-    _Atomic int thread; /* that had it last; 0: none */
+    _Atomic uintptr_t stack; /* inverted, lest it is taken for a pointer; 0: none */
+    _Atomic int thread;      /* that had it last; 0: none */
 } owners[STACKS];
 
 static void forget(pid_t thread)
@@ -66,7 +66,7 @@ ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
     if (stack != NULL) {
         forget(kernel_thread());
         if ((stack->ss_flags & SS_DISABLE) == 0)
-            note((uintptr_t)stack->ss_sp, kernel_thread());
+            note(~(uintptr_t)stack->ss_sp, kernel_thread());
     }
     return 0;
 }
