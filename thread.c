@@ -82,7 +82,7 @@ static void give_back(struct thread *share)
     atomic_store_explicit(&share->taken, false, memory_order_release);
 }
 
-static void on_exit(void *share)
+static void release_share(void *share)
 {
     thread_self.share = NULL;
     thread_self.has_exited = true;
@@ -368,7 +368,7 @@ bool thread_is_forking(void)
 
 void thread_init(void)
 {
-    CHECK(pthread_key_create(&all.exit_key, on_exit) == 0);
+    CHECK(pthread_key_create(&all.exit_key, release_share) == 0);
 }
 
 size_t thread_own_bytes(void)
