@@ -11,6 +11,9 @@
  * Said once, for every function below:
  *
  *  - Threads: any function may be called from any number of threads at once.
+ *    One that ends leaves its part of the tables to the next that begins.  If the program had taken all keys of
+ *    thread-specific data before ld_init() (pthread_key_create), a thread has that part for the length of each
+ *    call: all is recorded as ever, but each stack is walked anew.
  *  - Before ld_init(): allocation works as plain jemalloc and nothing is recorded; walks find nothing.
  *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
