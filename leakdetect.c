@@ -614,7 +614,7 @@ static void after_fork_in_parent(void)
 {
     thread_after_fork(false);
     stackmap_after_fork(false);
-    symbolize_after_fork();
+    symbolize_after_fork(false);
 }
 
 static void after_fork_in_child(void)
@@ -624,7 +624,7 @@ static void after_fork_in_child(void)
     if (thread_after_fork(true))
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork(true);
-    symbolize_after_fork();
+    symbolize_after_fork(true);
     check_after_fork();
 }
 

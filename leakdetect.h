@@ -205,7 +205,8 @@ struct ld_symbol {
     uintptr_t offset;     /* of the call in the module, for `addr2line -e module 0xoffset` */
     char text[LD_SYMBOL_TEXT];
     char build_id[LD_BUILD_ID_TEXT]; /* of the module, in hexadecimal; "": it has none, or it is not known */
-    bool is_partial; /* descriptors or memory ran out on the way: ask again later, and there may be more */
+    bool is_partial; /* descriptors or memory ran out on the way, or a fork had to go on while another thread
+                      * was looking things up, and a handler of it asks: ask again later, there may be more */
 };
 
 /* Names a return address, as found in ld_leak.frames: the call before it is what is looked up.  Any value
