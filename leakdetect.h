@@ -11,9 +11,9 @@
  * Said once, for every function below:
  *
  *  - Threads: any function may be called from any number of threads at once.
- *    One that ends leaves its part of the tables to the next that begins.  If the program had taken all keys of
- *    thread-specific data before ld_init() (pthread_key_create), a thread has that part for the length of each
- *    call: all is recorded as ever, but each stack is walked anew.
+ *    One that ends leaves its part of the tables to the next that begins.  If the program had taken all
+ *    keys of thread-specific data (pthread_key_create) before ld_init(), a thread has that part for the
+ *    length of each call: all is recorded as ever, but each stack is walked anew.
  *  - Before ld_init(): allocation works as plain jemalloc and nothing is recorded; walks find nothing.
  *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
@@ -21,6 +21,7 @@
  *  - Stack: a call may take 10 KiB of it, and 8 bytes for each of LD_MAX_FRAMES; an alternate signal stack or
  *    a coroutine's must have room for that.  For names and reports: 256 KiB, most of it for the demangler.
  *  - fork: the child has the records of the blocks it inherited, and goes on with a table of its own.
+ *    Handlers of signals that arrive while a thread forks run when it has forked, so that they may fork too.
  *  - errno: bookkeeping never changes it; it says what the C function of the same name makes it say.
  *  - No allocation fails, and none is refused, because bookkeeping could not record it: see ld_stats.
  */
