@@ -88,6 +88,8 @@ static void release_share(void *share)
 {
     thread_self.share = NULL;
     thread_self.has_exited = true;
+    /* One that was left in it for good will not come back. */
+    stackmap_abandon();
     give_back(share);
 }
 
