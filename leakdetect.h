@@ -14,6 +14,9 @@
  *    One that ends leaves its part of the tables to the next that begins.  If the program had taken all
  *    keys of thread-specific data (pthread_key_create) before ld_init(), a thread has that part for the
  *    length of each call: all is recorded as ever, but each stack is walked anew.
+ *    An allocation from a call site that is new, or whose stack no rule describes, may take the dynamic
+ *    loader's lock for a moment (libunwind calls dl_iterate_phdr): so a thread must not allocate while it
+ *    holds a lock for which a callback of dl_iterate_phdr in another thread may wait.
  *  - Before ld_init(): allocation works as plain jemalloc and nothing is recorded; walks find nothing.
  *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
