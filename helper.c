@@ -8,6 +8,7 @@
 #include "helper.h"
 
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -18,7 +19,11 @@
 #include "platform.h"
 #include "thread.h"
 
-enum { STACK_SIZE = 256 * 1024, SIGNALS = 2 };
+enum {
+    REPORT_STACK = 256 * 1024, /* what leakdetect.h says */
+    LIBRARY_STACK = 32 * 1024, /* the C library's own part of a stack, and that of this file */
+    SIGNALS = 2,
+};
 
 static struct {
     struct {
@@ -27,6 +32,7 @@ static struct {
         atomic_bool is_wanted;
     } of[SIGNALS];
     size_t count; /* of them */
+    size_t stack_size;
     sem_t wanted;
     pthread_key_t of_main_thread; /* its destructor says when that ends */
     atomic_bool is_over;
@@ -66,6 +72,16 @@ static void *work(void *unused)
     return unused;
 }
 
+/* The C library takes what is thread-local in the program and in its libraries from a thread's stack. */
+static int add_thread_local(struct dl_phdr_info *info, size_t size, void *stack_size)
+{
+    (void)size;
+    for (size_t i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)stack_size += info->dlpi_phdr[i].p_memsz + info->dlpi_phdr[i].p_align;
+    return 0;
+}
+
 /* The C library allocates for a thread what the program did not ask for. */
 static int start_thread(void)
 {
@@ -79,7 +95,7 @@ static int start_thread(void)
     pthread_sigmask(SIG_SETMASK, &all, &saved);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setstacksize(&attributes, helper.stack_size);
     error = pthread_create(&thread, &attributes, work, NULL);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
@@ -93,6 +109,9 @@ static int start(void)
 {
     int error = pthread_key_create(&helper.of_main_thread, end);
 
+    helper.stack_size = REPORT_STACK + LIBRARY_STACK;
+    /* Now: a child may not be able to ask the loader, and libraries that come later have no such part. */
+    dl_iterate_phdr(add_thread_local, &helper.stack_size);
     sem_init(&helper.wanted, 0, 0);
     return error != 0 ? error : start_thread();
 }
@@ -109,12 +128,16 @@ int helper_init(int signal, void (*report)(void))
     if (helper.count == SIGNALS)
         return ENOSPC;
     error = helper.count != 0 ? 0 : start();
-    if (error != 0)
-        return error;
-    helper.of[helper.count].report = report;
-    helper.of[helper.count++].signal = signal;
+    if (error == 0) {
+        helper.of[helper.count].report = report;
+        helper.of[helper.count++].signal = signal;
+    }
+    /* Whoever sends it need not know that there is nobody to take it, and does not mean to end the program.
+     */
     sigemptyset(&ours.sa_mask);
-    return sigaction(signal, &ours, NULL) == 0 ? 0 : errno;
+    if (sigaction(signal, &ours, NULL) != 0 && error == 0)
+        error = errno;
+    return error;
 }
 
 void helper_after_fork_in_child(void)

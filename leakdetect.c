@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -606,21 +607,62 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
     };
 }
 
-/* --- Life --------------------------------------------------------------------------------------------- */
+/* --- Fork --------------------------------------------------------------------------------------------- */
+
+/* The forks that this thread is in, from before_fork to after_fork_in_*.  There may be more than one: a
+ * handler of fork may fork, and so may that of a signal which is not held back.  The outermost one takes
+ * what is to be held for it, and gives it back. */
+static THREAD_LOCAL struct {
+    unsigned depth;
+    sigset_t signals; /* that are held back for it */
+} forks;
+
+/* A handler that forked while jemalloc is held for a fork, or that left for good, would leave all standing.
+ * What the thread's own instructions raise comes nevertheless: held back, it would end the process. */
+static void hold_signals(void)
+{
+    static const int raised[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    sigset_t before;
+
+    sigfillset(&forks.signals);
+    for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
+        sigdelset(&forks.signals, raised[i]);
+    pthread_sigmask(SIG_BLOCK, &forks.signals, &before);
+    for (int signal = 1; signal <= SIGRTMAX; signal++)
+        if (sigismember(&before, signal) == 1)
+            sigdelset(&forks.signals, signal);
+}
+
+/* Other handlers of fork may have changed the mask, too. */
+static void let_signals_come(void)
+{
+    pthread_sigmask(SIG_UNBLOCK, &forks.signals, NULL);
+}
 
 /* Locks are taken in this order, and nothing of ours is held while a foreign one is waited for. */
-static void before_fork(void)
+static void take_all(void)
 {
     symbolize_before_fork();
     stackmap_before_fork();
     thread_before_fork();
 }
 
+static void before_fork(void)
+{
+    if (forks.depth == 0)
+        hold_signals();
+    if (forks.depth++ == 0)
+        take_all();
+}
+
 static void after_fork_in_parent(void)
 {
+    if (--forks.depth != 0)
+        return;
     thread_after_fork(false);
     stackmap_after_fork(false);
-    symbolize_after_fork();
+    symbolize_after_fork(false);
+    let_signals_come();
 }
 
 static void after_fork_in_child(void)
@@ -630,9 +672,16 @@ static void after_fork_in_child(void)
     if (thread_after_fork(true))
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork(true);
-    symbolize_after_fork();
+    symbolize_after_fork(true);
     check_after_fork();
+    /* Here, too, the fork around this one is still to come to its end. */
+    if (--forks.depth != 0)
+        take_all();
+    else
+        let_signals_come();
 }
+
+/* --- Life --------------------------------------------------------------------------------------------- */
 
 static COLD void start(void)
 {

@@ -11,6 +11,12 @@
  * Said once, for every function below:
  *
  *  - Threads: any function may be called from any number of threads at once.
+ *    One that ends leaves its part of the tables to the next that begins.  If the program had taken all
+ *    keys of thread-specific data (pthread_key_create) before ld_init(), a thread has that part for the
+ *    length of each call: all is recorded as ever, but each stack is walked anew.
+ *    An allocation from a call site that is new, or whose stack no rule describes, may take the dynamic
+ *    loader's lock for a moment (libunwind calls dl_iterate_phdr): so a thread must not allocate while it
+ *    holds a lock for which a callback of dl_iterate_phdr in another thread may wait.
  *  - Before ld_init(): allocation works as plain jemalloc and nothing is recorded; walks find nothing.
  *  - Signals: an allocation function may be called from a signal handler exactly where jemalloc may be,
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
@@ -18,6 +24,7 @@
  *  - Stack: a call may take 10 KiB of it, and 8 bytes for each of LD_MAX_FRAMES; an alternate signal stack or
  *    a coroutine's must have room for that.  For names and reports: 256 KiB, most of it for the demangler.
  *  - fork: the child has the records of the blocks it inherited, and goes on with a table of its own.
+ *    Handlers of signals that arrive while a thread forks run when it has forked, so that they may fork too.
  *  - errno: bookkeeping never changes it; it says what the C function of the same name makes it say.
  *  - No allocation fails, and none is refused, because bookkeeping could not record it: see ld_stats.
  */
@@ -201,7 +208,8 @@ struct ld_symbol {
     uintptr_t offset;     /* of the call in the module, for `addr2line -e module 0xoffset` */
     char text[LD_SYMBOL_TEXT];
     char build_id[LD_BUILD_ID_TEXT]; /* of the module, in hexadecimal; "": it has none, or it is not known */
-    bool is_partial; /* descriptors or memory ran out on the way: ask again later, and there may be more */
+    bool is_partial; /* descriptors or memory ran out on the way, or a fork had to go on while another thread
+                      * was looking things up, and a handler of it asks: ask again later, there may be more */
 };
 
 /* Names a return address, as found in ld_leak.frames: the call before it is what is looked up.  Any value

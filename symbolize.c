@@ -80,8 +80,13 @@ static struct {
     uint8_t view_of[LD_MAX_MODULES + 1]; /* which one knows the module */
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* This thread has the lock, or is about to: a signal handler that forks must not wait for it. */
+/* This thread has the lock: a signal handler that forks must not wait for it. */
 static THREAD_LOCAL bool has_lock;
+
+/* The fork that this thread is in has it. */
+static THREAD_LOCAL bool fork_has_lock;
+
+enum { FORK_WAIT_YIELDS = 100000 }; /* some 100 ms */
 
 typedef ElfW(Phdr) elf_segment;
 
@@ -475,26 +480,28 @@ static void demangle(struct ld_symbol *out)
 
 /* --- Entry points ------------------------------------------------------------------------------------- */
 
-/* Whoever forks has the lock already. */
-static void lock(void)
+/* False if what is under the lock cannot be used: a fork has not got it, which a handler of fork is not to
+ * wait for either. */
+static bool lock(void)
 {
     if (thread_is_forking())
-        return;
+        return fork_has_lock;
+    pthread_mutex_lock(&shared.lock);
     has_lock = true;
     atomic_signal_fence(memory_order_seq_cst);
-    pthread_mutex_lock(&shared.lock);
+    return true;
 }
 
 static void unlock(void)
 {
     if (thread_is_forking())
         return;
-    pthread_mutex_unlock(&shared.lock);
     atomic_signal_fence(memory_order_seq_cst);
     has_lock = false;
+    pthread_mutex_unlock(&shared.lock);
 }
 
-static bool name_place(struct place *place, struct ld_symbol *out)
+static bool name_place(struct place *place, bool may_look_up, struct ld_symbol *out)
 {
     const struct module *module;
 
@@ -506,8 +513,10 @@ static bool name_place(struct place *place, struct ld_symbol *out)
     out->offset = place->address - module->base;
     if (place->is_trampoline && place->level == THE_CODE)
         out->function = "<signal handler called>";
-    else if (place->is_code && !place->is_trampoline)
+    else if (place->is_code && !place->is_trampoline && may_look_up)
         look_up(place, out);
+    else
+        out->is_partial = !may_look_up;
     return true;
 }
 
@@ -528,8 +537,7 @@ static bool symbolize(struct place *place, struct ld_symbol *out)
     /* libbacktrace opens files, which is where a thread is cancelled, and would take the lock with it. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     thread_foreign_enter();
-    lock();
-    is_known = name_place(place, out);
+    is_known = name_place(place, lock(), out);
     unlock();
     thread_foreign_leave();
     demangle(out);
@@ -608,14 +616,34 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 
 void symbolize_before_fork(void)
 {
-    if (!has_lock)
-        pthread_mutex_lock(&shared.lock);
+    /* Bounded: whoever symbolizes may wait for the loader's lock, and this thread may have that. */
+    for (int i = 0; i < FORK_WAIT_YIELDS && !has_lock; i++) {
+        if (pthread_mutex_trylock(&shared.lock) == 0) {
+            fork_has_lock = true;
+            return;
+        }
+        platform_yield();
+    }
 }
 
-void symbolize_after_fork(void)
+/* A thread that the child does not have was in the midst of it.  Of its views nothing is known, so they are
+ * left as they are, for those who have names from them, and the child begins with none. */
+static void start_anew(void)
 {
-    if (!has_lock)
+    pthread_mutex_init(&shared.lock, NULL);
+    shared.view_count = shared.newest = 0;
+    shared.newest_loads = 0;
+    memset(shared.view_of, 0, sizeof(shared.view_of));
+}
+
+void symbolize_after_fork(bool in_child)
+{
+    if (fork_has_lock) {
+        fork_has_lock = false;
         pthread_mutex_unlock(&shared.lock);
+    } else if (in_child && !has_lock) {
+        start_anew();
+    }
 }
 
 size_t symbolize_own_bytes(void)

@@ -5,11 +5,13 @@
 #ifndef SYMBOLIZE_H
 #define SYMBOLIZE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-/* Around fork: waits until no thread is symbolizing, so that the child finds nothing half done. */
+/* Around fork: waits a while (some 100 ms) until no thread is symbolizing, so that the child finds nothing
+ * half done; it reads all files anew if one was nevertheless. */
 void symbolize_before_fork(void);
-void symbolize_after_fork(void);
+void symbolize_after_fork(bool in_child);
 
 /* Bytes of the static tables. */
 size_t symbolize_own_bytes(void);

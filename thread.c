@@ -5,7 +5,8 @@
  * costs no shared cache line, and the totals are exact whenever nobody is counting.
  *
  * A thread that has run its destructors may still allocate, in another library's.  It then takes a share for
- * each call alone, because nobody would tell us of its end.
+ * each call alone, because nobody would tell us of its end; so do all threads if the program had used up the
+ * keys of thread-specific data before the library was started.
  */
 #include "thread.h"
 
@@ -23,7 +24,8 @@ ALIGNED(CACHE_LINE) struct thread_common thread_common;
 static struct {
     _Atomic(struct thread *) list;
     atomic_size_t own_bytes;
-    pthread_key_t exit_key;
+    pthread_key_t exit_key; /* whose destructor is release_share */
+    bool has_exit_key;
     atomic_bool is_forking;
 } all;
 
@@ -82,10 +84,12 @@ static void give_back(struct thread *share)
     atomic_store_explicit(&share->taken, false, memory_order_release);
 }
 
-static void on_exit(void *share)
+static void release_share(void *share)
 {
     thread_self.share = NULL;
     thread_self.has_exited = true;
+    /* One that was left in it for good will not come back. */
+    stackmap_abandon();
     give_back(share);
 }
 
@@ -96,7 +100,7 @@ static COLD struct thread *take(void)
 
     if (share == NULL)
         share = map_more();
-    if (share != NULL && !thread_self.has_exited) {
+    if (share != NULL && all.has_exit_key && !thread_self.has_exited) {
         /* The C library may allocate for this. */
         thread_self.muted++;
         if (pthread_setspecific(all.exit_key, share) == 0)
@@ -368,7 +372,7 @@ bool thread_is_forking(void)
 
 void thread_init(void)
 {
-    CHECK(pthread_key_create(&all.exit_key, on_exit) == 0);
+    all.has_exit_key = pthread_key_create(&all.exit_key, release_share) == 0;
 }
 
 size_t thread_own_bytes(void)

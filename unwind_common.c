@@ -13,7 +13,7 @@
 #include "platform.h"
 
 enum {
-    WAIT_YIELDS = 100000, /* for another thread's collection, some 100 ms */
+    WAIT_YIELDS = 300000, /* for another thread's collection, of milliseconds: 100 ms and more */
     ROOM_TRIES_MAX = 32,  /* a small table may be collected each time, and never have room for a long stack */
     ADDRESS_BITS = 48,    /* of what can be a return address, and has room in the tree */
 };
@@ -92,6 +92,27 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
     return buffer;
 }
 
+/* The epoch of a collection that did not end while somebody waited for it: its thread was left by a signal
+ * handler in the midst of it, and has called nothing since.  0: none. */
+static _Atomic uint32_t stuck_epoch;
+
+/* Waits for another thread's collection, but for none that somebody has waited for in vain.  True if it is
+ * over. */
+static bool await_collection(void)
+{
+    uint32_t epoch = stackmap_epoch();
+
+    if (atomic_load_explicit(&stuck_epoch, memory_order_relaxed) == epoch)
+        return false;
+    for (int i = 0; i < WAIT_YIELDS; i++) {
+        if (!stackmap_is_collecting() || stackmap_epoch() != epoch)
+            return true;
+        platform_yield();
+    }
+    atomic_store_explicit(&stuck_epoch, epoch, memory_order_relaxed);
+    return false;
+}
+
 COLD bool unwind_make_room(unsigned level, uint32_t epoch, int tries, stackmap_roots_fn *each_root)
 {
     enum stackmap_outcome outcome = tries < ROOM_TRIES_MAX ? stackmap_collect(each_root) : STACKMAP_FULL;
@@ -99,9 +120,9 @@ COLD bool unwind_make_room(unsigned level, uint32_t epoch, int tries, stackmap_r
      * keeps collections out. */
     bool may_wait = outcome == STACKMAP_BUSY && level == 0 && !thread_is_forking();
 
-    for (int i = 0; may_wait && i < WAIT_YIELDS && stackmap_is_collecting(); i++)
-        platform_yield();
-    return outcome == STACKMAP_COLLECTED || may_wait || stackmap_epoch() != epoch;
+    if (outcome == STACKMAP_COLLECTED || (may_wait && await_collection()))
+        return true;
+    return stackmap_epoch() != epoch;
 }
 
 static atomic_size_t asked;

@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
+#include <signal.h>
 #include <spawn.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum { BUSY_MAX = 32, INHERITED = 10, CHILD_SECONDS = 60 };
@@ -252,10 +254,29 @@ static SITE void handle_in_child(void)
     REQUIRE(ld_symbolize(__builtin_return_address(0), &symbol));
 }
 
+/* One of them forks itself, the first time that it is called. */
+static bool fork_is_wanted;
+static pid_t inner_child;
+
+static void fork_once(void)
+{
+    struct ld_symbol symbol;
+
+    if (!fork_is_wanted)
+        return;
+    fork_is_wanted = false;
+    inner_child = fork();
+    REQUIRE(inner_child >= 0);
+    ld_free(ld_malloc(1337));
+    /* Whatever the inner fork has done, this one still holds what it has taken. */
+    REQUIRE(ld_symbolize(__builtin_return_address(0), &symbol) && !symbol.is_partial);
+}
+
 static void before_fork(void)
 {
     if (handlers_are_on)
         handle_before();
+    fork_once();
 }
 
 static void after_fork_in_parent(void)
@@ -296,6 +317,83 @@ static void fork_with_handlers(size_t time)
     }
     check_handlers_block(400001, handlers_blocks[1]);
     await(child);
+}
+
+static sigset_t mask_now(void)
+{
+    sigset_t mask;
+
+    REQUIRE(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0);
+    return mask;
+}
+
+static void check_mask(const sigset_t *wanted)
+{
+    sigset_t mask = mask_now();
+
+    for (int number = 1; number <= SIGRTMAX; number++)
+        REQUIRE(sigismember(&mask, number) == sigismember(wanted, number));
+}
+
+/* Four processes: a handler of the first fork forks, and the fork goes on in both. */
+static void fork_within_fork(size_t time)
+{
+    sigset_t mask = mask_now();
+    pid_t child;
+
+    (void)time;
+    fork_is_wanted = true;
+    child = fork();
+    check_mask(&mask);
+    if (child == 0) {
+        use_the_inheritance();
+        check_totals();
+        _exit(0);
+    }
+    await(child);
+    if (inner_child == 0) {
+        fork_and_use(1);
+        use_the_inheritance();
+        check_totals();
+        _exit(0);
+    }
+    await(inner_child);
+    fork_and_use(1);
+}
+
+/* A signal's handler, which may come while the same thread forks, or have begun to. */
+static volatile sig_atomic_t forks_of_handler;
+
+static void on_signal_fork(int number)
+{
+    pid_t child = fork();
+
+    (void)number;
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        use_the_inheritance();
+        check_totals();
+        _exit(0);
+    }
+    await(child);
+    forks_of_handler++;
+}
+
+static void fork_under_a_timer(void)
+{
+    struct itimerval timer = {.it_interval = {.tv_usec = 1500}, .it_value = {.tv_usec = 1500}}, none = {0};
+    sigset_t mask = mask_now();
+
+    REQUIRE(setitimer(ITIMER_PROF, &timer, NULL) == 0);
+    for (size_t i = 0; i < scaled(1000) || forks_of_handler == 0; i++) {
+        pid_t child = fork();
+
+        check_mask(&mask);
+        if (child == 0)
+            _exit(0);
+        await(child);
+    }
+    REQUIRE(setitimer(ITIMER_PROF, &none, NULL) == 0);
 }
 
 /* --- Tests -------------------------------------------------------------------------------------------- */
@@ -345,6 +443,25 @@ static void trap_20_handlers_of_fork_allocate_and_symbolize(void **state)
     while_busy(8, scaled(20), fork_with_handlers);
 }
 
+static void trap_20_a_handler_of_fork_forks(void **state)
+{
+    (void)state;
+    fork_within_fork(0);
+    while_busy(8, scaled(20), fork_within_fork);
+}
+
+/* With no other threads, as the C library has a lock for its list of handlers. */
+static void trap_21_a_signal_handler_forks_during_a_fork(void **state)
+{
+    struct sigaction action = {.sa_handler = on_signal_fork, .sa_flags = SA_RESTART}, before;
+
+    (void)state;
+    sigemptyset(&action.sa_mask);
+    REQUIRE(sigaction(SIGPROF, &action, &before) == 0);
+    fork_under_a_timer();
+    REQUIRE(sigaction(SIGPROF, &before, NULL) == 0);
+}
+
 static void trap_18_vfork_and_spawn(void **state)
 {
     (void)state;
@@ -364,6 +481,8 @@ int main(void)
         INHERITING(trap_20_fork_from_several_threads),
         INHERITING(trap_20_report_in_a_child),
         INHERITING(trap_20_handlers_of_fork_allocate_and_symbolize),
+        INHERITING(trap_20_a_handler_of_fork_forks),
+        INHERITING(trap_21_a_signal_handler_forks_during_a_fork),
         INHERITING(trap_18_vfork_and_spawn),
     };
 

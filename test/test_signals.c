@@ -380,6 +380,86 @@ static void trap_18_a_collection_that_was_left_by_longjmp_does_not_block_the_nex
     assert_true(n > 100);
 }
 
+/* How often anybody has waited for anything. */
+static atomic_size_t yields;
+
+int sched_yield(void)
+{
+    atomic_fetch_add(&yields, 1);
+    return (int)syscall(SYS_sched_yield);
+}
+
+enum {
+    PATHS_MEANWHILE = 20,
+    YIELDS_MAX = 600000, /* the library waits half of this, once; it was once more than this for each path */
+};
+static atomic_bool is_left, may_go_on;
+
+static void leave_and_wait(void *step, bool calls_again)
+{
+    REQUIRE(leave_collection_at_step(*(size_t *)step));
+    atomic_store(&is_left, true);
+    while (!atomic_load(&may_go_on))
+        usleep(100);
+    if (calls_again)
+        ld_free(ld_malloc(1337));
+}
+
+static void *leave_and_call_again(void *step)
+{
+    leave_and_wait(step, true);
+    return NULL;
+}
+
+static void *leave_and_end(void *step)
+{
+    leave_and_wait(step, false);
+    return NULL;
+}
+
+/* Another thread leaves a collection at this step, and calls nothing for a while: others go on at once,
+ * without the inner frames, and as ever when it has called something, or has ended. */
+static void go_on_while_a_thread_has_left(size_t step, void *leave(void *step))
+{
+    uint64_t seed = test_seed() + 1;
+    pthread_t thread;
+    size_t cut;
+
+    atomic_store(&is_left, false);
+    atomic_store(&may_go_on, false);
+    REQUIRE(pthread_create(&thread, NULL, leave, &step) == 0);
+    while (!atomic_load(&is_left))
+        usleep(100);
+    cut = stats_now().cut_stacks;
+    atomic_store(&yields, 0);
+    for (int i = 0; i < PATHS_MEANWHILE; i++)
+        take_a_path(&seed, 25);
+    REQUIRE(stats_now().cut_stacks > cut + PATHS_MEANWHILE / 2);
+    REQUIRE(atomic_load(&yields) < YIELDS_MAX);
+    atomic_store(&may_go_on, true);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    cut = stats_now().cut_stacks;
+    take_paths_until_collected();
+    check_recording();
+    REQUIRE(stats_now().cut_stacks == cut);
+    REQUIRE(stackmap_is_valid());
+    ld_now_leaks(free_it, NULL);
+}
+
+static void trap_18_nobody_waits_for_a_thread_that_has_left_a_collection(void **state)
+{
+    (void)state;
+    struct sigaction action = {.sa_sigaction = on_step_leave_collection, .sa_flags = SA_NODEFER | SA_SIGINFO};
+
+    if (!CAN_STEP)
+        skip();
+    REQUIRE(sigaction(SIGTRAP, &action, NULL) == 0);
+    go_on_while_a_thread_has_left(0, leave_and_call_again);
+    go_on_while_a_thread_has_left(1000, leave_and_call_again);
+    go_on_while_a_thread_has_left(0, leave_and_end);
+    go_on_while_a_thread_has_left(1000, leave_and_end);
+}
+
 /* --- At random instants ------------------------------------------------------------------------------- */
 
 static void trap_18_handlers_of_a_fast_timer_allocate(void **state)
@@ -530,6 +610,7 @@ int main(void)
         cmocka_unit_test(trap_18_handlers_allocate_in_many_threads),
         cmocka_unit_test(trap_18_recording_survives_a_longjmp_from_every_instruction),
         cmocka_unit_test(trap_18_a_collection_that_was_left_by_longjmp_does_not_block_the_next),
+        cmocka_unit_test(trap_18_nobody_waits_for_a_thread_that_has_left_a_collection),
     };
 
     test_deadline(280);

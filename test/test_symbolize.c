@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -866,6 +867,37 @@ TEST(trap_20_children_of_a_symbolizing_process_symbolize)
     REQUIRE(pthread_join(thread, NULL) == 0);
 }
 
+static int fork_in_callback(struct dl_phdr_info *info, size_t size, void *waits)
+{
+    pid_t child;
+    int status;
+
+    (void)info;
+    (void)size;
+    /* By then the other thread waits for the loader, with the lock of this library. */
+    usleep(*(useconds_t *)waits);
+    child = fork();
+    if (child == 0)
+        _exit(0);
+    REQUIRE(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    return 1;
+}
+
+/* Whoever forks with the loader's lock does not wait for ever for one who waits for that. */
+TEST(trap_20_forks_in_callbacks_of_the_loader_go_on)
+{
+    useconds_t waits = 20000;
+    pthread_t thread;
+
+    if (HAS_SANITIZER)
+        return; /* which takes the loader's lock when it forks */
+    REQUIRE(pthread_create(&thread, NULL, symbolize_until_over, NULL) == 0);
+    for (size_t i = 0; i < 5; i++)
+        dl_iterate_phdr(fork_in_callback, &waits);
+    atomic_store(&is_over, true);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
 /* A thread that is cancelled while it symbolizes leaves no lock behind. */
 TEST(cancelled_threads_leave_no_lock)
 {
@@ -1002,6 +1034,7 @@ int main(void)
         cmocka_unit_test(trap_25_works_without_memory_and_recovers),
         cmocka_unit_test(eight_threads_symbolize_at_once),
         cmocka_unit_test(trap_20_children_of_a_symbolizing_process_symbolize),
+        cmocka_unit_test(trap_20_forks_in_callbacks_of_the_loader_go_on),
         cmocka_unit_test(cancelled_threads_leave_no_lock),
         cmocka_unit_test(trap_5_libraries_come_and_go_meanwhile),
     };

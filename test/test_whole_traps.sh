@@ -104,4 +104,44 @@ check 'a kernel that takes no memory back: linked' refuses_memory "$work/refused
     exit $failed
 ) || failed=1
 
+# The thread that writes reports has as much of its stack left as a report needs, whatever is thread-local.
+reports_on_signal() { # COMMAND...
+    rm -f "$work/report"
+    LEAKDETECT_OPTIONS=report_at_exit=none:signal=USR2:log_path=$work/report timeout -k 5 120 "$@" "$work/report" >"$work/out"
+    echo end | diff - "$work/out"
+    [ "$(blocks 666 "$work/report")" -eq 1 ]
+    grep -q 'int allocate<nested<.*nested<int>' "$work/report"
+}
+# Without that thread the signal does nothing.
+ignores_signal() { # COMMAND...
+    (
+        # shellcheck disable=SC3045
+        ulimit -v 700000
+        LEAKDETECT_OPTIONS=report_at_exit=none:signal=USR2 timeout -k 5 120 "$@" >"$work/out" 2>"$work/err"
+    )
+    echo end | diff - "$work/out"
+    grep '^leakdetect: signal 12 cannot ask for reports: ' "$work/err"
+}
+# Bytes for which the stack was once too small for the demangler, and for the thread, and more than there are.
+for bytes in 204800 307200 16777216 400000000; do
+    for way in preloaded linked static; do
+        program=$work/thread_local
+        libraries="-L$library -lleakdetect_malloc"
+        case $way in
+        preloaded)
+            libraries=''
+            program="env LD_PRELOAD=$preload $program"
+            ;;
+        static) libraries="-static $libraries" ;;
+        esac
+        # shellcheck disable=SC2086 # words
+        ${CXX:-g++} -g -O1 -DBYTES=$bytes test/whole/thread_local.cc -o "$work/thread_local" $libraries
+        if [ $bytes -lt 400000000 ]; then
+            check "$bytes bytes of thread-local data: $way" reports_on_signal $program
+        else
+            check "no room for one thread more: $way" ignores_signal $program
+        fi
+    done
+done
+
 exit $failed

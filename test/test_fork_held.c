@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork while what it waits for is held by another thread for longer than it waits: it goes on, and both sides
+ * work.  The thread holds it as a fork would, whose functions are those of the library's inside.
+ *
+ * build: sources
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <sys/wait.h>
+
+#include "stackmap.h"
+#include "symbolize.h"
+
+enum { CHILD_SECONDS = 60 };
+
+static void (*take)(void);
+static void (*give_back)(bool in_child);
+static atomic_bool is_taken, is_over;
+
+static void *hold(void *unused)
+{
+    take();
+    atomic_store(&is_taken, true);
+    while (!atomic_load(&is_over))
+        usleep(100);
+    give_back(false);
+    return unused;
+}
+
+static void await(pid_t child)
+{
+    int status = 0;
+
+    REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* Forks while a thread holds it, and has the child, and in the end the parent, do this. */
+static void fork_while_held(void take_it(void), void give_it_back(bool in_child), void use(void))
+{
+    pthread_t holder;
+    pid_t child;
+
+    take = take_it;
+    give_back = give_it_back;
+    atomic_store(&is_taken, false);
+    atomic_store(&is_over, false);
+    REQUIRE(pthread_create(&holder, NULL, hold, NULL) == 0);
+    while (!atomic_load(&is_taken))
+        usleep(100);
+    child = fork();
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        use();
+        child = fork();
+        if (child != 0)
+            await(child);
+        _exit(0);
+    }
+    await(child);
+    atomic_store(&is_over, true);
+    REQUIRE(pthread_join(holder, NULL) == 0);
+    use();
+}
+
+/* --- Names -------------------------------------------------------------------------------------------- */
+
+static SITE const void *here(void)
+{
+    const void *address = __builtin_return_address(0);
+
+    RETURN_FROM_SITE(address);
+}
+
+static void name_this_function(void)
+{
+    struct ld_symbol symbol;
+
+    REQUIRE(ld_symbolize(here(), &symbol) && !symbol.is_partial);
+    REQUIRE(symbol.function != NULL && strcmp(symbol.function, "name_this_function") == 0);
+    REQUIRE(symbol.file != NULL && symbol.line != 0);
+}
+
+/* A handler that was registered before the library's own. */
+static atomic_bool handler_is_on;
+static struct ld_symbol handlers_symbol;
+
+static void before_fork(void)
+{
+    if (atomic_exchange(&handler_is_on, false))
+        REQUIRE(ld_symbolize(here(), &handlers_symbol));
+}
+
+static void trap_20_another_thread_symbolizes_for_ever(void **state)
+{
+    (void)state;
+    name_this_function();
+    fork_while_held(symbolize_before_fork, symbolize_after_fork, name_this_function);
+}
+
+/* What such a fork's handlers can have is the module, and where in it. */
+static void trap_20_handlers_of_fork_do_not_wait_for_names(void **state)
+{
+    (void)state;
+    atomic_store(&handler_is_on, true);
+    fork_while_held(symbolize_before_fork, symbolize_after_fork, name_this_function);
+    assert_true(handlers_symbol.is_partial);
+    assert_non_null(handlers_symbol.module);
+    assert_null(handlers_symbol.function);
+}
+
+/* --- Stacks ------------------------------------------------------------------------------------------- */
+
+static void allocate_and_free(void)
+{
+    struct snapshot record;
+    void *block = ld_malloc(1337);
+
+    REQUIRE(find_block(block, &record) && record.frame_count > 2 && record.flags == 0);
+    ld_free(block);
+    REQUIRE(!stackmap_is_collecting());
+}
+
+static void trap_20_another_thread_collects_for_ever(void **state)
+{
+    (void)state;
+    fork_while_held(stackmap_before_fork, stackmap_after_fork, allocate_and_free);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trap_20_another_thread_symbolizes_for_ever),
+        cmocka_unit_test(trap_20_handlers_of_fork_do_not_wait_for_names),
+        cmocka_unit_test(trap_20_another_thread_collects_for_ever),
+    };
+
+    test_deadline(280);
+    REQUIRE(pthread_atfork(before_fork, NULL, NULL) == 0);
+    ld_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
