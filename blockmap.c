@@ -200,16 +200,13 @@ static inline struct slot *home_of(const void *address)
 }
 
 /* Blocks smaller than what there is one slot for may find their home taken by a neighbour.  A second one, for
- * no other block of the page, is at the same place of one of the page's next windows, by the address.  NULL:
- * this address needs none.  What lies there was not passed on. */
+ * no other block of the page, is at the same place of one of the page's next windows, by the address.  What
+ * lies there was not passed on. */
 static inline struct slot *second_home(const void *address)
 {
     struct probe probe = probe_start(address);
-    unsigned window = (unsigned)((uintptr_t)address >> 3) % (1 << (SLOT_SHIFT - 3));
 
-    if (window == 0)
-        return NULL;
-    probe.count = window - 1;
+    probe.count = (unsigned)((uintptr_t)address >> 3) % (1 << (SLOT_SHIFT - 3));
     probe_next(&probe);
     return probe_slot(&probe, 0);
 }
@@ -305,7 +302,7 @@ static NOINLINE bool insert_slow(const struct block *block, uint64_t key)
 
     if (key == 0)
         return false;
-    if (second != NULL && LIKELY(fill_if_free(second, block, key)))
+    if (LIKELY(fill_if_free(second, block, key)))
         return true;
     for (;;) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
@@ -368,7 +365,7 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
     if (!was_ever_used(*head))
         return NULL;
     slot = second_home(address);
-    if (slot != NULL && answers(slot, key, head))
+    if (answers(slot, key, head))
         return slot;
     probe = probe_start(address);
     for (;;) {

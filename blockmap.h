@@ -14,11 +14,10 @@
  * Eight slots that share two cache lines are a bucket.  Blocks that are neighbours in memory are neighbours
  * in the table: a 4 KiB page of addresses owns consecutive buckets, pages follow each other as they do in
  * memory, and the place inside the page chooses bucket and first slot, the home of the record.  There is one
- * for each 32 bytes: if an address is no multiple of that, and its home is taken, as by a neighbour of 8 or
- * 16 bytes, it has a second home, in one of three other windows of buckets that the page has, somewhere in
- * the table.  A bucket that is full passes the record on to the page's next window, and counts that in
- * overflow[bucket]; removing it counts back.  So there are no tombstones, nothing ever moves, and a search
- * ends at the first bucket that passed nothing on.
+ * for each 32 bytes: if it is taken, as by a neighbour of 8 or 16 bytes, an address has a second home, in one
+ * of four other windows of buckets that the page has, somewhere in the table.  A bucket that is full passes
+ * the record on to the page's next window, and counts that in overflow[bucket]; removing it counts back.  So
+ * there are no tombstones, nothing ever moves, and a search ends at the first bucket that passed nothing on.
  *
  *     overflow[b] = number of records whose search path goes through b and ends further on
  *     head.address = 0           the slot is free; its version survives
