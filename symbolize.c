@@ -78,6 +78,9 @@ static struct {
     uint8_t newest;                      /* of the views of what was loaded */
     unsigned long long newest_loads;     /* how many modules had ever been loaded when it was made */
     uint8_t view_of[LD_MAX_MODULES + 1]; /* which one knows the module */
+
+    /* Atomic: whoever has the lock asks the loader, and may be waiting for the loader's. */
+    atomic_bool is_at_loader;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* This thread has the lock: a signal handler that forks must not wait for it. */
@@ -85,9 +88,6 @@ static THREAD_LOCAL bool has_lock;
 
 /* The fork that this thread is in has it. */
 static THREAD_LOCAL bool fork_has_lock;
-
-/* Whoever has the lock asks the loader, and may be waiting for the loader's. */
-static atomic_bool is_at_loader;
 
 /* What a fork waits for the lock: while whoever has it may be waiting for the loader, some 100 ms, and
  * otherwise as long as it takes to read large files, some seconds. */
@@ -98,13 +98,13 @@ typedef int module_visitor(struct dl_phdr_info *info, size_t size, void *ctx);
 
 static void stop_waiting(void)
 {
-    atomic_store_explicit(&is_at_loader, false, memory_order_relaxed);
+    atomic_store_explicit(&shared.is_at_loader, false, memory_order_relaxed);
 }
 
 /* dl_iterate_phdr; `visit` is to say by stop_waiting that the loader's lock has been had. */
 static void ask_loader(module_visitor *visit, void *ctx)
 {
-    atomic_store_explicit(&is_at_loader, true, memory_order_relaxed);
+    atomic_store_explicit(&shared.is_at_loader, true, memory_order_relaxed);
     dl_iterate_phdr(visit, ctx);
     stop_waiting();
 }
@@ -644,7 +644,7 @@ void symbolize_before_fork(void)
             fork_has_lock = true;
             return;
         }
-        in_vain = atomic_load_explicit(&is_at_loader, memory_order_relaxed) ? in_vain + 1 : 0;
+        in_vain = atomic_load_explicit(&shared.is_at_loader, memory_order_relaxed) ? in_vain + 1 : 0;
         platform_yield();
     }
 }
