@@ -613,30 +613,39 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
  * handler of fork may fork, and so may that of a signal which is not held back.  The outermost one takes
  * what is to be held for it, and gives it back. */
 static THREAD_LOCAL struct {
+    uint64_t signals; /* that are held back for it: bit n - 1 for signal n */
     unsigned depth;
-    sigset_t signals; /* that are held back for it */
 } forks;
+
+enum { SIGNALS_MAX = 64 };
 
 /* A handler that forked while jemalloc is held for a fork, or that left for good, would leave all standing.
  * What the thread's own instructions raise comes nevertheless: held back, it would end the process. */
 static void hold_signals(void)
 {
     static const int raised[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    sigset_t before;
+    sigset_t held, before;
 
-    sigfillset(&forks.signals);
+    sigfillset(&held);
     for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-        sigdelset(&forks.signals, raised[i]);
-    pthread_sigmask(SIG_BLOCK, &forks.signals, &before);
-    for (int signal = 1; signal <= SIGRTMAX; signal++)
-        if (sigismember(&before, signal) == 1)
-            sigdelset(&forks.signals, signal);
+        sigdelset(&held, raised[i]);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
+    forks.signals = 0;
+    for (int n = 1; n <= SIGNALS_MAX; n++)
+        if (sigismember(&held, n) == 1 && sigismember(&before, n) == 0)
+            forks.signals |= UINT64_C(1) << (n - 1);
 }
 
 /* Other handlers of fork may have changed the mask, too. */
 static void let_signals_come(void)
 {
-    pthread_sigmask(SIG_UNBLOCK, &forks.signals, NULL);
+    sigset_t held;
+
+    sigemptyset(&held);
+    for (int n = 1; n <= SIGNALS_MAX; n++)
+        if ((forks.signals >> (n - 1) & 1) != 0)
+            sigaddset(&held, n);
+    pthread_sigmask(SIG_UNBLOCK, &held, NULL);
 }
 
 /* Locks are taken in this order, and nothing of ours is held while a foreign one is waited for. */

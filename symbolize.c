@@ -78,6 +78,9 @@ static struct {
     uint8_t newest;                      /* of the views of what was loaded */
     unsigned long long newest_loads;     /* how many modules had ever been loaded when it was made */
     uint8_t view_of[LD_MAX_MODULES + 1]; /* which one knows the module */
+
+    /* Atomic: whoever has the lock asks the loader, and may be waiting for the loader's. */
+    atomic_bool is_at_loader;
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* This thread has the lock: a signal handler that forks must not wait for it. */
@@ -86,9 +89,25 @@ static THREAD_LOCAL bool has_lock;
 /* The fork that this thread is in has it. */
 static THREAD_LOCAL bool fork_has_lock;
 
-enum { FORK_WAIT_YIELDS = 100000 }; /* some 100 ms */
+/* What a fork waits for the lock: while whoever has it may be waiting for the loader, some 100 ms, and
+ * otherwise as long as it takes to read large files, some seconds. */
+enum { FORK_WAIT_YIELDS = 100000, FORK_WORK_YIELDS = 30 * FORK_WAIT_YIELDS };
 
 typedef ElfW(Phdr) elf_segment;
+typedef int module_visitor(struct dl_phdr_info *info, size_t size, void *ctx);
+
+static void stop_waiting(void)
+{
+    atomic_store_explicit(&shared.is_at_loader, false, memory_order_relaxed);
+}
+
+/* dl_iterate_phdr; `visit` is to say by stop_waiting that the loader's lock has been had. */
+static void ask_loader(module_visitor *visit, void *ctx)
+{
+    atomic_store_explicit(&shared.is_at_loader, true, memory_order_relaxed);
+    dl_iterate_phdr(visit, ctx);
+    stop_waiting();
+}
 
 /* --- Locating a frame --------------------------------------------------------------------------------- */
 
@@ -187,6 +206,7 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *ctx)
     struct place *place = ctx;
 
     (void)size;
+    stop_waiting();
     if (!place->has_seen_inner)
         look_at_inner(place, info);
     if (!place->has_seen_frame)
@@ -198,7 +218,7 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *ctx)
 static bool locate(struct place *place)
 {
     place->has_seen_inner = place->inner == 0;
-    dl_iterate_phdr(visit_module, place);
+    ask_loader(visit_module, place);
     /* A call that never returns may be the last instruction of its function, line or module: what is looked
      * up is the call, and not what follows it. */
     place->address = place->frame - !(place->is_trampoline || place->inner_is_trampoline);
@@ -249,6 +269,7 @@ static int scan_modules(struct dl_phdr_info *info, size_t size, void *ctx)
     const char *program = NULL; /* as the system says */
 
     (void)size;
+    stop_waiting();
     scan->loads = info->dlpi_adds;
     if (!scan->is_in_view) {
         /* By its empty name libbacktrace knows the program, in C libraries that give it one. */
@@ -298,7 +319,7 @@ static uint8_t make_view(struct scan *scan, int fd)
         scan->is_incomplete = true;
         return 0;
     }
-    dl_iterate_phdr(scan_modules, scan);
+    ask_loader(scan_modules, scan);
     if (scan->view.state == NULL)
         return 0;
     shared.views[++shared.view_count] = scan->view;
@@ -616,12 +637,14 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 
 void symbolize_before_fork(void)
 {
-    /* Bounded: whoever symbolizes may wait for the loader's lock, and this thread may have that. */
-    for (int i = 0; i < FORK_WAIT_YIELDS && !has_lock; i++) {
+    /* Bounded: this thread may have the loader's lock, for which the other one waits.  But one that works
+     * with that lock held is waited for, because the loader would not be of use in the child. */
+    for (int i = 0, in_vain = 0; i < FORK_WORK_YIELDS && in_vain < FORK_WAIT_YIELDS && !has_lock; i++) {
         if (pthread_mutex_trylock(&shared.lock) == 0) {
             fork_has_lock = true;
             return;
         }
+        in_vain = atomic_load_explicit(&shared.is_at_loader, memory_order_relaxed) ? in_vain + 1 : 0;
         platform_yield();
     }
 }
@@ -631,6 +654,7 @@ void symbolize_before_fork(void)
 static void start_anew(void)
 {
     pthread_mutex_init(&shared.lock, NULL);
+    stop_waiting();
     shared.view_count = shared.newest = 0;
     shared.newest_loads = 0;
     memset(shared.view_of, 0, sizeof(shared.view_of));

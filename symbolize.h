@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Around fork: waits a while (some 100 ms) until no thread is symbolizing, so that the child finds nothing
- * half done; it reads all files anew if one was nevertheless. */
+/* Around fork: waits until no thread is symbolizing, so that the child finds nothing half done.  Not for
+ * ever, and not for one that waits for the loader: then the child reads all files anew. */
 void symbolize_before_fork(void);
 void symbolize_after_fork(bool in_child);
 

@@ -93,17 +93,11 @@ static void before_fork(void)
         REQUIRE(ld_symbolize(here(), &handlers_symbol));
 }
 
+/* What handlers of such a fork can have is the module, and where in it. */
 static void trap_20_another_thread_symbolizes_for_ever(void **state)
 {
     (void)state;
     name_this_function();
-    fork_while_held(symbolize_before_fork, symbolize_after_fork, name_this_function);
-}
-
-/* What such a fork's handlers can have is the module, and where in it. */
-static void trap_20_handlers_of_fork_do_not_wait_for_names(void **state)
-{
-    (void)state;
     atomic_store(&handler_is_on, true);
     fork_while_held(symbolize_before_fork, symbolize_after_fork, name_this_function);
     assert_true(handlers_symbol.is_partial);
@@ -133,7 +127,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_20_another_thread_symbolizes_for_ever),
-        cmocka_unit_test(trap_20_handlers_of_fork_do_not_wait_for_names),
         cmocka_unit_test(trap_20_another_thread_collects_for_ever),
     };
 
