@@ -36,6 +36,7 @@
 enum {
     ROOM_TO_SPARE = 4096, /* blocks that may be made between counting and stopping */
     LOOKS_MAX = 10,       /* while modules come and go */
+    MODULES_NS = 3000000, /* so much longer each time until the next */
     IGNORE_WITHIN = 4096, /* bytes of a block, into which ld_ignore takes pointers */
 };
 
@@ -186,6 +187,14 @@ static int gather_roots(struct roots *roots)
     return roots_gather(roots, own, sizeof(own) / sizeof(own[0]));
 }
 
+/* Now that all others stand still.  0 or an errno value. */
+static int can_be_known(const struct look *look)
+{
+    if (gaps_exist())
+        return ENODATA;
+    return roots_current(&look->roots) ? 0 : EAGAIN;
+}
+
 /* 0 or an errno value; *out is to be unmapped in any case.  `before`: what was found the last time, NULL:
  * this is the first look. */
 static int look_once(const struct vantage *vantage, const struct look *before, size_t room, struct look **out)
@@ -208,14 +217,12 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
         return error;
     look->job.snapshot.threads = look->stop.threads;
     look->job.snapshot.thread_count = look->stop.count;
-    /* Now that nobody can drop one. */
-    if (gaps_exist()) {
-        error = ENODATA;
+    error = can_be_known(look);
+    if (error != 0)
         stop_end(&look->stop);
-    } else {
+    else
         error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
                              &look->was_in_place);
-    }
     stop_unblock(&look->stop);
     if (look->job.is_complete)
         return look->job.error;
@@ -231,16 +238,16 @@ static int look_well(const struct vantage *vantage, const struct look *before, s
     blockmap_each(count_one, &room);
     for (int i = 0; i < LOOKS_MAX; i++) {
         error = look_once(vantage, before, room, out);
-        if (error != 0 && error != ENOSPC)
-            return error;
-        if (error == 0 && roots_current(&(*out)->roots))
-            return 0;
         if (error == ENOSPC)
             room = (*out)->job.found_count + ROOM_TO_SPARE;
+        else if (error == EAGAIN)
+            kernel_pause_ns((uint64_t)(i + 1) * MODULES_NS);
+        else
+            return error;
         unmap_look(*out);
         *out = NULL;
     }
-    return EAGAIN;
+    return error == ENOSPC ? ENOMEM : error;
 }
 
 static int look_twice(const struct vantage *vantage, struct look **out)
@@ -257,6 +264,10 @@ static int look_twice(const struct vantage *vantage, struct look **out)
 }
 
 /* --- The answer --------------------------------------------------------------------------------------- */
+
+/* One look at a time.  A signal handler that ends the program, and so looks itself, is not to find one begun
+ * in its own thread: signals wait, but for that by which another thread's look would stop this one. */
+#define ALL_BUT_STOPS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
 
 static void enter(void)
 {
@@ -309,16 +320,21 @@ static void hand_over(const struct look *look, struct walk *walk)
 /* 0 or an errno value. */
 static int find_lost(const struct vantage *vantage, struct look **look)
 {
+    uint64_t blocked;
     int error;
 
     *look = NULL;
     if (!CHECK_CAN_LOOK)
         return ENOSYS;
+    if (gaps_exist())
+        return ENODATA;
     if (check.options.counts_mapped && !ours_are_known())
         return ENOTSUP;
+    kernel_set_blocked(ALL_BUT_STOPS, &blocked);
     enter();
     error = look_twice(vantage, look);
     leave();
+    kernel_set_blocked(blocked, NULL);
     return error;
 }
 

@@ -141,7 +141,7 @@ static COLD void count_dropped(size_t size)
 static COLD void count_nested(size_t size)
 {
     count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
-    gaps_open(false);
+    gaps_open(!thread_is_foreign());
 }
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's
@@ -763,7 +763,7 @@ ENTRY_POINT size_t ld_init(void)
 /* Before the start there is nothing to change. */
 ENTRY_POINT void ld_set_recording(bool on)
 {
-    if (!on && has_records())
+    if (!on && state() != OFF)
         gaps_stay();
     change_state(!on, on ? active_state() : PAUSED);
     if (on)

@@ -151,17 +151,32 @@ static void add_tls(struct gathering *gathering, const struct dl_phdr_info *info
         roots->static_tls = below;
 }
 
+static uint64_t add_loaded(uint64_t loaded, uintptr_t base, const char *name)
+{
+    return (loaded ^ base ^ (uint64_t)(uintptr_t)name << 16) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* What the loader tells debuggers, in the dynamic section of the program. */
+static const struct r_debug *find_loader(const ElfW(Dyn) * entry)
+{
+    while (entry->d_tag != DT_NULL && entry->d_tag != DT_DEBUG)
+        entry++;
+    return entry->d_tag == DT_DEBUG ? (const struct r_debug *)entry->d_un.d_ptr : NULL;
+}
+
 static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     struct gathering *gathering = ctx;
+    bool is_program = gathering->roots->loaded == 0;
 
     (void)size;
-    gathering->roots->loads = info->dlpi_adds;
-    gathering->roots->unloads = info->dlpi_subs;
+    gathering->roots->loaded = add_loaded(gathering->roots->loaded, info->dlpi_addr, info->dlpi_name);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t start = info->dlpi_addr + segment->p_vaddr;
 
+        if (segment->p_type == PT_DYNAMIC && is_program)
+            gathering->roots->loader = find_loader((const ElfW(Dyn) *)start);
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0)
             add_range(gathering, start, start + segment->p_memsz, 0);
         if (segment->p_type == PT_TLS && info->dlpi_tls_modid != 0)
@@ -205,22 +220,17 @@ void roots_release(struct roots *roots)
     *roots = (struct roots){0};
 }
 
-static int look_at_counts(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-    struct roots *now = ctx;
-
-    (void)size;
-    now->loads = info->dlpi_adds;
-    now->unloads = info->dlpi_subs;
-    return 1;
-}
-
 bool roots_current(const struct roots *roots)
 {
-    struct roots now = {0};
+    uint64_t loaded = 0;
 
-    dl_iterate_phdr(look_at_counts, &now);
-    return now.loads == roots->loads && now.unloads == roots->unloads;
+    if (roots->loader == NULL)
+        return true;
+    if (roots->loader->r_state != RT_CONSISTENT)
+        return false;
+    for (const struct link_map *map = roots->loader->r_map; map != NULL; map = map->l_next)
+        loaded = add_loaded(loaded, map->l_addr, map->l_name);
+    return loaded == roots->loaded;
 }
 
 /* Of the thread whose stack is the kernel's.  0: not known, as the library was loaded by another. */

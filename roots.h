@@ -6,12 +6,13 @@
  * What is no root: the tables of this library, and what lies below a stack pointer.
  *
  *     roots_gather    before the threads are stopped: asks the loader, which has a lock
+ *     roots_current   when they stand still: whether a module has come or gone since, or is about to
  *     roots_each      in the snapshot: touches no lock and reads only what is mapped
- *     roots_current   afterwards: whether a module came or went meanwhile
  */
 #ifndef ROOTS_H
 #define ROOTS_H
 
+#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,9 +53,10 @@ struct roots {
     size_t module_count;
     size_t *tls_sizes; /* by number of the module in the loader's table of thread-local storage */
     size_t tls_count;
-    size_t static_tls; /* bytes below a thread pointer that may be thread-local storage */
-    size_t capacity;   /* of modules, and of tls_sizes */
-    unsigned long long loads, unloads;
+    size_t static_tls;            /* bytes below a thread pointer that may be thread-local storage */
+    size_t capacity;              /* of modules, and of tls_sizes */
+    const struct r_debug *loader; /* NULL: there is none, as in static programs */
+    uint64_t loaded;              /* a hash of the modules, in the loader's order */
 };
 
 /* `own` are the tables of this library, at most ROOTS_OWN_MAX.  0 or an errno value. */

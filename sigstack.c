@@ -19,38 +19,49 @@
 #include "platform.h"
 #include "stop.h"
 
-enum { STACKS = 1024 }; /* that are watched; of more nothing is known */
+/* Where stacks are watched, and how many places there are for one of them; of more nothing is known. */
+enum { PLACES = 1024, PLACES_OF_ONE = 8, PAGE_SHIFT = 12 };
 
 static struct {
     _Atomic uintptr_t stack; /* inverted, lest it is taken for a pointer; 0: none */
-    _Atomic int thread;      /* that had it last; 0: none */
-} owners[STACKS];
+    _Atomic int thread;      /* that has it; 0: none */
+} owners[PLACES];
 
-static void forget(pid_t thread)
+static THREAD_LOCAL unsigned own; /* place of this thread's, and 1 */
+
+static void forget(void)
 {
-    for (size_t i = 0; i < STACKS; i++) {
-        int owner = thread;
+    int thread = kernel_thread();
 
-        atomic_compare_exchange_strong_explicit(&owners[i].thread, &owner, 0, memory_order_relaxed,
+    if (own != 0)
+        atomic_compare_exchange_strong_explicit(&owners[own - 1].thread, &thread, 0, memory_order_relaxed,
                                                 memory_order_relaxed);
-    }
+    own = 0;
 }
 
-static void note(uintptr_t stack, pid_t thread)
+static void note(uintptr_t stack)
 {
-    for (size_t i = 0; i < STACKS; i++) {
-        uintptr_t there = 0;
-        pid_t before;
+    int thread = kernel_thread(), before;
+    unsigned place = 0;
 
-        if (!atomic_compare_exchange_strong_explicit(&owners[i].stack, &there, stack, memory_order_relaxed,
-                                                     memory_order_relaxed) &&
-            there != stack)
-            continue;
-        before = atomic_exchange_explicit(&owners[i].thread, thread, memory_order_relaxed);
-        if (before != 0 && before != thread && kernel_has_thread(before))
-            stop_avoid_signal_stacks();
-        return;
+    for (unsigned i = 0; i < PLACES_OF_ONE; i++) {
+        unsigned at = (unsigned)((stack >> PAGE_SHIFT) + i) % PLACES;
+
+        if (atomic_load_explicit(&owners[at].stack, memory_order_relaxed) == ~stack) {
+            place = at + 1;
+            break;
+        }
+        before = atomic_load_explicit(&owners[at].thread, memory_order_relaxed);
+        if (place == 0 && (before == 0 || !kernel_has_thread(before)))
+            place = at + 1;
     }
+    if (place == 0)
+        return;
+    atomic_store_explicit(&owners[place - 1].stack, ~stack, memory_order_relaxed);
+    before = atomic_exchange_explicit(&owners[place - 1].thread, thread, memory_order_relaxed);
+    if (before != 0 && before != thread && kernel_has_thread(before))
+        stop_avoid_signal_stacks();
+    own = place;
 }
 
 ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old);
@@ -63,11 +74,10 @@ ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
         errno = error;
         return -1;
     }
-    if (stack != NULL) {
-        forget(kernel_thread());
-        if ((stack->ss_flags & SS_DISABLE) == 0)
-            note(~(uintptr_t)stack->ss_sp, kernel_thread());
-    }
+    if (stack != NULL)
+        forget();
+    if (stack != NULL && (stack->ss_flags & SS_DISABLE) == 0)
+        note((uintptr_t)stack->ss_sp);
     return 0;
 }
 

@@ -28,7 +28,6 @@
 #include "kernel.h"
 
 enum {
-    SIGNAL = 33,
     THREADS_MIN = 256,
     /* How often those that have not answered are looked at, and how long a thread may be unable to take the
      * signal, or not come to run, before it is given up. */
@@ -191,7 +190,7 @@ COLD void stop_answer_late(void)
     if (stop_self.deferred != NULL)
         return;
     stop_self.request = NULL;
-    kernel_send(kernel_process(), kernel_thread(), SIGNAL, request);
+    kernel_send(kernel_process(), kernel_thread(), STOP_SIGNAL, request);
 }
 
 /* --- In the thread that stops the others ---------------------------------------------------------------- */
@@ -252,7 +251,7 @@ static bool is_deaf(pid_t id, bool *is_gone)
     state += strlen("\nState:\t");
     blocked += strlen("\nSigBlk:\t");
     *is_gone = *state == 'Z' || *state == 'X';
-    return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (SIGNAL - 1) & 1) != 0;
+    return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (STOP_SIGNAL - 1) & 1) != 0;
 }
 
 static bool is_request(uintptr_t answer)
@@ -396,7 +395,7 @@ static void ask(struct census *census, pid_t id)
 
     all.threads[i] = (struct stop_thread){.state = STOP_RUNNING, .id = id};
     atomic_store_explicit(&all.answers[i], request, memory_order_relaxed);
-    error = -kernel_send(census->process, id, SIGNAL, (void *)request);
+    error = -kernel_send(census->process, id, STOP_SIGNAL, (void *)request);
     if (error != 0)
         give_up(i, error == ESRCH);
 }
@@ -456,7 +455,7 @@ static void take_signal(void)
     if (UNLIKELY(atomic_load_explicit(&all.on_own_stacks, memory_order_relaxed)))
         ours.flags &= ~(unsigned long)SA_ONSTACK;
 
-    if (kernel_set_action(SIGNAL, NULL, &now) != 0 || now.handler == handle)
+    if (kernel_set_action(STOP_SIGNAL, NULL, &now) != 0 || now.handler == handle)
         return;
     all.before = now;
     if (now.restorer != NULL) {
@@ -464,14 +463,14 @@ static void take_signal(void)
         ours.flags |=
             now.flags & ~(unsigned long)(SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_RESETHAND);
     }
-    kernel_set_action(SIGNAL, &ours, NULL);
+    kernel_set_action(STOP_SIGNAL, &ours, NULL);
 }
 
 /* glibc's handler ignores ours when they come late; where there is none, ours stays. */
 static void return_signal(void)
 {
     if (all.before.handler != NULL && (uintptr_t)all.before.handler != (uintptr_t)SIG_IGN)
-        kernel_set_action(SIGNAL, &all.before, NULL);
+        kernel_set_action(STOP_SIGNAL, &all.before, NULL);
 }
 
 void stop_avoid_signal_stacks(void)

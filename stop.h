@@ -27,6 +27,8 @@
 
 #include "platform.h"
 
+enum { STOP_SIGNAL = 33 };
+
 enum stop_state {
     STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */
     STOP_RUNNING, /* could not be stopped */
