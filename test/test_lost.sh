@@ -80,6 +80,15 @@ for program in crowd shared_stack; do
 done
 check "shared_stack, static" as_malloc shared_stack -static -L"$library" -lleakdetect_malloc
 
+ended_in_a_look() {
+    for i in 1 2 3 4 5; do
+        status=0
+        LEAKDETECT_OPTIONS='' as_malloc ended_in_a_look -L"$library" -lleakdetect_malloc || status=$?
+        [ $status -eq 5 ] || { echo "exit status $status" && return 1; }
+    done
+}
+check "a signal handler ends the program in a look" ended_in_a_look
+
 idioms() { # COMPILER FLAGS...
     # shellcheck disable=SC2086 # words
     "$@" -std=c++17 -g -I. -o "$work/idioms" test/lost/idioms.cc $last
