@@ -25,6 +25,7 @@ static bool is_own_lower;
 
 static atomic_bool is_ready, is_over, has_allowed;
 static sigjmp_buf left;
+static stack_t before; /* a sanitizer's, which unmaps what it finds when the thread ends */
 
 static void wait_for(const atomic_bool *what)
 {
@@ -39,7 +40,7 @@ static void interrupt(void (*handler)(int))
     const stack_t stack = {.ss_sp = is_own_lower ? upper : lower, .ss_size = STACK_SIZE};
     const struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
 
-    REQUIRE(sigaltstack(&stack, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+    REQUIRE(sigaltstack(&stack, &before) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
     raise(SIGUSR1);
 }
 
@@ -64,6 +65,7 @@ static void *is_interrupted(void *unused)
     atomic_store(&has_allowed, true);
     stop_allow(outer);
     wait_for(&is_over);
+    REQUIRE(sigaltstack(&before, NULL) == 0);
     return NULL;
 }
 
@@ -82,6 +84,7 @@ static void *is_left(void *unused)
     atomic_store(&has_allowed, true);
     atomic_store(&is_ready, true);
     wait_for(&is_over);
+    REQUIRE(sigaltstack(&before, NULL) == 0);
     return NULL;
 }
 
