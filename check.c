@@ -265,10 +265,7 @@ static int look_twice(const struct vantage *vantage, struct look **out)
 
 /* --- The answer --------------------------------------------------------------------------------------- */
 
-/* One look at a time.  A signal handler that ends the program, and so looks itself, is not to find one begun
- * in its own thread: signals wait, but for that by which another thread's look would stop this one. */
-#define ALL_BUT_STOPS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
-
+/* One look at a time. */
 static void enter(void)
 {
     while (atomic_exchange_explicit(&check.is_busy, 1, memory_order_acquire) != 0)
@@ -317,7 +314,11 @@ static void hand_over(const struct look *look, struct walk *walk)
     }
 }
 
-/* 0 or an errno value. */
+/* Signals that wait until a look is over: all but that by which another thread's look stops this one. */
+#define ALL_BUT_STOPS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
+
+/* 0 or an errno value.  A signal handler that ends the program, and so looks itself, is not to find a look
+ * begun in its own thread. */
 static int find_lost(const struct vantage *vantage, struct look **look)
 {
     uint64_t blocked;

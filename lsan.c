@@ -2,7 +2,7 @@
  *
  * LeakSanitizer's interface, so that programs which are annotated for it need not be changed: its names are
  * given in override.ld.  Most are second names of functions of this library's, and those that look for what
- * is lost are here. What it calls in the program is asked for in given.c.
+ * is lost are here.  What it calls in the program is asked for in given.c.
  */
 #include "config.h"
 #include "leakdetect.h"

@@ -74,7 +74,7 @@ static inline rule find(uintptr_t pc)
 /* The slot that has this pc, or a free one, or one that another pc can do without. */
 static struct rule_slot *victim(uintptr_t pc)
 {
-    static _Atomic unsigned turn;
+    static _Atomic unsigned turn = 1; /* not 0, and so not next to the sets, where it would take a line */
     struct rule_slot *free_slot = NULL;
 
     for (unsigned i = RULE_WAYS; i-- > 0;) {
