@@ -486,7 +486,7 @@ void blockmap_settle(const struct blockmap_hold *hold, const struct block *block
 /* --- Walk ----------------------------------------------------------------------------------------------- */
 
 /* A consistent copy of what the slot holds; false if it holds nothing that has been there for a while. */
-static bool read_slot(struct slot *slot, struct block *out)
+static inline bool read_slot(struct slot *slot, struct block *out)
 {
     for (;;) {
         uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);

@@ -140,29 +140,36 @@ static bool get_location(unw_cursor_t *cursor, unw_regnum_t reg, uintptr_t *at)
     return true;
 }
 
-/* Whether libunwind has information on this code.  Otherwise it would guess, and says that the procedure is
- * one byte long. */
-static bool is_described(unw_cursor_t *cursor)
+/* A cursor at a frame with these registers, which `context` holds for it. */
+static bool aim(unw_cursor_t *cursor, unw_context_t *context, uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
+    memset(context, 0, sizeof(*context));
+    context->uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
+    context->uc_mcontext.gregs[REG_RSP] = (greg_t)sp;
+    context->uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
+    return unw_init_local(cursor, context) == 0;
+}
+
+/* Whether libunwind has information on this code.  Otherwise it guesses, and says that the procedure is one
+ * byte long. */
+static bool is_described(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
     unw_proc_info_t info;
 
-    return unw_is_signal_frame(cursor) <= 0 && unw_get_proc_info(cursor, &info) == 0 &&
+    return aim(&cursor, &context, pc, sp, bp) && unw_get_proc_info(&cursor, &info) == 0 &&
            info.end_ip - info.start_ip > 1;
 }
 
-/* One step from a frame with these registers.  False: it cannot be said.  `is_known`: this code has been
- * stepped from before; what is_described costs is half of all. */
-static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_known, struct observation *out)
+/* One step from a frame with these registers.  False: it cannot be said. */
+static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation *out)
 {
     unw_context_t context;
     unw_cursor_t cursor;
     unw_word_t cfa = 0;
 
-    memset(&context, 0, sizeof(context));
-    context.uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
-    context.uc_mcontext.gregs[REG_RSP] = (greg_t)sp;
-    context.uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
-    if (unw_init_local(&cursor, &context) != 0 || (!is_known && !is_described(&cursor)))
+    if (!aim(&cursor, &context, pc, sp, bp) || unw_is_signal_frame(&cursor) > 0)
         return false;
     *out = (struct observation){.result = unw_step(&cursor)};
     out->has_return = get_location(&cursor, UNW_REG_IP, &out->return_at);
@@ -199,7 +206,7 @@ static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t s
         return false;
     copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
     shift = (uintptr_t)copy - from;
-    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, true, &moved) &&
+    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
            moved.result == seen->result && moved.cfa == seen->cfa + shift &&
            moved.return_at == seen->return_at + shift &&
            (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
@@ -219,24 +226,28 @@ static rule encode(const struct observation *seen, uintptr_t base, unsigned flag
     return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
 }
 
+/* What libunwind guesses where it has no information is no rule.  It would be asked each time, at half of the
+ * price of all, but for this: guesses count from BP, or have nothing between SP and the return address, or
+ * end. */
 static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
 {
     struct observation seen;
     bool is_large;
 
-    if (!observe(pc, sp, bp, false, &seen))
+    if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
     if (seen.result == 0 && !seen.has_return)
-        return RULE_ENDS;
+        return is_described(pc, sp, bp) ? RULE_ENDS : RULE_ASK;
     if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;
     is_large = seen.cfa - sp > RULES_SCRATCH;
     if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch))
-        return encode(&seen, sp, 0);
+        return seen.return_at != sp || is_described(pc, sp, bp) ? encode(&seen, sp, 0) : RULE_ASK;
     if (bp >= sp && bp < seen.cfa && bp % sizeof(uintptr_t) == 0 &&
         moves_with(&seen, pc, sp, bp, true, scratch))
-        return encode(&seen, bp, RULE_FROM_BP);
-    return is_large && !(bp >= sp && bp < seen.cfa) ? encode(&seen, sp, 0) : RULE_ASK;
+        return is_described(pc, sp, bp) ? encode(&seen, bp, RULE_FROM_BP) : RULE_ASK;
+    return is_large && !(bp >= sp && bp < seen.cfa) && is_described(pc, sp, bp) ? encode(&seen, sp, 0)
+                                                                                : RULE_ASK;
 }
 
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)

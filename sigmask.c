@@ -4,7 +4,8 @@
  * mask.  But of the two signals that glibc keeps for itself its sigfillset and sigprocmask know nothing: they
  * are unblocked, and stay that.  There are threads that need them blocked, and allocate: that of timers with
  * SIGEV_THREAD waits for signal 32 by sigwaitinfo, and otherwise is killed by it.  So what libunwind blocks
- * is blocked besides, and what it restores goes to the kernel as it is.  All others get the C library's.
+ * is blocked besides, and what it restores goes to the kernel as it is; while all are blocked anyway, it is
+ * told yes.  All others get the C library's.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "config.h"
@@ -37,6 +38,8 @@ ENTRY_POINT int ld_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
     int error;
 
+    if (LIKELY(thread_self.has_blocked_signals))
+        return 0;
     if (LIKELY(!thread_is_unwinding()))
         error = pthread_sigmask(how, set, old);
     else

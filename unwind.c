@@ -13,6 +13,7 @@
 
 #if LD_UNWIND_RULES
 
+#include "kernel.h"
 #include "platform.h"
 #include "rules.h"
 #include "shortcuts.h"
@@ -43,10 +44,16 @@ struct walk {
 
 static COLD rule learn(struct thread *thread, const struct registers *at)
 {
+    uint64_t blocked;
     rule r;
 
     thread_unwind_enter(thread, 0);
+    /* Once, and not for each lock that libunwind takes, which in whole programs is told so (sigmask.c). */
+    kernel_set_blocked(UINT64_MAX, &blocked);
+    thread_self.has_blocked_signals = true;
     r = rules_learn(at->pc, at->sp, at->bp, thread->scratch);
+    thread_self.has_blocked_signals = false;
+    kernel_set_blocked(blocked, NULL);
     thread_unwind_leave(thread, 0);
     return r;
 }

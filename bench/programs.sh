@@ -107,12 +107,15 @@ what_is() { # PROGRAM
 
 run_with() { # TOOL PROGRAM
     words=$(tool_words "$1" "$2")
-    if [ "$1" = leakdetect ]; then
-        words="LD_PRELOAD=$preload:$work/write_figures.so LEAKDETECT_OPTIONS=report_at_exit=none"
-        words="$words LEAKDETECT_BENCH_FIGURES=$work/figures.$2"
-    fi
     # shellcheck disable=SC2086 # words
     spend "$2" $words
+}
+
+# What the library says about a run, in a run of its own, because asking takes time.
+write_figures() { # PROGRAM
+    rm -f "$work/figures.$1"
+    spend "$1" LD_PRELOAD="$preload:$work/write_figures.so" LEAKDETECT_OPTIONS=report_at_exit=none \
+        LEAKDETECT_BENCH_FIGURES="$work/figures.$1" >/dev/null
 }
 
 installed=
@@ -135,7 +138,11 @@ run_and_note() { # ROUND TOOL PROGRAM
     fi
 }
 
-rm -f "$work"/figures.*
+if [ $result = programs ]; then
+    for program in $programs; do
+        write_figures "$program"
+    done
+fi
 round=0
 while [ $((round += 1)) -le $rounds ]; do
     for program in $programs; do
