@@ -101,12 +101,12 @@ static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, s
 }
 
 /* What is to go on record for a block that was allocated by the entry point that was called from there. */
-static inline struct block describe(struct thread *thread, unsigned level, const void *address, size_t size,
+static inline struct block describe(struct thread_entry entry, const void *address, size_t size,
                                     unsigned period, struct unwind_caller caller)
 {
-    struct unwind_stack stack = unwind_capture(thread, level, caller, each_root);
+    struct unwind_stack stack = unwind_capture(entry.share, entry.level, caller, each_root);
 
-    unwind_check(thread, level, caller, stack);
+    unwind_check(entry.share, entry.level, caller, stack);
     if (UNLIKELY(stack.is_cut))
         atomic_fetch_add_explicit(&library.cut_stacks, 1, memory_order_relaxed);
     return (struct block){
@@ -149,10 +149,9 @@ static COLD void count_nested(size_t size)
 static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsigned period,
                                         struct unwind_caller caller)
 {
-    unsigned level;
-    struct thread *thread = thread_enter(caller.frame, &level);
+    struct thread_entry entry = thread_enter(caller.frame);
 
-    if (UNLIKELY(thread == NULL)) {
+    if (UNLIKELY(entry.share == NULL)) {
         if (thread_is_foreign() || !thread_is_disabled())
             count_nested(size);
         else
@@ -163,7 +162,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
         count_dropped(size);
     } else {
         struct slot *slot = blockmap_expect(address);
-        struct block block = describe(thread, level, address, size, period, caller);
+        struct block block = describe(entry, address, size, period, caller);
 
         thread_count(1, (int64_t)block.size);
         if (UNLIKELY(!blockmap_insert_at(slot, &block))) {
@@ -171,7 +170,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
             count_dropped(size);
         }
     }
-    thread_leave(thread, level);
+    thread_leave(entry);
 }
 
 static inline void forget(const void *address)
@@ -187,19 +186,18 @@ static inline void forget(const void *address)
 /* A block was reallocated without moving. */
 static NOINLINE void record_again(const struct blockmap_hold *hold, size_t size, struct unwind_caller caller)
 {
-    unsigned level;
-    struct thread *thread = thread_enter(caller.frame, &level);
+    struct thread_entry entry = thread_enter(caller.frame);
     struct block block = hold->block;
 
     /* Where nothing may be recorded the block keeps the stack that it has. */
-    if (LIKELY(thread != NULL))
-        block = describe(thread, level, hold->block.address, size, 0, caller);
+    if (LIKELY(entry.share != NULL))
+        block = describe(entry, hold->block.address, size, 0, caller);
     block.size = blockmap_kept_size(size);
     block.flags |= hold->block.flags & CHECK_IGNORED;
     blockmap_settle(hold, &block);
     thread_count(0, (int64_t)block.size - (int64_t)hold->block.size);
-    if (LIKELY(thread != NULL))
-        thread_leave(thread, level);
+    if (LIKELY(entry.share != NULL))
+        thread_leave(entry);
 }
 
 /* --- Allocating --------------------------------------------------------------------------------------- */
@@ -250,10 +248,9 @@ static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed,
     return block;
 }
 
-/* What all entry points that make a block do: `caller` is where they were called from.  Always inlined: were
- * it called, that might be by a jump, and the frame of the entry point, which the walk begins from, be
- * gone. */
-static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, struct unwind_caller caller)
+/* What all entry points that make a block do.  Always inlined: the caller to be recorded is theirs, and were
+ * it called, that might be by a jump, and their frame, which the walk begins from, be gone. */
+static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed)
 {
     int now = state();
     void *block;
@@ -261,12 +258,12 @@ static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed, 
     if (LIKELY(now == RECORDING)) {
         block = allocate_only(size, alignment, zeroed);
         if (LIKELY(block != NULL))
-            record(block, size, 0, caller);
+            record(block, size, 0, UNWIND_CALLER());
         return block;
     }
     if (LIKELY(now == SAMPLING && sampling_passes(size + (size == 0))))
         return allocate_only(size, alignment, zeroed);
-    block = allocate_otherwise(size, alignment, zeroed, caller);
+    block = allocate_otherwise(size, alignment, zeroed, UNWIND_CALLER());
     NOT_BY_A_JUMP(block);
     return block;
 }
@@ -283,7 +280,7 @@ static bool is_power_of_two(size_t n)
 
 ENTRY_POINT void *ld_malloc(size_t size)
 {
-    return allocate(size, 0, false, UNWIND_CALLER());
+    return allocate(size, 0, false);
 }
 
 #if LD_OVERRIDE
@@ -298,7 +295,7 @@ ENTRY_POINT void *ld_operator_new(size_t size)
     /* Or the compiler thinks that two functions of different names are not one. */
     KEEP_POINTER(program_malloc);
     if (LIKELY(program_malloc == ld_malloc))
-        block = allocate(size, 0, false, UNWIND_CALLER());
+        block = allocate(size, 0, false);
     else
         block = program_malloc(size);
     return LIKELY(block != NULL) ? block : operators_new(size);
@@ -311,7 +308,7 @@ ENTRY_POINT void *ld_calloc(size_t count, size_t size)
 
     if (!multiply(count, size, &product))
         return out_of_memory();
-    return allocate(product, 0, true, UNWIND_CALLER());
+    return allocate(product, 0, true);
 }
 
 ENTRY_POINT void *ld_aligned_alloc(size_t alignment, size_t size)
@@ -320,7 +317,7 @@ ENTRY_POINT void *ld_aligned_alloc(size_t alignment, size_t size)
         errno = EINVAL;
         return NULL;
     }
-    return allocate(size, alignment, false, UNWIND_CALLER());
+    return allocate(size, alignment, false);
 }
 
 ENTRY_POINT void *ld_memalign(size_t alignment, size_t size)
@@ -333,7 +330,7 @@ ENTRY_POINT void *ld_memalign(size_t alignment, size_t size)
     }
     while (power < alignment)
         power *= 2;
-    return allocate(size, power, false, UNWIND_CALLER());
+    return allocate(size, power, false);
 }
 
 ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
@@ -343,7 +340,7 @@ ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
 
     if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
         return EINVAL;
-    block = allocate(size, alignment, false, UNWIND_CALLER());
+    block = allocate(size, alignment, false);
     errno = saved;
     if (block == NULL)
         return ENOMEM;
@@ -353,7 +350,7 @@ ENTRY_POINT int ld_posix_memalign(void **out, size_t alignment, size_t size)
 
 ENTRY_POINT void *ld_valloc(size_t size)
 {
-    return allocate(size, platform_page_size(), false, UNWIND_CALLER());
+    return allocate(size, platform_page_size(), false);
 }
 
 ENTRY_POINT void *ld_pvalloc(size_t size)
@@ -362,13 +359,13 @@ ENTRY_POINT void *ld_pvalloc(size_t size)
 
     if (size > PTRDIFF_MAX)
         return out_of_memory();
-    return allocate((size + page - 1) & ~(page - 1), page, false, UNWIND_CALLER());
+    return allocate((size + page - 1) & ~(page - 1), page, false);
 }
 
 ENTRY_POINT char *ld_strndup(const char *text, size_t size)
 {
     size_t length = strnlen(text, size);
-    char *copy = allocate(length + 1, 0, false, UNWIND_CALLER());
+    char *copy = allocate(length + 1, 0, false);
 
     if (copy != NULL) {
         memcpy(copy, text, length);
@@ -380,7 +377,7 @@ ENTRY_POINT char *ld_strndup(const char *text, size_t size)
 ENTRY_POINT char *ld_strdup(const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *copy = allocate(size, 0, false, UNWIND_CALLER());
+    char *copy = allocate(size, 0, false);
 
     return copy == NULL ? NULL : memcpy(copy, text, size);
 }
@@ -487,12 +484,12 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     return moved;
 }
 
-static ALWAYS_INLINE void *reallocate(void *block, size_t size, struct unwind_caller caller)
+static ALWAYS_INLINE void *reallocate(void *block, size_t size)
 {
     const void *outer;
 
     if (block == NULL)
-        return allocate(size, 0, false, caller);
+        return allocate(size, 0, false);
     if (size == 0) {
         release(block);
         return NULL;
@@ -501,14 +498,14 @@ static ALWAYS_INLINE void *reallocate(void *block, size_t size, struct unwind_ca
         return out_of_memory();
 
     outer = stop_defer();
-    block = resize(block, size, caller);
+    block = resize(block, size, UNWIND_CALLER());
     stop_allow(outer);
     return block;
 }
 
 ENTRY_POINT void *ld_realloc(void *block, size_t size)
 {
-    return reallocate(block, size, UNWIND_CALLER());
+    return reallocate(block, size);
 }
 
 ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
@@ -517,7 +514,7 @@ ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
 
     if (!multiply(count, size, &product))
         return out_of_memory();
-    return reallocate(block, product, UNWIND_CALLER());
+    return reallocate(block, product);
 }
 
 /* --- Looking ------------------------------------------------------------------------------------------ */

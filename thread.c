@@ -137,35 +137,34 @@ static void leave(unsigned level)
         thread_self.nested = level - 1;
 }
 
-COLD struct thread *thread_enter_slow(const void *frame, unsigned *level)
+COLD struct thread_entry thread_enter_slow(const void *frame)
 {
-    struct thread *share = thread_self.share;
+    struct thread_entry entry = {.share = thread_self.share, .level = 0};
 
     if (UNLIKELY(thread_self.outermost != NULL) && was_left(frame))
         thread_self.outermost = NULL;
     if (UNLIKELY(thread_self.muted != 0))
-        return NULL;
+        return (struct thread_entry){.share = NULL};
     if (thread_self.outermost == NULL) {
-        *level = 0;
         thread_self.outermost = frame;
     } else {
-        *level = thread_self.nested + 1 < THREAD_NESTING ? thread_self.nested + 1 : THREAD_NESTING - 1;
-        thread_self.nested = *level;
+        entry.level = thread_self.nested + 1 < THREAD_NESTING ? thread_self.nested + 1 : THREAD_NESTING - 1;
+        thread_self.nested = entry.level;
     }
     atomic_signal_fence(memory_order_seq_cst);
-    if (share == NULL) {
-        share = take();
-        if (share == NULL)
-            leave(*level);
+    if (entry.share == NULL) {
+        entry.share = take();
+        if (entry.share == NULL)
+            leave(entry.level);
     }
-    return share;
+    return entry;
 }
 
-COLD void thread_leave_slow(struct thread *share, unsigned level)
+COLD void thread_leave_slow(struct thread_entry entry)
 {
-    if (share != thread_self.share)
-        give_back(share);
-    leave(level);
+    if (entry.share != thread_self.share)
+        give_back(entry.share);
+    leave(entry.level);
 }
 
 void thread_foreign_enter(void)

@@ -78,28 +78,32 @@ struct thread_self {
 #define THREAD_DISABLED (1u << 12)
 extern THREAD_LOCAL struct thread_self thread_self;
 
-struct thread *thread_enter_slow(const void *frame, unsigned *level);
-void thread_leave_slow(struct thread *thread, unsigned level);
+/* An entry point that the calling thread is in. */
+struct thread_entry {
+    struct thread *share; /* NULL: nothing may be recorded now, and thread_leave must not be called */
+    unsigned level;       /* how many entry points of this thread it interrupts */
+};
 
-/* Begins an entry point with this frame address: the caller's share, and in *level how many entry points of
- * this thread it interrupts, to be handed back.  NULL: nothing may be recorded now, and thread_leave must not
- * be called.  Budget: one cache line, no call. */
-static inline struct thread *thread_enter(const void *frame, unsigned *level)
+struct thread_entry thread_enter_slow(const void *frame);
+void thread_leave_slow(struct thread_entry entry);
+
+/* Begins an entry point with this frame address.  Budget: one cache line, no call. */
+static inline struct thread_entry thread_enter(const void *frame)
 {
     struct thread_self *self = &thread_self;
+    struct thread *share = self->share;
 
-    if (UNLIKELY(self->outermost != NULL || self->share == NULL || self->muted != 0))
-        return thread_enter_slow(frame, level);
-    *level = 0;
+    if (UNLIKELY(self->outermost != NULL || share == NULL || self->muted != 0))
+        return thread_enter_slow(frame);
     self->outermost = frame;
     atomic_signal_fence(memory_order_seq_cst);
-    return self->share;
+    return (struct thread_entry){.share = share, .level = 0};
 }
 
-static inline void thread_leave(struct thread *thread, unsigned level)
+static inline void thread_leave(struct thread_entry entry)
 {
-    if (UNLIKELY(level != 0 || thread != thread_self.share)) {
-        thread_leave_slow(thread, level);
+    if (UNLIKELY(entry.level != 0 || entry.share != thread_self.share)) {
+        thread_leave_slow(entry);
         return;
     }
     atomic_signal_fence(memory_order_seq_cst);

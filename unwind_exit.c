@@ -79,17 +79,16 @@ static bool climb(const struct unwind_frame *from, struct unwind_frame *to)
 
 bool unwind_leave_exit(struct unwind_frame *frame)
 {
-    unsigned level;
-    struct thread *thread = thread_enter(FRAME_ADDRESS(), &level);
+    struct thread_entry entry = thread_enter(FRAME_ADDRESS());
     struct unwind_frame found;
     bool has_left;
 
-    if (thread == NULL)
+    if (entry.share == NULL)
         return false;
     /* Not if a signal handler has interrupted libunwind, and then ended the program. */
-    has_left = thread_unwind_enter(thread, level) == 0 && climb(frame, &found);
-    thread_unwind_leave(thread, level);
-    thread_leave(thread, level);
+    has_left = thread_unwind_enter(entry.share, entry.level) == 0 && climb(frame, &found);
+    thread_unwind_leave(entry.share, entry.level);
+    thread_leave(entry);
     if (has_left)
         *frame = found;
     return has_left;
