@@ -314,9 +314,6 @@ static void hand_over(const struct look *look, struct walk *walk)
     }
 }
 
-/* Signals that wait until a look is over: all but that by which another thread's look stops this one. */
-#define ALL_BUT_STOPS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
-
 /* 0 or an errno value.  A signal handler that ends the program, and so looks itself, is not to find a look
  * begun in its own thread. */
 static int find_lost(const struct vantage *vantage, struct look **look)
@@ -331,11 +328,11 @@ static int find_lost(const struct vantage *vantage, struct look **look)
         return ENODATA;
     if (check.options.counts_mapped && !ours_are_known())
         return ENOTSUP;
-    kernel_set_blocked(ALL_BUT_STOPS, &blocked);
+    kernel_block(STOP_OTHER_SIGNALS, &blocked);
     enter();
     error = look_twice(vantage, look);
     leave();
-    kernel_set_blocked(blocked, NULL);
+    kernel_set_blocked(blocked);
     return error;
 }
 

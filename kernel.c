@@ -273,9 +273,14 @@ int kernel_set_action(int signal, const struct kernel_action *action, struct ker
     return (int)call(SYS_rt_sigaction, signal, action == NULL ? 0 : word(&copy), word(old), sizeof(uint64_t));
 }
 
-void kernel_set_blocked(uint64_t set, uint64_t *old)
+void kernel_block(uint64_t set, uint64_t *old)
 {
-    call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), word(old), sizeof(set));
+    call(SYS_rt_sigprocmask, SIG_BLOCK, word(&set), word(old), sizeof(set));
+}
+
+void kernel_set_blocked(uint64_t set)
+{
+    call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), 0, sizeof(set));
 }
 
 int kernel_set_signal_stack(const void *stack, void *old)

@@ -695,7 +695,7 @@ static COLD void start(void)
     backing_init();
     thread_init();
     module_init();
-    unwind_init();
+    unwind_init(LD_OVERRIDE);
     CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
 }
 

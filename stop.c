@@ -508,7 +508,7 @@ int stop_begin(struct stop *stop)
 {
     int error;
 
-    kernel_set_blocked(~UINT64_C(0), &stop->blocked);
+    kernel_block(~UINT64_C(0), &stop->blocked);
     if (all.capacity == 0 && !make_room()) {
         stop_unblock(stop);
         return ENOMEM;
@@ -541,5 +541,5 @@ void stop_after_fork(void)
 
 void stop_unblock(const struct stop *stop)
 {
-    kernel_set_blocked(stop->blocked, NULL);
+    kernel_set_blocked(stop->blocked);
 }

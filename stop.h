@@ -29,6 +29,9 @@
 
 enum { STOP_SIGNAL = 33 };
 
+/* What may be blocked for a while without being in the way of a look, as the kernel's set. */
+#define STOP_OTHER_SIGNALS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
+
 enum stop_state {
     STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */
     STOP_RUNNING, /* could not be stopped */

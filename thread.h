@@ -68,7 +68,7 @@ struct thread_self {
     uint32_t muted;
     bool has_exited;
     bool is_forking;
-    bool has_blocked_signals; /* all of them, while libunwind is asked for a rule */
+    bool has_blocked_signals; /* while libunwind is asked for a rule: sigmask.c */
 
     /* See sampling.h. */
     uint64_t sample_left;   /* bytes up to and with the next hit */

@@ -17,6 +17,7 @@
 #include "platform.h"
 #include "rules.h"
 #include "shortcuts.h"
+#include "stop.h"
 #include "trail.h"
 
 enum {
@@ -44,16 +45,20 @@ struct walk {
 
 static COLD rule learn(struct thread *thread, const struct registers *at)
 {
-    uint64_t blocked;
+    uint64_t blocked = 0;
     rule r;
 
     thread_unwind_enter(thread, 0);
-    /* Once, and not for each lock that libunwind takes, which in whole programs is told so (sigmask.c). */
-    kernel_set_blocked(UINT64_MAX, &blocked);
-    thread_self.has_blocked_signals = true;
+    /* Once, and not some twenty times, whenever libunwind takes a lock. */
+    if (unwind_holds_signals) {
+        kernel_block(STOP_OTHER_SIGNALS, &blocked);
+        thread_self.has_blocked_signals = true;
+    }
     r = rules_learn(at->pc, at->sp, at->bp, thread->scratch);
-    thread_self.has_blocked_signals = false;
-    kernel_set_blocked(blocked, NULL);
+    if (unwind_holds_signals) {
+        thread_self.has_blocked_signals = false;
+        kernel_set_blocked(blocked);
+    }
     thread_unwind_leave(thread, 0);
     return r;
 }
