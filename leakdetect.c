@@ -693,9 +693,9 @@ static COLD void start(void)
 {
     platform_init();
     backing_init();
-    thread_init();
+    thread_init(LD_OVERRIDE);
     module_init();
-    unwind_init(LD_OVERRIDE);
+    unwind_init();
     CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
 }
 

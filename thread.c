@@ -13,6 +13,9 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "kernel.h"
+#include "stop.h"
+
 enum {
     SHARES_A_MAPPING = 4,
     FORK_WAIT_YIELDS = 100000, /* some 100 ms */
@@ -26,6 +29,7 @@ static struct {
     atomic_size_t own_bytes;
     pthread_key_t exit_key; /* whose destructor is release_share */
     bool has_exit_key;
+    bool blocks_signals;
     atomic_bool is_forking;
 } all;
 
@@ -329,6 +333,25 @@ void thread_unwind_leave(struct thread *share, unsigned level)
     atomic_store_explicit(&share->unwinding, inside & ~(1u << level), memory_order_release);
 }
 
+uint64_t thread_block_signals(void)
+{
+    uint64_t before = 0;
+
+    if (all.blocks_signals) {
+        kernel_block(STOP_OTHER_SIGNALS, &before);
+        thread_self.has_blocked_signals = true;
+    }
+    return before;
+}
+
+void thread_unblock_signals(uint64_t before)
+{
+    if (all.blocks_signals) {
+        thread_self.has_blocked_signals = false;
+        kernel_set_blocked(before);
+    }
+}
+
 bool thread_is_unwinding(void)
 {
     const struct thread *share = thread_self.share;
@@ -370,8 +393,9 @@ bool thread_is_forking(void)
     return thread_self.is_forking;
 }
 
-void thread_init(void)
+void thread_init(bool blocks_signals)
 {
+    all.blocks_signals = blocks_signals;
     all.has_exit_key = pthread_key_create(&all.exit_key, release_share) == 0;
 }
 

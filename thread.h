@@ -53,8 +53,8 @@ struct thread {
 _Static_assert(LD_MAX_FRAMES > 64 || sizeof(struct thread) <= 256 * 1024,
                "leakdetect.h says what a thread costs");
 
-/* Called once, before anything else here. */
-void thread_init(void);
+/* Called once, before anything else here.  `blocks_signals`: libunwind's sigprocmask is that of sigmask.c. */
+void thread_init(bool blocks_signals);
 
 /* All that a thread has before it has a share. */
 struct thread_self {
@@ -68,7 +68,7 @@ struct thread_self {
     uint32_t muted;
     bool has_exited;
     bool is_forking;
-    bool has_blocked_signals; /* while libunwind is asked for a rule: sigmask.c */
+    bool has_blocked_signals;
 
     /* See sampling.h. */
     uint64_t sample_left;   /* bytes up to and with the next hit */
@@ -192,6 +192,12 @@ void thread_unwind_leave(struct thread *thread, unsigned level);
 
 /* Whether the calling thread is in there. */
 bool thread_is_unwinding(void);
+
+/* Around a question that makes libunwind take many locks: its signals are blocked once, and not whenever it
+ * takes one; or, where its sigprocmask cannot be told so, they are left to it.  To be handed back: those that
+ * were blocked. */
+uint64_t thread_block_signals(void);
+void thread_unblock_signals(uint64_t before);
 
 void thread_before_fork(void);
 

@@ -13,11 +13,9 @@
 
 #if LD_UNWIND_RULES
 
-#include "kernel.h"
 #include "platform.h"
 #include "rules.h"
 #include "shortcuts.h"
-#include "stop.h"
 #include "trail.h"
 
 enum {
@@ -45,20 +43,13 @@ struct walk {
 
 static COLD rule learn(struct thread *thread, const struct registers *at)
 {
-    uint64_t blocked = 0;
+    uint64_t blocked;
     rule r;
 
     thread_unwind_enter(thread, 0);
-    /* Once, and not some twenty times, whenever libunwind takes a lock. */
-    if (unwind_holds_signals) {
-        kernel_block(STOP_OTHER_SIGNALS, &blocked);
-        thread_self.has_blocked_signals = true;
-    }
+    blocked = thread_block_signals();
     r = rules_learn(at->pc, at->sp, at->bp, thread->scratch);
-    if (unwind_holds_signals) {
-        thread_self.has_blocked_signals = false;
-        kernel_set_blocked(blocked);
-    }
+    thread_unblock_signals(blocked);
     thread_unwind_leave(thread, 0);
     return r;
 }

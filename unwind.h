@@ -20,10 +20,8 @@ struct unwind_stack {
     bool is_cut; /* there was no room for the inner frames, or, with id 0, for any */
 };
 
-/* Lets the unwinder set itself up while nobody waits for it.  `holds_signals`: libunwind blocks and restores
- * signals by a sigprocmask that looks at has_blocked_signals (thread.h). */
-void unwind_init(bool holds_signals);
-extern bool unwind_holds_signals;
+/* Lets the unwinder set itself up while nobody waits for it. */
+void unwind_init(void);
 
 /* Where an entry point was called from.  Its frame is read, and so it must still be there when a stack is
  * captured: an entry point does not end by a jump, and what it calls with this at its end is a part of it

@@ -160,8 +160,6 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
-bool unwind_holds_signals;
-
 static void warm_up(void)
 {
     const void *frames[UNWIND_BUFFER_FRAMES];
@@ -171,8 +169,7 @@ static void warm_up(void)
 }
 
 /* libunwind keeps a pipe, by which it finds out whether memory can be read. */
-void unwind_init(bool holds_signals)
+void unwind_init(void)
 {
-    unwind_holds_signals = holds_signals;
     platform_with_high_descriptors(warm_up);
 }
