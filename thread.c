@@ -56,11 +56,17 @@ static struct thread *take_mapped(void)
 
 static struct thread *map_more(void)
 {
-    size_t size = SHARES_A_MAPPING * sizeof(struct thread);
-    struct thread *shares = platform_map(size), *first;
+    /* Not from the beginning: that may be where the heap ends, and a pointer there one to a block's end,
+     * which a look heeds. */
+    struct mapping {
+        ALIGNED(CACHE_LINE) char before[CACHE_LINE];
+        struct thread shares[SHARES_A_MAPPING];
+    } *mapping = platform_map(sizeof(struct mapping));
+    struct thread *shares, *first;
 
-    if (shares == NULL)
+    if (mapping == NULL)
         return NULL;
+    shares = mapping->shares;
     for (size_t i = 0; i + 1 < SHARES_A_MAPPING; i++)
         shares[i].next = &shares[i + 1];
     atomic_store_explicit(&shares[0].taken, true, memory_order_relaxed);
@@ -70,7 +76,7 @@ static struct thread *map_more(void)
     /* Release: partner of the loads of the list. */
     while (!atomic_compare_exchange_weak_explicit(&all.list, &first, shares, memory_order_release,
                                                   memory_order_relaxed));
-    atomic_fetch_add_explicit(&all.own_bytes, size, memory_order_relaxed);
+    atomic_fetch_add_explicit(&all.own_bytes, sizeof(struct mapping), memory_order_relaxed);
     return shares;
 }
 

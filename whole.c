@@ -65,8 +65,10 @@ static bool is_own_malloc(void)
     before = backing_taken_by_thread();
     block = malloc(1);
     is_own = backing_taken_by_thread() != before;
-    if (is_own)
+    if (is_own) {
         free(block);
+        block = NULL; /* or the next one there would never be lost */
+    }
     ld_enable();
     return is_own;
 }

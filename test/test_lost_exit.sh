@@ -44,6 +44,24 @@ for way in preloaded linked static; do
     }
     check "$way: nothing is lost, and nothing is said" silent
 
+    first() {
+        options= && status_is 23 run $way first 2>"$work/err"
+        cat "$work/err"
+        grep -q 'definitely lost: 1 block, 8 bytes' "$work/err"
+    }
+    check "$way: a block where this library had one before the program" first
+
+    # Among so many nodes there is one at the end of the heap.
+    ring() {
+        options=
+        for _ in 1 2 3 4; do
+            status_is 23 run $way ring 2>"$work/err"
+            cat "$work/err"
+            grep -q '^  lost: *700,000 blocks, 11,200,000 bytes' "$work/err"
+        done
+    }
+    check "$way: blocks up to the very end of the heap" ring
+
     threads() {
         options= && status_is 23 run $way thread thread keep lose 2>"$work/err"
         [ "$(grep -c '^site ' "$work/err")" -eq 2 ]

@@ -4,6 +4,8 @@
  *
  *     lose       a block of 1337 bytes that holds the only pointer to one of 666
  *     drop       a block of 1337 bytes that holds nothing
+ *     first      a block of 8 bytes that nothing points to; first word
+ *     ring       700,000 nodes of 16 bytes, each of which points to the next one, and the last to the first
  *     local      a block of 3001 bytes, which leads one of 444, in a local variable of main's; first word
  *     lend       a thread is in a system call that alone has the address of a block of 4003 bytes
  *     exit       the program ends in the midst of main
@@ -43,6 +45,32 @@ static __attribute__((noinline)) void drop(void)
 
     block = NULL;
     (void)block;
+}
+
+static __attribute__((noinline)) void lose_first(void)
+{
+    volatile char *block = malloc(8);
+
+    block[0] = 1;
+}
+
+struct node {
+    struct node *next;
+    void *nothing;
+};
+
+/* Alone, it has a heap that ends with it. */
+static __attribute__((noinline)) void lose_ring(void)
+{
+    struct node *first = malloc(sizeof(*first)), *last = first;
+
+    first->nothing = NULL;
+    for (int i = 1; i < 700000; i++) {
+        last->next = malloc(sizeof(*last));
+        last = last->next;
+        last->nothing = NULL;
+    }
+    last->next = first;
 }
 
 static __attribute__((noinline)) void wipe_stack(void)
@@ -128,6 +156,10 @@ static void obey(int count, char **words)
             lose();
         if (strcmp(words[i], "drop") == 0)
             drop();
+        if (strcmp(words[i], "first") == 0)
+            lose_first();
+        if (strcmp(words[i], "ring") == 0)
+            lose_ring();
         if (strcmp(words[i], "keep") == 0)
             kept = malloc(2003);
         if (strcmp(words[i], "middle") == 0)
