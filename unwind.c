@@ -17,6 +17,7 @@
 #include "rules.h"
 #include "shortcuts.h"
 #include "trail.h"
+#include "unwind_pipe.h"
 
 enum {
     /* A frame larger than this is not believed. */
@@ -48,7 +49,7 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
 
     thread_unwind_enter(thread, 0);
     blocked = thread_block_signals();
-    r = rules_learn(at->pc, at->sp, at->bp, thread->scratch);
+    r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, thread->scratch) : RULE_ASK;
     thread_unblock_signals(blocked);
     thread_unwind_leave(thread, 0);
     return r;

@@ -11,6 +11,7 @@
 
 #include "module.h"
 #include "platform.h"
+#include "unwind_pipe.h"
 
 enum {
     WAIT_YIELDS = 300000, /* for another thread's collection, of milliseconds: 100 ms and more */
@@ -52,7 +53,9 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
     uint32_t inside = thread_unwind_enter(thread, level);
     size_t count;
 
-    if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
+    if (UNLIKELY(!unwind_pipe_is_there())) {
+        count = 0;
+    } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
 
         count = returned > 0 ? (size_t)returned : 0;
@@ -168,8 +171,7 @@ static void warm_up(void)
     step_through(frames, UNWIND_BUFFER_FRAMES);
 }
 
-/* libunwind keeps a pipe, by which it finds out whether memory can be read. */
 void unwind_init(void)
 {
-    platform_with_high_descriptors(warm_up);
+    unwind_pipe_find(warm_up);
 }

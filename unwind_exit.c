@@ -14,6 +14,7 @@
 
 #include "platform.h"
 #include "thread.h"
+#include "unwind_pipe.h"
 
 #if defined(__x86_64__)
 
@@ -86,7 +87,8 @@ bool unwind_leave_exit(struct unwind_frame *frame)
     if (entry.share == NULL)
         return false;
     /* Not if a signal handler has interrupted libunwind, and then ended the program. */
-    has_left = thread_unwind_enter(entry.share, entry.level) == 0 && climb(frame, &found);
+    has_left =
+        thread_unwind_enter(entry.share, entry.level) == 0 && unwind_pipe_is_there() && climb(frame, &found);
     thread_unwind_leave(entry.share, entry.level);
     thread_leave(entry);
     if (has_left)

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -474,6 +475,67 @@ static void deep(void)
     work(300);
 }
 
+enum { PAIRS = 200 };
+
+/* Code that nothing is written of, as compilers at run time make it: calls a function. */
+static void allocate_from_unknown_code(size_t place)
+{
+#if defined(__x86_64__)
+    static const unsigned char code[] = {0x48, 0x83, 0xec, 0x18, 0xff, 0xd6, 0x48, 0x83, 0xc4, 0x18, 0xc3};
+    static unsigned char *page;
+    typedef void *call(size_t size, void *(*function)(size_t));
+
+    if (page == NULL)
+        page = mmap(NULL, 65536, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(page != MAP_FAILED);
+    memcpy(page + place * sizeof(code), code, sizeof(code));
+    free(((call *)(void *)(page + place * sizeof(code)))(1337, malloc));
+#else
+    free(malloc(1337 + place));
+#endif
+}
+
+static void close_all(void)
+{
+    for (int fd = 3; fd < 1024; fd++)
+        close(fd);
+}
+
+/* Takes some 400 descriptors, with ten bytes under way on each, allocates, and looks whether they still are.
+ */
+static void keep_descriptors(size_t round)
+{
+    static int pairs[PAIRS][2];
+    char bytes[100];
+
+    for (size_t i = 0; i < PAIRS; i++) {
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pairs[i]) == 0);
+        for (size_t side = 0; side < 2; side++)
+            REQUIRE(write(pairs[i][side], "0123456789", 10) == 10);
+    }
+    for (size_t i = 0; i < 100; i++)
+        allocate_from_unknown_code(round * 100 + i);
+    work(100);
+    for (size_t i = 0; i < PAIRS; i++)
+        for (size_t side = 0; side < 2; side++) {
+            REQUIRE(read(pairs[i][side], bytes, sizeof(bytes)) == 10);
+            REQUIRE(memcmp(bytes, "0123456789", 10) == 0);
+        }
+}
+
+/* Closed, and taken before anything is allocated; closed, and something is allocated before. */
+static void descriptors(void)
+{
+    free(malloc(1337));
+    close_all();
+    keep_descriptors(0);
+    close_all();
+    allocate_from_unknown_code(1000);
+    work(10);
+    keep_descriptors(1);
+    close_all();
+}
+
 /* -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -494,6 +556,7 @@ static const struct {
     {"sizes", sizes},
     {"until_memory_is_out", until_memory_is_out},
     {"deep", deep},
+    {"descriptors", descriptors},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libunwind's pipe: see unwind_pipe.h.
+ */
+#define _GNU_SOURCE /* pipe2 */
+#include "unwind_pipe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "platform.h"
+
+enum end { OURS, CLOSED, FOREIGN };
+
+static struct {
+    void (*set_up)(void);
+    int ends[2];               /* to be read, to be written; both 0: not known */
+    _Atomic uint64_t identity; /* of the file */
+    atomic_flag is_being_made;
+} known = {.is_being_made = ATOMIC_FLAG_INIT};
+
+/* Both ends of a pipe are one file.  0: it is no pipe. */
+static uint64_t identity(const struct stat *file)
+{
+    return S_ISFIFO(file->st_mode) ? (uint64_t)file->st_dev << 40 ^ (uint64_t)file->st_ino : 0;
+}
+
+static uint64_t identity_of(int fd)
+{
+    struct stat file;
+
+    return fstat(fd, &file) == 0 ? identity(&file) : 0;
+}
+
+static enum end what_is(int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0)
+        /* Where that may not be asked, nothing can be done. */
+        return errno == EBADF ? CLOSED : OURS;
+    return identity(&file) == atomic_load_explicit(&known.identity, memory_order_relaxed) ? OURS : FOREIGN;
+}
+
+/* libunwind is given the numbers that this pipe has had. */
+static void set_up_and_find(void)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        known.set_up();
+        return;
+    }
+    close(ends[0]);
+    close(ends[1]);
+    known.set_up();
+    known.identity = identity_of(ends[0]);
+    if (known.identity != 0 && known.identity == identity_of(ends[1])) {
+        known.ends[0] = ends[0];
+        known.ends[1] = ends[1];
+    }
+}
+
+void unwind_pipe_find(void (*set_up)(void))
+{
+    known.set_up = set_up;
+    platform_with_high_descriptors(set_up_and_find);
+}
+
+/* Makes a pipe of what is closed; false if somebody was faster. */
+static bool make_again(void)
+{
+    int fresh[2], first, second;
+
+    if (pipe2(fresh, O_CLOEXEC | O_NONBLOCK) != 0)
+        return false;
+    first = fcntl(fresh[0], F_DUPFD_CLOEXEC, known.ends[0]);
+    second = fcntl(fresh[1], F_DUPFD_CLOEXEC, known.ends[1]);
+    if (first == known.ends[0] && second == known.ends[1]) {
+        atomic_store_explicit(&known.identity, identity_of(first), memory_order_relaxed);
+    } else {
+        if (first >= 0)
+            close(first);
+        if (second >= 0)
+            close(second);
+        first = -1;
+    }
+    close(fresh[0]);
+    close(fresh[1]);
+    return first >= 0;
+}
+
+static COLD bool is_made_again(void)
+{
+    bool is_there;
+
+    if (atomic_flag_test_and_set_explicit(&known.is_being_made, memory_order_acquire))
+        return false;
+    is_there = make_again();
+    atomic_flag_clear_explicit(&known.is_being_made, memory_order_release);
+    return is_there;
+}
+
+/* Whoever closes what is not his closes both ends, or all from some number on. */
+bool unwind_pipe_is_there(void)
+{
+    int saved = errno;
+    enum end writing = known.ends[1] == 0 ? OURS : what_is(known.ends[1]);
+    bool is_there =
+        LIKELY(writing == OURS) || (writing == CLOSED && what_is(known.ends[0]) == CLOSED && is_made_again());
+
+    errno = saved;
+    return is_there;
+}
