@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "kernel.h"
 #include "module.h"
 #include "platform.h"
 
@@ -226,6 +227,29 @@ static rule encode(const struct observation *seen, uintptr_t base, unsigned flag
     return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
 }
 
+/* Whether the instruction before this one is a call: E8 with a displacement of four bytes, or FF /2 with its
+ * ModRM byte, perhaps an SIB byte, and a displacement (Intel's manual, volume 2, section 2.1). */
+static bool follows_call(uintptr_t pc)
+{
+    enum { LONGEST = 7 };
+    const volatile uint8_t *end = (const volatile uint8_t *)pc;
+
+    if (pc % platform_page_size() < LONGEST && !kernel_can_read(pc - LONGEST))
+        return false;
+    if (end[-5] == 0xe8)
+        return true;
+    for (int length = 2; length <= LONGEST; length++) {
+        unsigned mod = end[1 - length] >> 6, rm = end[1 - length] & 7;
+        bool has_sib = mod != 3 && rm == 4;
+        bool has_base = (has_sib ? end[2 - length] & 7u : rm) != 5;
+        int displacement = mod == 1 ? 1 : mod == 2 || (mod == 0 && !has_base) ? 4 : 0;
+
+        if (end[-length] == 0xff && (end[1 - length] >> 3 & 7) == 2 && length == 2 + has_sib + displacement)
+            return true;
+    }
+    return false;
+}
+
 /* What libunwind guesses where it has no information is no rule.  It would be asked each time, at half of the
  * price of all, but for this: guesses count from BP, or have nothing between SP and the return address, or
  * end. */
@@ -236,7 +260,9 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
-    if (seen.result == 0 && !seen.has_return)
+    /* A stack that was made by hand may begin with the address of a function, as though that were returned
+     * to: there is nothing beyond, or what libunwind would stumble over. */
+    if ((seen.result == 0 && !seen.has_return) || !follows_call(pc))
         return is_described(pc, sp, bp) ? RULE_ENDS : RULE_ASK;
     if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;

@@ -70,6 +70,7 @@ trap_is_harmless 'timers that start threads' timers
 trap_is_harmless 'a hundred coroutines' stack_switching
 trap_is_harmless 'no bytes, and too many' sizes
 trap_is_harmless 'deep recursion' deep
+trap_is_harmless 'stacks that begin with the address of a function' stacks_by_hand
 trap_is_harmless 'descriptors that it does not know are closed, and taken' descriptors
 
 # Of what is forbidden to it the program calls nothing.

@@ -475,6 +475,61 @@ static void deep(void)
     work(300);
 }
 
+#if defined(__x86_64__)
+
+/* Changes to a stack that has what a call keeps on it. */
+void change_stack(void **from, void *to);
+__asm__("change_stack: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; mov %rsp, (%rdi); "
+        "mov %rsi, %rsp; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret");
+
+static void *main_stack;
+
+static __attribute__((noinline)) void come_back(void)
+{
+    static void *dead;
+
+    change_stack(&dead, main_stack);
+    abort();
+}
+
+static __attribute__((noinline)) void work_on_stack(void)
+{
+    work(3);
+    come_back();
+}
+
+static void begin_stack(char *top)
+{
+    void **stack = (void **)(void *)top;
+
+    *--stack = (void *)come_back; /* as though that had called work_on_stack: it is where this returns to */
+    *--stack = (void *)work_on_stack;
+    for (int i = 0; i < 6; i++)
+        *--stack = NULL;
+    change_stack(&main_stack, stack);
+}
+
+/* Where the first stack ends there is memory beyond; where the second does there is none. */
+static void stacks_by_hand(void)
+{
+    enum { SIZE = 131072 };
+    char *memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    REQUIRE(memory != MAP_FAILED && mprotect(memory + SIZE, 4096, PROT_NONE) == 0);
+    begin_stack(memory + SIZE / 2);
+    begin_stack(memory + SIZE);
+    munmap(memory, SIZE + 4096);
+}
+
+#else
+
+static void stacks_by_hand(void)
+{
+    work(3);
+}
+
+#endif
+
 enum { PAIRS = 200 };
 
 /* Code that nothing is written of, as compilers at run time make it: calls a function. */
@@ -557,6 +612,7 @@ static const struct {
     {"until_memory_is_out", until_memory_is_out},
     {"deep", deep},
     {"descriptors", descriptors},
+    {"stacks_by_hand", stacks_by_hand},
 };
 
 int main(int argc, char **argv)
