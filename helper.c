@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The program should not notice that it has one thread more.  The helper takes no signals; it has a small
- * stack and nothing on record; and it ends with the main thread, should that end by pthread_exit: a program
- * is over when its last thread is, which the helper must not be.
+ * stack and nothing on record; and it ends with the main thread, should that end before the program: a
+ * program is over when its last thread is, which the helper must not be.
  */
 #define _GNU_SOURCE
 #include "helper.h"
@@ -15,15 +15,31 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 
+#include "kernel.h"
 #include "platform.h"
+#include "restart.h"
 #include "thread.h"
 
 enum {
     REPORT_STACK = 256 * 1024, /* what leakdetect.h says */
     LIBRARY_STACK = 32 * 1024, /* the C library's own part of a stack, and that of this file */
     SIGNALS = 2,
+    LOOK_AFTER_SECONDS = 1, /* whether the main thread is still there */
 };
+
+/* What the C library has of a thread, and does not show, lies above the thread pointer or below it. */
+#if defined(__x86_64__) || defined(__i386__)
+#define LIES_ABOVE_THREAD_POINTER 1
+#else
+#define LIES_ABOVE_THREAD_POINTER 0
+#endif
 
 static struct {
     struct {
@@ -35,17 +51,24 @@ static struct {
     size_t stack_size;
     sem_t wanted;
     pthread_key_t of_main_thread; /* its destructor says when that ends */
+    /* What the kernel sets to 0 when the main thread has ended, and how far that is from the thread pointer:
+     * in a child another thread is the main one. */
+    const _Atomic uint32_t *main_thread; /* NULL: not known */
+    ptrdiff_t distance;                  /* in words of that size; 0: not known */
     atomic_bool is_over;
 } helper;
 
-static void on_signal(int signal)
+static void on_signal(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
+
+    (void)info;
 
     for (size_t i = 0; i < SIGNALS; i++)
         if (helper.of[i].signal == signal)
             atomic_store_explicit(&helper.of[i].is_wanted, true, memory_order_relaxed);
     sem_post(&helper.wanted);
+    restart_call(context);
     errno = saved;
 }
 
@@ -56,11 +79,61 @@ static void end(void *unused)
     sem_post(&helper.wanted);
 }
 
+/* How the main thread has ended, as wait() tells it: the last field of its stat (proc(5)).  0 if that cannot
+ * be read. */
+static unsigned status_of_main_thread(void)
+{
+    enum { AFTER_STATE = 49 };
+    char path[64], text[1024], *at;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)kernel_process());
+    at = kernel_read_file(path, text, sizeof(text)) > 0 ? strrchr(text, ')') : NULL;
+    for (int fields = 0; at != NULL && fields <= AFTER_STATE; fields++)
+        at = strchr(at + 1, ' ');
+    return at == NULL ? 0 : (unsigned)strtoul(at, NULL, 10);
+}
+
+/* The status of a program is that of its last thread, which this may be. */
+static _Noreturn void end_as_main_thread(void)
+{
+    unsigned status = status_of_main_thread();
+    int number = WTERMSIG(status);
+
+    if (number != 0) {
+        sigset_t mask;
+
+        signal(number, SIG_DFL);
+        sigemptyset(&mask);
+        sigaddset(&mask, number);
+        pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+        raise(number);
+    }
+    kernel_exit_thread(WEXITSTATUS(status));
+}
+
+/* Whether there may be something to do.  What ends the main thread without its destructors, a filter of
+ * system calls or SYS_exit, is noticed by and by. */
+static bool wait_for_work(void)
+{
+    struct timespec until;
+
+    if (helper.main_thread == NULL)
+        return sem_wait(&helper.wanted) == 0;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += LOOK_AFTER_SECONDS;
+    if (sem_timedwait(&helper.wanted, &until) == 0)
+        return true;
+    if (atomic_load_explicit(helper.main_thread, memory_order_relaxed) == 0 &&
+        !atomic_load_explicit(&helper.is_over, memory_order_relaxed))
+        end_as_main_thread();
+    return false;
+}
+
 static void *work(void *unused)
 {
     thread_disable();
     while (!atomic_load_explicit(&helper.is_over, memory_order_relaxed)) {
-        if (sem_wait(&helper.wanted) != 0)
+        if (!wait_for_work())
             continue;
         while (sem_trywait(&helper.wanted) == 0)
             ;
@@ -90,6 +163,8 @@ static int start_thread(void)
     pthread_t thread;
     int error;
 
+    helper.main_thread =
+        helper.distance == 0 ? NULL : (const _Atomic uint32_t *)platform_thread_pointer() + helper.distance;
     thread_disable();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
@@ -105,6 +180,24 @@ static int start_thread(void)
     return error;
 }
 
+/* The C library has it where it has all that is a thread's own: the one word there that is its number.  (The
+ * kernel would tell, by PR_GET_TID_ADDRESS, but not all kernels are built to.) */
+static void find_main_thread(void)
+{
+    enum { WORDS = 384 };
+    const volatile uint32_t *word = platform_thread_pointer();
+    uint32_t id = (uint32_t)kernel_thread();
+    ptrdiff_t first = LIES_ABOVE_THREAD_POINTER ? 0 : -WORDS, found = 0;
+    size_t count = 0;
+
+    for (ptrdiff_t i = first; i < first + WORDS; i++)
+        if (word[i] == id) {
+            found = i;
+            count++;
+        }
+    helper.distance = count == 1 ? found : 0;
+}
+
 static int start(void)
 {
     int error = pthread_key_create(&helper.of_main_thread, end);
@@ -113,12 +206,13 @@ static int start(void)
     /* Now: a child may not be able to ask the loader, and libraries that come later have no such part. */
     dl_iterate_phdr(add_thread_local, &helper.stack_size);
     sem_init(&helper.wanted, 0, 0);
+    find_main_thread();
     return error != 0 ? error : start_thread();
 }
 
 int helper_init(int signal, void (*report)(void))
 {
-    struct sigaction now, ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction now, ours = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
     int error;
 
     if (sigaction(signal, NULL, &now) != 0)
@@ -134,7 +228,7 @@ int helper_init(int signal, void (*report)(void))
     }
     /* Whoever sends it need not know that there is nobody to take it, and does not mean to end the program.
      */
-    sigemptyset(&ours.sa_mask);
+    sigfillset(&ours.sa_mask);
     if (sigaction(signal, &ours, NULL) != 0 && error == 0)
         error = errno;
     return error;

@@ -209,6 +209,12 @@ _Noreturn void kernel_exit(int status)
         call(SYS_exit_group, status, 0, 0, 0);
 }
 
+_Noreturn void kernel_exit_thread(int status)
+{
+    for (;;)
+        call(SYS_exit, status, 0, 0, 0);
+}
+
 void kernel_die_with_parent(pid_t parent)
 {
     call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0);
@@ -281,6 +287,14 @@ void kernel_block(uint64_t set, uint64_t *old)
 void kernel_set_blocked(uint64_t set)
 {
     call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), 0, sizeof(set));
+}
+
+uint64_t kernel_pending(void)
+{
+    uint64_t set = 0;
+
+    call(SYS_rt_sigpending, word(&set), sizeof(set), 0, 0);
+    return set;
 }
 
 int kernel_set_signal_stack(const void *stack, void *old)

@@ -50,6 +50,7 @@ pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
 bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
+_Noreturn void kernel_exit_thread(int status);
 
 /* In the copy: dies when the thread that made it does; leaves no core dump. */
 void kernel_die_with_parent(pid_t parent);
@@ -72,6 +73,7 @@ struct kernel_action {
 int kernel_set_action(int signal, const struct kernel_action *action, struct kernel_action *old);
 void kernel_block(uint64_t set, uint64_t *old); /* besides those that are */
 void kernel_set_blocked(uint64_t set);
+uint64_t kernel_pending(void); /* of this thread and of the process */
 
 /* sigprocmask, for all signals there are; only so much of the sets is looked at as the kernel knows.  0 or an
  * errno value. */

@@ -170,6 +170,18 @@ int platform_prctl(int option, const unsigned long arguments[4])
     return (int)syscall(SYS_prctl, option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
+static atomic_bool is_filtered;
+
+bool platform_is_filtered(void)
+{
+    return atomic_load_explicit(&is_filtered, memory_order_relaxed);
+}
+
+void platform_note_filter(void)
+{
+    atomic_store_explicit(&is_filtered, true, memory_order_relaxed);
+}
+
 _Noreturn void platform_fatal(const char *what)
 {
     static const char prefix[] = "leakdetect: ";

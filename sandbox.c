@@ -9,8 +9,6 @@
  *
  * prctl: the kernel's, and noted if it sets a filter: nobody may be able to ask for that afterwards.
  */
-#include "sandbox.h"
-
 #include "config.h"
 #include "leakdetect.h"
 
@@ -18,20 +16,12 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "kernel.h"
 #include "platform.h"
 #include "thread.h"
-
-static atomic_bool is_filtered;
-
-bool sandbox_is_filtered(void)
-{
-    return atomic_load_explicit(&is_filtered, memory_order_relaxed);
-}
 
 ENTRY_POINT int ld_mincore(void *start, size_t size, unsigned char *pages);
 ENTRY_POINT int ld_prctl(int option, ...);
@@ -67,7 +57,7 @@ ENTRY_POINT int ld_prctl(int option, ...)
     va_end(list);
     result = platform_prctl(option, arguments);
     if (option == PR_SET_SECCOMP && result == 0)
-        atomic_store_explicit(&is_filtered, true, memory_order_relaxed);
+        platform_note_filter();
     return result;
 }
 

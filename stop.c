@@ -26,6 +26,7 @@
 #include <ucontext.h>
 
 #include "kernel.h"
+#include "restart.h"
 
 enum {
     THREADS_MIN = 256,
@@ -165,12 +166,13 @@ static void handle(int number, void *information, void *context)
             next(number, information, context);
         return;
     }
-    if (round % 2 == 0 || round != atomic_load_explicit(&all.round, memory_order_acquire))
-        return;
-    if (is_deferred(context))
-        stop_self.request = info->si_value.sival_ptr;
-    else
-        stay(request, context);
+    if (round % 2 == 1 && round == atomic_load_explicit(&all.round, memory_order_acquire)) {
+        if (is_deferred(context))
+            stop_self.request = info->si_value.sival_ptr;
+        else
+            stay(request, context);
+    }
+    restart_call(context);
 }
 
 COLD const void *stop_outer(const void *frame)

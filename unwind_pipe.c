@@ -108,7 +108,7 @@ static COLD bool is_made_again(void)
 bool unwind_pipe_is_there(void)
 {
     int saved = errno;
-    enum end writing = known.ends[1] == 0 ? OURS : what_is(known.ends[1]);
+    enum end writing = known.ends[1] == 0 || platform_is_filtered() ? OURS : what_is(known.ends[1]);
     bool is_there =
         LIKELY(writing == OURS) || (writing == CLOSED && what_is(known.ends[0]) == CLOSED && is_made_again());
 

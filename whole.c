@@ -34,7 +34,6 @@
 #include "options.h"
 #include "platform.h"
 #include "report.h"
-#include "sandbox.h"
 #include "suppress_file.h"
 #include "whole.h"
 
@@ -255,7 +254,7 @@ static void check_on_signal(void)
  * yet, may be killed for any system call that it does not need itself. */
 static bool is_own_reporter(void)
 {
-    if (whole.is_child && sandbox_is_filtered())
+    if (whole.is_child && platform_is_filtered())
         return false;
     return whole.options.children == OPTIONS_CHILDREN_FOLLOW || getpid() == whole.process;
 }

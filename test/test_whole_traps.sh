@@ -106,6 +106,34 @@ check 'a kernel that takes no memory back: linked' refuses_memory "$work/refused
     exit $failed
 ) || failed=1
 
+# A program that is asked for reports notices nothing.
+waits() { # STATUS WORD WAY
+    want=$1 got=0 program=$work/waits settings=
+    case $3 in
+    preloaded) settings="LD_PRELOAD=$preload" ;;
+    linked) program=$work/waits_linked ;;
+    esac
+    # shellcheck disable=SC2086 # words
+    timeout -s KILL 30 env $settings LEAKDETECT_OPTIONS="report_at_exit=none:$option=USR2:log_path=$work/report" "$program" "$2" >"$work/out" 2>&1 || got=$?
+    sed -i '/^Bad system call$/d' "$work/out" # says sh
+    [ $got -eq 77 ] && [ "$2" = killed ] || [ $got -eq "$want" ] || { echo "exit status $got, not $want" && exit 1; }
+    diff /dev/null "$work/out"
+}
+${CC:-gcc} -g -O1 -pthread test/whole/waits.c -o "$work/waits"
+${CC:-gcc} -g -O1 -pthread test/whole/waits.c -o "$work/waits_linked" "-L$library" -lleakdetect_malloc
+for option in signal check_signal; do
+    for way in preloaded linked; do
+        if [ "$(uname -m)" = x86_64 ]; then
+            check "$option: calls that wait are not interrupted: $way" waits 0 calls $way
+        else
+            skip "$option: calls that wait are not interrupted: $way" 'they are restarted on x86-64 only'
+        fi
+        check "$option: a signal of the program's own interrupts them: $way" waits 0 own $way
+        check "$option: the main thread ends, and the program with it: $way" waits 3 exit $way
+        check "$option: the main thread is killed, and the program with it: $way" waits 159 killed $way
+    done
+done
+
 # The thread that writes reports has as much of its stack left as a report needs, whatever is thread-local.
 reports_on_signal() { # COMMAND...
     rm -f "$work/report"

@@ -477,14 +477,19 @@ static void deep(void)
 
 #if defined(__x86_64__)
 
-/* Changes to a stack that has what a call keeps on it. */
+/* change_stack: to a stack that has what a call keeps on it.  end_of_stack: a function like any other, which
+ * calls come_back, and does not begin where a call ends. */
 void change_stack(void **from, void *to);
-__asm__("change_stack: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; mov %rsp, (%rdi); "
-        "mov %rsi, %rsp; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret");
+void end_of_stack(void);
+void come_back(void);
+__asm__("change_stack: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; mov %rsp, (%rdi);"
+        "mov %rsi, %rsp; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret;"
+        ".skip 16, 0x90; .cfi_startproc; nop; .cfi_def_cfa_offset 64; end_of_stack: .cfi_def_cfa_offset 8;"
+        "sub $8, %rsp; .cfi_def_cfa_offset 16; call come_back; hlt; .cfi_endproc");
 
 static void *main_stack;
 
-static __attribute__((noinline)) void come_back(void)
+__attribute__((noinline)) void come_back(void)
 {
     static void *dead;
 
@@ -502,7 +507,8 @@ static void begin_stack(char *top)
 {
     void **stack = (void **)(void *)top;
 
-    *--stack = (void *)come_back; /* as though that had called work_on_stack: it is where this returns to */
+    *--stack =
+        (void *)end_of_stack; /* as though that had called work_on_stack: it is where this returns to */
     *--stack = (void *)work_on_stack;
     for (int i = 0; i < 6; i++)
         *--stack = NULL;

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System calls that a signal of this library's has interrupted.  Some the kernel never restarts, whatever
+ * SA_RESTART says (signal(7)): poll, select, epoll_wait, nanosleep and their like, and what waits for System
+ * V queues and semaphores.  There are programs that do not expect that they fail with EINTR where nobody has
+ * a signal handler: Varnish ends its child, for one.
+ */
+#ifndef RESTART_H
+#define RESTART_H
+
+/* At the end of a handler that all signals wait for, with its ucontext_t.  Lets the call that it interrupted
+ * begin anew, if nothing but this signal has interrupted it, and if it then waits as long as it would have:
+ * to no end, until a moment, or for as long as the kernel has said is left.  Otherwise it fails with EINTR.
+ * x86-64 only; elsewhere it always does. */
+void restart_call(void *context);
+
+#endif
