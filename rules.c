@@ -260,9 +260,7 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
-    /* A stack that was made by hand may begin with the address of a function, as though that were returned
-     * to: there is nothing beyond, or what libunwind would stumble over. */
-    if ((seen.result == 0 && !seen.has_return) || !follows_call(pc))
+    if (seen.result == 0 && !seen.has_return)
         return is_described(pc, sp, bp) ? RULE_ENDS : RULE_ASK;
     if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;
@@ -287,6 +285,10 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
     if (can_unload)
         unw_flush_cache(unw_local_addr_space, 0, 0);
     r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp, scratch);
+    /* A stack that was made by hand may begin with the address of a function, as though that were returned
+     * to: there is nothing beyond, or what libunwind would stumble over. */
+    if ((r & (RULE_ASK | RULE_ENDS)) == 0 && !follows_call(pc))
+        r = RULE_ENDS;
     r |= (uint64_t)module << 8;
     if (can_unload)
         r |= RULE_CAN_UNLOAD;
