@@ -34,7 +34,6 @@ enum {
     LOOK_NS = 2000000,
     BLOCKED_LOOKS = 10,
     SILENT_LOOKS = 1000,
-    RED_ZONE = 128,
     /* Rounds are told apart in requests by this many bits; the rest is the number of the thread. */
     ROUND_BITS = 32,
 };
