@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What differs between compilers, processors and kernels, under one name each.  This is the only file, with
- * platform.c, that makes raw system calls.  Nothing here allocates from the heap, and nothing knows what a
- * block or a stack is.
+ * What differs between compilers, processors and kernels, under one name each.  Raw system calls are made in
+ * platform.c and kernel.c alone.  Nothing here allocates from the heap, and nothing knows what a block or a
+ * stack is.
  */
 #ifndef PLATFORM_H
 #define PLATFORM_H
