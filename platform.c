@@ -25,7 +25,7 @@ atomic_bool platform_has_membarrier;
 
 enum {
     SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
-    HIGH_DESCRIPTORS = 256, /* from there on, unless the process may not have twice as many */
+    HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
 };
 
 static long membarrier(int command)
@@ -144,16 +144,22 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
-void platform_with_high_descriptors(void (*function)(void))
+int platform_first_descriptor(void)
 {
-    int saved = errno, lowest = HIGH_DESCRIPTORS, fd = eventfd(0, EFD_CLOEXEC);
-    unsigned char taken[HIGH_DESCRIPTORS];
-    size_t count = 0;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)2 * HIGH_DESCRIPTORS)
-        lowest = (int)(limit.rlim_cur / 2);
-    while (fd >= 0 && fd < lowest) {
+        return (int)(limit.rlim_cur / 2);
+    return HIGH_DESCRIPTORS;
+}
+
+void platform_with_high_descriptors(void (*function)(void))
+{
+    int saved = errno, first = platform_first_descriptor(), fd = eventfd(0, EFD_CLOEXEC);
+    unsigned char taken[HIGH_DESCRIPTORS];
+    size_t count = 0;
+
+    while (fd >= 0 && fd < first) {
         taken[count++] = (unsigned char)fd;
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     }

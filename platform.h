@@ -92,9 +92,12 @@ void platform_unmap(void *address, size_t size);
 /* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
 int platform_write(int fd, const void *data, size_t size);
 
-/* Calls function, and has whatever it opens get descriptors with high numbers: programs count on the lowest
- * free one, and close all those that they do not know.  Not while other threads open files that must have low
- * ones. */
+/* Where descriptors of the library's own begin: programs count on the lowest free one, and close or look at
+ * all that they have. */
+int platform_first_descriptor(void);
+
+/* Calls function, and has whatever it opens get such descriptors.  Not while other threads open files that
+ * must have low ones. */
 void platform_with_high_descriptors(void (*function)(void));
 
 /* prctl(2), with errno. */
