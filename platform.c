@@ -24,6 +24,7 @@
 atomic_bool platform_has_membarrier;
 
 enum {
+    WAIT_YIELDS = 200000,   /* some 100 ms; the more, the more threads there are to run */
     SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
     HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
 };
@@ -61,6 +62,15 @@ void platform_heavy_fence(void)
 void platform_yield(void)
 {
     sched_yield();
+}
+
+bool platform_wait(unsigned *waits)
+{
+    if (*waits == WAIT_YIELDS)
+        return false;
+    ++*waits;
+    platform_yield();
+    return true;
 }
 
 bool platform_on_signal_stack(void)

@@ -71,6 +71,10 @@ void platform_init(void);
 /* Gives the processor to another thread. */
 void platform_yield(void);
 
+/* The same in a wait that must end, as for what this very thread may have: counts in *waits, which begins as
+ * 0, and is false when some 100 ms are over. */
+bool platform_wait(unsigned *waits);
+
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);
 
