@@ -131,7 +131,7 @@ static COLD bool was_left(const void *frame)
         return false;
     stackmap_abandon();
     thread_self.nested = 0;
-    thread_self.muted &= ~(uint32_t)(THREAD_DISABLED - 1);
+    thread_self.muted &= ~(THREAD_DISABLED - 1);
     thread_self.has_blocked_signals = false;
     if (thread_self.share != NULL)
         atomic_store_explicit(&thread_self.share->unwinding, 0, memory_order_relaxed);
