@@ -141,7 +141,18 @@ static COLD void count_dropped(size_t size)
 static COLD void count_nested(size_t size)
 {
     count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
-    gaps_open(!thread_is_foreign());
+    gaps_open(false);
+}
+
+/* A block of a thread that is muted, or that there is no memory for. */
+static COLD void record_otherwise(const void *address, size_t size)
+{
+    if (thread_is_foreign())
+        count_nested(size);
+    else if (thread_is_disabled())
+        record_hidden(address, size);
+    else
+        count_dropped(size);
 }
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's
@@ -152,10 +163,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     struct thread_entry entry = thread_enter(caller.frame);
 
     if (UNLIKELY(entry.share == NULL)) {
-        if (thread_is_foreign() || !thread_is_disabled())
-            count_nested(size);
-        else
-            record_hidden(address, size);
+        record_otherwise(address, size);
         return;
     }
     if (UNLIKELY(thread_is_full())) {

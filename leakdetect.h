@@ -249,9 +249,9 @@ struct ld_stats {
                                      * most 64 blocks and 64 KiB, or one block's size, for each */
     size_t capacity_blocks;         /* LD_MAX_BLOCKS */
 
-    /* What was not recorded, since ld_init.  Dropped: the table of blocks was full.  Nested: made while
-     * the library itself was in foreign code (the unwinder, the demangler), by that code or by a signal
-     * handler. */
+    /* What was not recorded, since ld_init.  Dropped: the table of blocks was full, or there was no memory
+     * for the thread's own part.  Nested: made while the library itself was in foreign code (the unwinder,
+     * the demangler), by that code or by a signal handler. */
     size_t dropped_blocks, dropped_bytes;
     size_t nested_blocks, nested_bytes;
     /* Made through ld_* before ld_init had started recording. */
