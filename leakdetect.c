@@ -246,11 +246,16 @@ static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed,
 {
     int now = state();
     unsigned period = now == SAMPLING && size <= PTRDIFF_MAX ? sampling_takes(size + (size == 0)) : 0;
-    void *block;
+    bool is_aligned = period == 0 || alignment >= SAMPLING_ALIGNMENT;
+    int saved = errno;
+    void *block = allocate_only(size, is_aligned ? alignment : SAMPLING_ALIGNMENT, zeroed);
 
-    if (period != 0 && alignment < SAMPLING_ALIGNMENT)
-        alignment = SAMPLING_ALIGNMENT;
-    block = allocate_only(size, alignment, zeroed);
+    /* There may be room still for one that begins elsewhere: then it is not in the sample. */
+    if (UNLIKELY(block == NULL && !is_aligned)) {
+        errno = saved;
+        period = 0;
+        block = allocate_only(size, alignment, zeroed);
+    }
     if (block != NULL && (now == RECORDING || period != 0 || (now < PAUSED && begins_with(size))))
         record(block, size, period, caller);
     return block;
@@ -433,16 +438,20 @@ ENTRY_POINT size_t ld_usable_size(const void *block)
     return block == NULL ? 0 : backing_usable_size(block);
 }
 
-/* A block that is to be recorded has to begin where one may: it is made anew.  NULL when memory is out. */
+/* A block that is to be recorded has to begin where one may: it is made anew.  NULL when there is no room for
+ * both, and then nothing has happened. */
 static COLD void *move_and_record(void *block, size_t size, unsigned period, struct unwind_caller caller)
 {
     size_t usable = backing_usable_size(block);
+    int saved = errno;
     void *moved = backing_alloc(size, SAMPLING_ALIGNMENT, false);
     struct block old;
     bool is_ignored;
 
-    if (moved == NULL)
+    if (moved == NULL) {
+        errno = saved;
         return NULL;
+    }
     memcpy(moved, block, usable < size ? usable : size);
     is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0 &&
                  old.stack != HIDDEN;
@@ -461,10 +470,10 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     int now = state();
     unsigned period = UNLIKELY(now == SAMPLING) ? sampling_takes(size) : 0;
     bool may_be_held = may_have_record(block), is_held;
-    void *moved;
+    void *moved = UNLIKELY(period != 0) ? move_and_record(block, size, period, caller) : NULL;
 
-    if (UNLIKELY(period != 0))
-        return move_and_record(block, size, period, caller);
+    if (UNLIKELY(moved != NULL))
+        return moved;
     is_held = may_be_held && blockmap_hold(block, &hold);
     moved = backing_realloc(block, size);
 

@@ -69,8 +69,8 @@ void ld_enable(void);
  *
  * An allocation or a free of a block that is not in the sample costs next to nothing if the period was set
  * before ld_init, and 0 was never set since; otherwise the free has to look whether the block is on record.
- * A block in the sample begins at a multiple of 4,096.  A block that is reallocated counts as freed and
- * allocated.
+ * A block in the sample begins at a multiple of 4,096; one for which there is room only elsewhere is not in
+ * it.  A block that is reallocated counts as freed and allocated.
  *
  * Returns 0; EINVAL for more than 2^40 bytes; ENOSPC if the process has used three other periods already. Any
  * thread, at any time, not from a signal handler. */
