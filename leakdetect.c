@@ -433,9 +433,20 @@ ENTRY_POINT void ld_free_aligned_sized(void *block, size_t alignment, size_t siz
     release(block);
 }
 
+/* Programs that ask use all of it, and a look for lost blocks reads no further than the record says; but a
+ * record may say less than the size of a block that is very large. */
 ENTRY_POINT size_t ld_usable_size(const void *block)
 {
-    return block == NULL ? 0 : backing_usable_size(block);
+    struct block record;
+    size_t usable;
+
+    if (block == NULL)
+        return 0;
+    usable = backing_usable_size(block);
+    if (!may_have_record(block) || !blockmap_find(block, &record) || record.size >= usable ||
+        record.size == blockmap_kept_size(SIZE_MAX))
+        return usable;
+    return record.size + (record.size == 0);
 }
 
 /* A block that is to be recorded has to begin where one may: it is made anew.  NULL when there is no room for

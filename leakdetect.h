@@ -126,7 +126,9 @@ void ld_free(void *block);
 void ld_free_sized(void *block, size_t size);
 void ld_free_aligned_sized(void *block, size_t alignment, size_t size);
 
-/* Bytes that may be used in the block, at least what was asked for; 0 for NULL. */
+/* Bytes that may be used in the block, at least what was asked for; 0 for NULL.  Of a block on record it is
+ * no more than that (1 if that was 0; ld_leak.size from 2 GiB on), because ld_lost_leaks would not see a
+ * pointer beyond it. */
 size_t ld_usable_size(const void *block);
 
 /* A copy of the text (of at most size characters of it), with its final 0, to be given to ld_free. */
