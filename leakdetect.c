@@ -449,6 +449,21 @@ ENTRY_POINT size_t ld_usable_size(const void *block)
     return record.size + (record.size == 0);
 }
 
+/* What is held is no block's record any more. */
+static inline void drop(const struct blockmap_hold *hold)
+{
+    blockmap_settle(hold, NULL);
+    if (LIKELY(hold->block.stack != HIDDEN))
+        thread_count(-1, -(int64_t)hold->block.size);
+}
+
+/* A block that is ignored stays so when it moves. */
+static inline void inherit(const struct block *old, const void *moved)
+{
+    if (UNLIKELY((old->flags & CHECK_IGNORED) != 0 && old->stack != HIDDEN))
+        ld_ignore(moved);
+}
+
 /* A block that is to be recorded has to begin where one may: it is made anew.  NULL when there is no room for
  * both, and then nothing has happened. */
 static COLD void *move_and_record(void *block, size_t size, unsigned period, struct unwind_caller caller)
@@ -457,19 +472,18 @@ static COLD void *move_and_record(void *block, size_t size, unsigned period, str
     int saved = errno;
     void *moved = backing_alloc(size, SAMPLING_ALIGNMENT, false);
     struct block old;
-    bool is_ignored;
+    bool was_there;
 
     if (moved == NULL) {
         errno = saved;
         return NULL;
     }
     memcpy(moved, block, usable < size ? usable : size);
-    is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0 &&
-                 old.stack != HIDDEN;
+    was_there = may_have_record(block) && blockmap_find(block, &old);
     release(block);
     record(moved, size, period, caller);
-    if (UNLIKELY(is_ignored))
-        ld_ignore(moved);
+    if (was_there)
+        inherit(&old, moved);
     return moved;
 }
 
@@ -498,17 +512,14 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
         record_again(&hold, size, caller);
         return moved;
     }
-    if (is_held) {
-        blockmap_settle(&hold, NULL);
-        if (LIKELY(hold.block.stack != HIDDEN))
-            thread_count(-1, -(int64_t)hold.block.size);
-    } else if (LD_OVERRIDE && may_be_held) {
+    if (is_held)
+        drop(&hold);
+    else if (LD_OVERRIDE && may_be_held)
         gaps_close();
-    }
     if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
         record(moved, size, 0, caller);
-    if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0 && hold.block.stack != HIDDEN))
-        ld_ignore(moved);
+    if (is_held)
+        inherit(&hold.block, moved);
     return moved;
 }
 
