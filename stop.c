@@ -524,9 +524,8 @@ int stop_begin(struct stop *stop)
     return 0;
 }
 
-void stop_end(struct stop *stop)
+void stop_end(void)
 {
-    (void)stop;
     release();
     return_signal();
 }
