@@ -97,9 +97,8 @@ static void do_look(void *ctx)
 
 static void go_on(void *ctx)
 {
-    struct look *look = ctx;
-
-    stop_end(&look->stop);
+    (void)ctx;
+    stop_end();
 }
 
 static enum blockmap_step count_one(const struct block *block, void *count)
@@ -219,7 +218,7 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
     look->job.snapshot.thread_count = look->stop.count;
     error = can_be_known(look);
     if (error != 0)
-        stop_end(&look->stop);
+        stop_end();
     else
         error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
                              &look->was_in_place);

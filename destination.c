@@ -12,7 +12,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,17 +34,6 @@ static bool is_stderr(int fd)
 
     return fd >= 0 && destination.had_stderr && fstat(fd, &now) == 0 &&
            now.st_dev == destination.stderr.st_dev && now.st_ino == destination.stderr.st_ino;
-}
-
-/* Programs count on the lowest free descriptor, and some look at all that they have: it is a high one. */
-static void keep_stderr(void)
-{
-    struct rlimit limit;
-    rlim_t from = 256;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 2 * from)
-        from = limit.rlim_cur / 2;
-    destination.copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)from);
 }
 
 /* A child that has redirected its stderr wants to see there what is written to it; but it may as well have
@@ -186,7 +174,7 @@ void destination_choose(const char *log_path)
 {
     destination.log_path = log_path;
     if (log_path == NULL && destination.had_stderr)
-        keep_stderr();
+        destination.copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, platform_first_descriptor());
 }
 
 int destination_open(void)

@@ -141,7 +141,18 @@ static COLD void count_dropped(size_t size)
 static COLD void count_nested(size_t size)
 {
     count_unrecorded(&library.nested_blocks, &library.nested_bytes, size);
-    gaps_open(!thread_is_foreign());
+    gaps_open(false);
+}
+
+/* A block of a thread that is muted, or that there is no memory for. */
+static COLD void record_otherwise(const void *address, size_t size)
+{
+    if (thread_is_foreign())
+        count_nested(size);
+    else if (thread_is_disabled())
+        record_hidden(address, size);
+    else
+        count_dropped(size);
 }
 
 /* Budget: no lock, no system call, no allocation; the lines of the block's slot and of this thread's
@@ -152,10 +163,7 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     struct thread_entry entry = thread_enter(caller.frame);
 
     if (UNLIKELY(entry.share == NULL)) {
-        if (thread_is_foreign() || !thread_is_disabled())
-            count_nested(size);
-        else
-            record_hidden(address, size);
+        record_otherwise(address, size);
         return;
     }
     if (UNLIKELY(thread_is_full())) {
@@ -238,11 +246,16 @@ static COLD void *allocate_otherwise(size_t size, size_t alignment, bool zeroed,
 {
     int now = state();
     unsigned period = now == SAMPLING && size <= PTRDIFF_MAX ? sampling_takes(size + (size == 0)) : 0;
-    void *block;
+    bool is_aligned = period == 0 || alignment >= SAMPLING_ALIGNMENT;
+    int saved = errno;
+    void *block = allocate_only(size, is_aligned ? alignment : SAMPLING_ALIGNMENT, zeroed);
 
-    if (period != 0 && alignment < SAMPLING_ALIGNMENT)
-        alignment = SAMPLING_ALIGNMENT;
-    block = allocate_only(size, alignment, zeroed);
+    /* There may be room still for one that begins elsewhere: then it is not in the sample. */
+    if (UNLIKELY(block == NULL && !is_aligned)) {
+        errno = saved;
+        period = 0;
+        block = allocate_only(size, alignment, zeroed);
+    }
     if (block != NULL && (now == RECORDING || period != 0 || (now < PAUSED && begins_with(size))))
         record(block, size, period, caller);
     return block;
@@ -420,28 +433,57 @@ ENTRY_POINT void ld_free_aligned_sized(void *block, size_t alignment, size_t siz
     release(block);
 }
 
+/* Programs that ask use all of it, and a look for lost blocks reads no further than the record says; but a
+ * record may say less than the size of a block that is very large. */
 ENTRY_POINT size_t ld_usable_size(const void *block)
 {
-    return block == NULL ? 0 : backing_usable_size(block);
+    struct block record;
+    size_t usable;
+
+    if (block == NULL)
+        return 0;
+    usable = backing_usable_size(block);
+    if (!may_have_record(block) || !blockmap_find(block, &record) || record.size >= usable ||
+        record.size == blockmap_kept_size(SIZE_MAX))
+        return usable;
+    return record.size + (record.size == 0);
 }
 
-/* A block that is to be recorded has to begin where one may: it is made anew.  NULL when memory is out. */
+/* What is held is no block's record any more. */
+static inline void drop(const struct blockmap_hold *hold)
+{
+    blockmap_settle(hold, NULL);
+    if (LIKELY(hold->block.stack != HIDDEN))
+        thread_count(-1, -(int64_t)hold->block.size);
+}
+
+/* A block that is ignored stays so when it moves. */
+static inline void inherit(const struct block *old, const void *moved)
+{
+    if (UNLIKELY((old->flags & CHECK_IGNORED) != 0 && old->stack != HIDDEN))
+        ld_ignore(moved);
+}
+
+/* A block that is to be recorded has to begin where one may: it is made anew.  NULL when there is no room for
+ * both, and then nothing has happened. */
 static COLD void *move_and_record(void *block, size_t size, unsigned period, struct unwind_caller caller)
 {
     size_t usable = backing_usable_size(block);
+    int saved = errno;
     void *moved = backing_alloc(size, SAMPLING_ALIGNMENT, false);
     struct block old;
-    bool is_ignored;
+    bool was_there;
 
-    if (moved == NULL)
+    if (moved == NULL) {
+        errno = saved;
         return NULL;
+    }
     memcpy(moved, block, usable < size ? usable : size);
-    is_ignored = may_have_record(block) && blockmap_find(block, &old) && (old.flags & CHECK_IGNORED) != 0 &&
-                 old.stack != HIDDEN;
+    was_there = may_have_record(block) && blockmap_find(block, &old);
     release(block);
     record(moved, size, period, caller);
-    if (UNLIKELY(is_ignored))
-        ld_ignore(moved);
+    if (was_there)
+        inherit(&old, moved);
     return moved;
 }
 
@@ -453,10 +495,10 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     int now = state();
     unsigned period = UNLIKELY(now == SAMPLING) ? sampling_takes(size) : 0;
     bool may_be_held = may_have_record(block), is_held;
-    void *moved;
+    void *moved = UNLIKELY(period != 0) ? move_and_record(block, size, period, caller) : NULL;
 
-    if (UNLIKELY(period != 0))
-        return move_and_record(block, size, period, caller);
+    if (UNLIKELY(moved != NULL))
+        return moved;
     is_held = may_be_held && blockmap_hold(block, &hold);
     moved = backing_realloc(block, size);
 
@@ -470,17 +512,14 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
         record_again(&hold, size, caller);
         return moved;
     }
-    if (is_held) {
-        blockmap_settle(&hold, NULL);
-        if (LIKELY(hold.block.stack != HIDDEN))
-            thread_count(-1, -(int64_t)hold.block.size);
-    } else if (LD_OVERRIDE && may_be_held) {
+    if (is_held)
+        drop(&hold);
+    else if (LD_OVERRIDE && may_be_held)
         gaps_close();
-    }
     if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
         record(moved, size, 0, caller);
-    if (UNLIKELY(is_held && (hold.block.flags & CHECK_IGNORED) != 0 && hold.block.stack != HIDDEN))
-        ld_ignore(moved);
+    if (is_held)
+        inherit(&hold.block, moved);
     return moved;
 }
 

@@ -69,8 +69,8 @@ void ld_enable(void);
  *
  * An allocation or a free of a block that is not in the sample costs next to nothing if the period was set
  * before ld_init, and 0 was never set since; otherwise the free has to look whether the block is on record.
- * A block in the sample begins at a multiple of 4,096.  A block that is reallocated counts as freed and
- * allocated.
+ * A block in the sample begins at a multiple of 4,096; one for which there is room only elsewhere is not in
+ * it.  A block that is reallocated counts as freed and allocated.
  *
  * Returns 0; EINVAL for more than 2^40 bytes; ENOSPC if the process has used three other periods already. Any
  * thread, at any time, not from a signal handler. */
@@ -126,7 +126,9 @@ void ld_free(void *block);
 void ld_free_sized(void *block, size_t size);
 void ld_free_aligned_sized(void *block, size_t alignment, size_t size);
 
-/* Bytes that may be used in the block, at least what was asked for; 0 for NULL. */
+/* Bytes that may be used in the block, at least what was asked for; 0 for NULL.  Of a block on record it is
+ * no more than that (1 if that was 0; ld_leak.size from 2 GiB on), because ld_lost_leaks would not see a
+ * pointer beyond it. */
 size_t ld_usable_size(const void *block);
 
 /* A copy of the text (of at most size characters of it), with its final 0, to be given to ld_free. */
@@ -249,9 +251,9 @@ struct ld_stats {
                                      * most 64 blocks and 64 KiB, or one block's size, for each */
     size_t capacity_blocks;         /* LD_MAX_BLOCKS */
 
-    /* What was not recorded, since ld_init.  Dropped: the table of blocks was full.  Nested: made while
-     * the library itself was in foreign code (the unwinder, the demangler), by that code or by a signal
-     * handler. */
+    /* What was not recorded, since ld_init.  Dropped: the table of blocks was full, or there was no memory
+     * for the thread's own part.  Nested: made while the library itself was in foreign code (the unwinder,
+     * the demangler), by that code or by a signal handler. */
     size_t dropped_blocks, dropped_bytes;
     size_t nested_blocks, nested_bytes;
     /* Made through ld_* before ld_init had started recording. */

@@ -24,8 +24,9 @@
 atomic_bool platform_has_membarrier;
 
 enum {
+    WAIT_YIELDS = 200000,   /* some 100 ms; the more, the more threads there are to run */
     SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
-    HIGH_DESCRIPTORS = 256, /* from there on, unless the process may not have twice as many */
+    HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
 };
 
 static long membarrier(int command)
@@ -61,6 +62,15 @@ void platform_heavy_fence(void)
 void platform_yield(void)
 {
     sched_yield();
+}
+
+bool platform_wait(unsigned *waits)
+{
+    if (*waits == WAIT_YIELDS)
+        return false;
+    ++*waits;
+    platform_yield();
+    return true;
 }
 
 bool platform_on_signal_stack(void)
@@ -144,16 +154,22 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
-void platform_with_high_descriptors(void (*function)(void))
+int platform_first_descriptor(void)
 {
-    int saved = errno, lowest = HIGH_DESCRIPTORS, fd = eventfd(0, EFD_CLOEXEC);
-    unsigned char taken[HIGH_DESCRIPTORS];
-    size_t count = 0;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)2 * HIGH_DESCRIPTORS)
-        lowest = (int)(limit.rlim_cur / 2);
-    while (fd >= 0 && fd < lowest) {
+        return (int)(limit.rlim_cur / 2);
+    return HIGH_DESCRIPTORS;
+}
+
+void platform_with_high_descriptors(void (*function)(void))
+{
+    int saved = errno, first = platform_first_descriptor(), fd = eventfd(0, EFD_CLOEXEC);
+    unsigned char taken[HIGH_DESCRIPTORS];
+    size_t count = 0;
+
+    while (fd >= 0 && fd < first) {
         taken[count++] = (unsigned char)fd;
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What differs between compilers, processors and kernels, under one name each.  This is the only file, with
- * platform.c, that makes raw system calls.  Nothing here allocates from the heap, and nothing knows what a
- * block or a stack is.
+ * What differs between compilers, processors and kernels, under one name each.  Raw system calls are made in
+ * platform.c and kernel.c alone.  Nothing here allocates from the heap, and nothing knows what a block or a
+ * stack is.
  */
 #ifndef PLATFORM_H
 #define PLATFORM_H
@@ -71,6 +71,10 @@ void platform_init(void);
 /* Gives the processor to another thread. */
 void platform_yield(void);
 
+/* The same in a wait that must end, as for what this very thread may have: counts in *waits, which begins as
+ * 0, and is false when some 100 ms are over. */
+bool platform_wait(unsigned *waits);
+
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);
 
@@ -92,9 +96,12 @@ void platform_unmap(void *address, size_t size);
 /* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
 int platform_write(int fd, const void *data, size_t size);
 
-/* Calls function, and has whatever it opens get descriptors with high numbers: programs count on the lowest
- * free one, and close all those that they do not know.  Not while other threads open files that must have low
- * ones. */
+/* Where descriptors of the library's own begin: programs count on the lowest free one, and close or look at
+ * all that they have. */
+int platform_first_descriptor(void);
+
+/* Calls function, and has whatever it opens get such descriptors.  Not while other threads open files that
+ * must have low ones. */
 void platform_with_high_descriptors(void (*function)(void));
 
 /* prctl(2), with errno. */

@@ -9,8 +9,7 @@
  *
  * A report is often the last thing that a dying process does, so it takes little for granted: nothing
  * here calls malloc or stdio, no lock is held, the first call sites fit on the stack, and when no pages can
- * be mapped for the others they are summed up instead of listed.  Stands on leakdetect.h alone, as any
- * program could.
+ * be mapped for the others they are summed up instead of listed.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "report.h"

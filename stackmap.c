@@ -26,8 +26,7 @@ enum {
     ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
     ID_BITS = 24,
     MODULE_BITS = 16,
-    MARK_AHEAD = 16,           /* nodes that are fetched while others are marked */
-    FORK_WAIT_YIELDS = 100000, /* some 100 ms */
+    MARK_AHEAD = 16, /* nodes that are fetched while others are marked */
 };
 
 #define NODES   ((size_t)LD_MAX_STACKS + 1) /* the first one stays unused: id 0 is none */
@@ -494,14 +493,13 @@ bool stackmap_is_collecting(void)
 
 void stackmap_before_fork(void)
 {
+    unsigned waits = 0;
+
     /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
-    for (int i = 0; i < FORK_WAIT_YIELDS; i++) {
-        if (try_begin()) {
-            map.is_forking = true;
+    while (!try_begin())
+        if (!platform_wait(&waits))
             return;
-        }
-        platform_yield();
-    }
+    map.is_forking = true;
 }
 
 /* In the child there is no other thread that might still be collecting.  But a collection of this thread's,

@@ -34,9 +34,8 @@
  * more.
  *
  * Cost of stackmap_child on a hit: two cache lines, no write.  Nothing here takes a lock, but for
- * collections, of which there is one at a time.  All functions but stackmap_collect may be called from a
- * signal handler that interrupted any of them, and so may stackmap_collect, which then does nothing if it was
- * that.
+ * collections, of which there is one at a time.  Every function may be called from a signal handler that
+ * interrupted any of them; stackmap_collect does nothing if it interrupted itself.
  */
 #ifndef STACKMAP_H
 #define STACKMAP_H

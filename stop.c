@@ -35,7 +35,6 @@ enum {
     LOOK_NS = 2000000,
     BLOCKED_LOOKS = 10,
     SILENT_LOOKS = 1000,
-    RED_ZONE = 128,
     /* Rounds are told apart in requests by this many bits; the rest is the number of the thread. */
     ROUND_BITS = 32,
 };
@@ -527,9 +526,8 @@ int stop_begin(struct stop *stop)
     return 0;
 }
 
-void stop_end(struct stop *stop)
+void stop_end(void)
 {
-    (void)stop;
     release();
     return_signal();
 }

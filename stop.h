@@ -64,7 +64,7 @@ struct stop {
 int stop_begin(struct stop *stop);
 
 /* Lets them go on; the signals of the calling thread stay blocked until stop_unblock. */
-void stop_end(struct stop *stop);
+void stop_end(void);
 void stop_unblock(const struct stop *stop);
 
 /* From now on threads are stopped on the stack that they are on: some of them share a signal stack. */

@@ -89,9 +89,8 @@ static THREAD_LOCAL bool has_lock;
 /* The fork that this thread is in has it. */
 static THREAD_LOCAL bool fork_has_lock;
 
-/* What a fork waits for the lock: while whoever has it may be waiting for the loader, some 100 ms, and
- * otherwise as long as it takes to read large files, some seconds. */
-enum { FORK_WAIT_YIELDS = 100000, FORK_WORK_YIELDS = 30 * FORK_WAIT_YIELDS };
+/* What a fork waits for the lock while whoever has it reads large files: some seconds. */
+enum { FORK_WORK_YIELDS = 3000000 };
 
 typedef ElfW(Phdr) elf_segment;
 typedef int module_visitor(struct dl_phdr_info *info, size_t size, void *ctx);
@@ -637,15 +636,19 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 
 void symbolize_before_fork(void)
 {
+    unsigned in_vain = 0;
+
     /* Bounded: this thread may have the loader's lock, for which the other one waits.  But one that works
      * with that lock held is waited for, because the loader would not be of use in the child. */
-    for (int i = 0, in_vain = 0; i < FORK_WORK_YIELDS && in_vain < FORK_WAIT_YIELDS && !has_lock; i++) {
+    for (int i = 0; i < FORK_WORK_YIELDS && !has_lock; i++) {
         if (pthread_mutex_trylock(&shared.lock) == 0) {
             fork_has_lock = true;
             return;
         }
-        in_vain = atomic_load_explicit(&shared.is_at_loader, memory_order_relaxed) ? in_vain + 1 : 0;
-        platform_yield();
+        if (!atomic_load_explicit(&shared.is_at_loader, memory_order_relaxed))
+            in_vain = 0;
+        if (!platform_wait(&in_vain))
+            return;
     }
 }
 

@@ -18,7 +18,6 @@
 
 enum {
     SHARES_A_MAPPING = 4,
-    FORK_WAIT_YIELDS = 100000, /* some 100 ms */
 };
 
 THREAD_LOCAL struct thread_self thread_self;
@@ -132,7 +131,7 @@ static COLD bool was_left(const void *frame)
         return false;
     stackmap_abandon();
     thread_self.nested = 0;
-    thread_self.muted &= ~(uint32_t)(THREAD_DISABLED - 1);
+    thread_self.muted &= ~(THREAD_DISABLED - 1);
     thread_self.has_blocked_signals = false;
     if (thread_self.share != NULL)
         atomic_store_explicit(&thread_self.share->unwinding, 0, memory_order_relaxed);
@@ -370,13 +369,14 @@ void thread_before_fork(void)
     thread_self.is_forking = true;
     atomic_store_explicit(&all.is_forking, true, memory_order_seq_cst);
     platform_heavy_fence();
-    for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next)
+    for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
+        unsigned waits = 0;
+
         /* Bounded: a signal handler may wait in there for something that only this thread can do. */
-        for (int i = 0; i < FORK_WAIT_YIELDS && t != thread_self.share; i++) {
-            if (atomic_load_explicit(&t->unwinding, memory_order_acquire) == 0)
-                break;
-            platform_yield();
-        }
+        while (t != thread_self.share && atomic_load_explicit(&t->unwinding, memory_order_acquire) != 0 &&
+               platform_wait(&waits))
+            continue;
+    }
 }
 
 bool thread_after_fork(bool in_child)

@@ -62,10 +62,10 @@ struct thread_self {
     /* Frame address of the outermost entry point that this thread is in, NULL: it is in none.  One word says
      * both, so that a signal handler never sees the one without the other. */
     const void *outermost;
-    uint32_t nested; /* entry points beyond that one */
     /* Reasons not to record, of two kinds in one word, so that one test will do: how deep the thread is in
-     * foreign code, and, in units of THREAD_DISABLED, how often it was disabled. */
-    uint32_t muted;
+     * foreign code, and, in units of THREAD_DISABLED, how often it was disabled, which never overflows. */
+    uint64_t muted;
+    uint32_t nested; /* entry points beyond the outermost one */
     bool has_exited;
     bool is_forking;
     bool has_blocked_signals;
@@ -75,7 +75,7 @@ struct thread_self {
     uint64_t sample_random; /* 0 before the first */
     uint32_t sample_number;
 };
-#define THREAD_DISABLED (1u << 12)
+#define THREAD_DISABLED (UINT64_C(1) << 12)
 extern THREAD_LOCAL struct thread_self thread_self;
 
 /* An entry point that the calling thread is in. */

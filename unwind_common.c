@@ -14,9 +14,8 @@
 #include "unwind_pipe.h"
 
 enum {
-    WAIT_YIELDS = 300000, /* for another thread's collection, of milliseconds: 100 ms and more */
-    ROOM_TRIES_MAX = 32,  /* a small table may be collected each time, and never have room for a long stack */
-    ADDRESS_BITS = 48,    /* of what can be a return address, and has room in the tree */
+    ROOM_TRIES_MAX = 32, /* a small table may be collected each time, and never have room for a long stack */
+    ADDRESS_BITS = 48,   /* of what can be a return address, and has room in the tree */
 };
 
 /* unw_backtrace's cache must not be used by a signal handler that interrupted it (libunwind issue 425), nor
@@ -99,21 +98,21 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
  * handler in the midst of it, and has called nothing since.  0: none. */
 static _Atomic uint32_t stuck_epoch;
 
-/* Waits for another thread's collection, but for none that somebody has waited for in vain.  True if it is
- * over. */
+/* Waits for another thread's collection, of milliseconds, but for none that somebody has waited for in vain.
+ * True if it is over. */
 static bool await_collection(void)
 {
     uint32_t epoch = stackmap_epoch();
+    unsigned waits = 0;
 
     if (atomic_load_explicit(&stuck_epoch, memory_order_relaxed) == epoch)
         return false;
-    for (int i = 0; i < WAIT_YIELDS; i++) {
-        if (!stackmap_is_collecting() || stackmap_epoch() != epoch)
-            return true;
-        platform_yield();
-    }
-    atomic_store_explicit(&stuck_epoch, epoch, memory_order_relaxed);
-    return false;
+    while (stackmap_is_collecting() && stackmap_epoch() == epoch)
+        if (!platform_wait(&waits)) {
+            atomic_store_explicit(&stuck_epoch, epoch, memory_order_relaxed);
+            return false;
+        }
+    return true;
 }
 
 COLD bool unwind_make_room(unsigned level, uint32_t epoch, int tries, stackmap_roots_fn *each_root)

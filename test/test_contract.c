@@ -451,6 +451,41 @@ static void usable_size_may_be_used(void **state)
     }
 }
 
+/* What is beyond what was asked for no look reads: nobody must keep a pointer there. */
+static void usable_size_of_a_recorded_block_is_what_was_asked_for(void **state)
+{
+    (void)state;
+
+    for (size_t size = 0; size < 300000; size += 37 + size / 8) {
+        void *blocks[] = {ld_malloc(size), ld_calloc(1, size), ld_realloc(ld_malloc(1337), size + 1),
+                          ld_aligned_alloc(256, size), NULL};
+
+        ld_disable();
+        blocks[4] = ld_malloc(size);
+        ld_enable();
+        for (int i = 0; i < 5; i++) {
+            size_t least = i == 2 ? size + 1 : size, usable = ld_usable_size(blocks[i]);
+
+            assert_true(recording ? usable == least + (least == 0) : usable >= least);
+            ld_free(blocks[i]);
+        }
+    }
+}
+
+/* From 2 GiB on a record's size is rounded up, and not exact. */
+static void usable_size_of_a_large_block_may_be_used(void **state)
+{
+    (void)state;
+    volatile size_t size = ((size_t)1 << 31) + 1337;
+    char *block = sizeof(size_t) > 4 ? ld_malloc(size) : NULL;
+
+    if (block == NULL)
+        skip();
+    assert_true(ld_usable_size(block) >= size);
+    block[ld_usable_size(block) - 1] = 'x';
+    ld_free(block);
+}
+
 static void strdup_copies_and_records(void **state)
 {
     (void)state;
@@ -538,7 +573,10 @@ static void the_silent_twin_leaves_nothing_on_record(void **state)
         cmocka_unit_test(trap_04_posix_memalign_aligns_and_leaves_errno_alone),                             \
         cmocka_unit_test(posix_memalign_refuses_wrong_alignments_and_leaves_out_alone),                     \
         cmocka_unit_test(free_of_null_does_nothing), cmocka_unit_test(trap_04_sized_frees_take_off_record), \
-        cmocka_unit_test(usable_size_may_be_used), cmocka_unit_test(strdup_copies_and_records),             \
+        cmocka_unit_test(usable_size_may_be_used),                                                          \
+        cmocka_unit_test(usable_size_of_a_recorded_block_is_what_was_asked_for),                            \
+        cmocka_unit_test(usable_size_of_a_large_block_may_be_used),                                         \
+        cmocka_unit_test(strdup_copies_and_records),                                                        \
         cmocka_unit_test(trap_04_strndup_stops_at_its_size_or_at_the_end),                                  \
         cmocka_unit_test(errno_survives_success), cmocka_unit_test(the_silent_twin_leaves_nothing_on_record)
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A table that is full: the newest blocks go unrecorded, are counted to the byte, and recording goes on by
- * itself when there is room again.
+ * A table that is full, or a thread that has no room for its own part: the newest blocks go unrecorded, are
+ * counted to the byte, and recording goes on by itself when there is room again.
  *
  * build: sources
  * build: flags -DLD_MAX_BLOCKS=256
  */
 #include "test_support.h"
+
+#include <sys/resource.h>
 
 enum { SURPLUS = 44, ALL = LD_MAX_BLOCKS + SURPLUS };
 
@@ -188,12 +190,62 @@ static void trap_14_threads_fill_it_together_and_no_further(void **state)
     assert_int_equal(drain(state), 0);
 }
 
+enum { LATECOMERS = 16 };
+
+static void allow_memory(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    REQUIRE(getrlimit(RLIMIT_AS, &limit) == 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+/* The allocator has what it needs for the thread, the library does not.  None ends before all have tried. */
+static void come_late(unsigned index, void *together)
+{
+    void *volatile warm = malloc(10);
+
+    free(warm);
+    pthread_barrier_wait(together);
+    if (index == 0)
+        allow_memory(1);
+    pthread_barrier_wait(together);
+    blocks[index] = ld_malloc(10);
+    pthread_barrier_wait(together);
+}
+
+/* For a few there is room still in what was mapped for others. */
+static void blocks_of_threads_that_there_is_no_memory_for_are_dropped(void **state)
+{
+    struct ld_stats before = stats_now(), after;
+    pthread_barrier_t together;
+    size_t live;
+
+    if (HAS_SANITIZER)
+        skip(); /* whose shadow is larger than any limit */
+    assert_int_equal(pthread_barrier_init(&together, NULL, LATECOMERS), 0);
+    in_threads(LATECOMERS, come_late, &together);
+    allow_memory(RLIM_INFINITY);
+    assert_int_equal(pthread_barrier_destroy(&together), 0);
+    after = stats_now();
+    live = ld_now_leaks(NULL, NULL);
+    for (size_t i = 0; i < LATECOMERS; i++)
+        assert_non_null(blocks[i]);
+    assert_true(live < LATECOMERS);
+    assert_int_equal(after.nested_blocks, before.nested_blocks);
+    assert_int_equal(after.dropped_blocks - before.dropped_blocks, LATECOMERS - live);
+    assert_int_equal(after.dropped_bytes - before.dropped_bytes, 10 * (LATECOMERS - live));
+    assert_int_equal(drain(state), 0);
+}
+
 #define ON_A_FULL_TABLE(test) cmocka_unit_test_setup_teardown(test, fill, drain)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_silent_twin_drops_nothing),
+        cmocka_unit_test(blocks_of_threads_that_there_is_no_memory_for_are_dropped),
         ON_A_FULL_TABLE(trap_14_the_newest_go_unrecorded),
         ON_A_FULL_TABLE(trap_14_dropped_is_counted_to_the_byte),
         ON_A_FULL_TABLE(trap_14_recording_resumes_as_blocks_are_freed),

@@ -130,14 +130,16 @@ FOR_EACH_WAY(blocks_freed_meanwhile_leave_the_record)
 FOR_EACH_WAY(blocks_reallocated_meanwhile_leave_the_record)
 FOR_EACH_WAY(a_failed_realloc_meanwhile_keeps_the_record)
 
-static void disable_nests(void **state)
+static void require_nesting(int depth)
 {
     void *block;
 
-    (void)state;
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < depth; i++)
         ld_disable();
-    for (int i = 0; i < 99; i++)
+    block = ld_malloc(666);
+    assert_false(is_recorded(block));
+    ld_free(block);
+    for (int i = 0; i < depth - 1; i++)
         ld_enable();
     block = ld_malloc(666);
     assert_false(is_recorded(block));
@@ -146,6 +148,21 @@ static void disable_nests(void **state)
     block = ld_malloc(1337);
     assert_true(is_recorded(block));
     ld_free(block);
+}
+
+static void disable_nests(void **state)
+{
+    (void)state;
+    require_nesting(1);
+    require_nesting(100);
+}
+
+/* As often as a program may that forgets to enable. */
+static void disable_nests_without_end(void **state)
+{
+    (void)state;
+    for (int shift = 16; shift <= 21; shift++)
+        require_nesting(1 << shift);
 }
 
 static void one_enable_too_many_does_nothing(void **state)
@@ -298,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_failed_realloc_meanwhile_keeps_the_record_process),
         cmocka_unit_test(a_failed_realloc_meanwhile_keeps_the_record_thread),
         cmocka_unit_test(disable_nests),
+        cmocka_unit_test(disable_nests_without_end),
         cmocka_unit_test(one_enable_too_many_does_nothing),
         cmocka_unit_test(other_threads_go_on),
         cmocka_unit_test(looking_still_works),

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -257,6 +258,78 @@ static void the_contracts_of_allocation_hold_in_a_sample(void **state)
     in_child(contracts);
 }
 
+/* From now on there is so much more address space than is in use. */
+static void allow_more(size_t bytes)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    struct rlimit limit = {.rlim_max = RLIM_INFINITY};
+    size_t pages = 0;
+
+    REQUIRE(file != NULL && fscanf(file, "%zu", &pages) == 1);
+    fclose(file);
+    limit.rlim_cur = pages * (size_t)sysconf(_SC_PAGESIZE) + bytes;
+    REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
+enum { MIB = 1 << 20 };
+
+static void shrink(void)
+{
+    unsigned char *block;
+
+    REQUIRE(ld_set_sampling(1) == 0);
+    ld_init();
+    block = ld_malloc((size_t)400 * MIB);
+    REQUIRE(block != NULL && walk().records == 1);
+    block[0] = 42;
+    allow_more((size_t)100 * MIB);
+    errno = 1337;
+    block = ld_realloc(block, (size_t)300 * MIB);
+    REQUIRE(block != NULL && block[0] == 42 && errno == 1337);
+    REQUIRE(walk().records == 0);
+    ld_free(block);
+}
+
+static void a_realloc_that_has_no_room_for_the_sample_succeeds_without(void **state)
+{
+    (void)state;
+    if (HAS_SANITIZER)
+        skip(); /* whose shadow is larger than any limit */
+    in_child(shrink);
+}
+
+static void exhaust(void)
+{
+    size_t made = 0, left = 0;
+
+    REQUIRE(ld_set_sampling(1) == 0);
+    /* Room for blocks that may begin anywhere, between others. */
+    for (size_t i = 0; i < 2000; i++)
+        blocks[i] = ld_malloc(24);
+    for (size_t i = 0; i < 2000; i += 2)
+        ld_free(blocks[i]);
+    ld_init();
+    allow_more(MIB);
+    while (made < BLOCKS && left < 100) {
+        blocks[made] = ld_malloc(24);
+        REQUIRE(blocks[made] != NULL);
+        left += (uintptr_t)blocks[made++] % 4096 != 0;
+    }
+    REQUIRE(left == 100);
+    REQUIRE(walk().records <= made - left);
+    while (made > 0)
+        ld_free(blocks[--made]);
+    REQUIRE(walk().records == 0);
+}
+
+static void a_malloc_that_has_no_room_for_the_sample_succeeds_without(void **state)
+{
+    (void)state;
+    if (HAS_SANITIZER)
+        skip();
+    in_child(exhaust);
+}
+
 static void periods(void)
 {
     REQUIRE(ld_set_sampling(((size_t)1 << 40) + 1) == EINVAL);
@@ -281,6 +354,8 @@ int main(void)
         cmocka_unit_test(after_a_sample_everything_can_be_recorded),
         cmocka_unit_test(a_pause_ends_in_the_same_sample),
         cmocka_unit_test(the_contracts_of_allocation_hold_in_a_sample),
+        cmocka_unit_test(a_realloc_that_has_no_room_for_the_sample_succeeds_without),
+        cmocka_unit_test(a_malloc_that_has_no_room_for_the_sample_succeeds_without),
         cmocka_unit_test(a_period_that_cannot_be_is_refused),
     };
 

@@ -110,7 +110,7 @@ static void stop_one(bool own_is_lower, void *(*run)(void *))
     for (size_t i = 0; i < stop.count; i++)
         if (stop.threads[i].state == STOP_STOPPED && stop.threads[i].stack_pointer - own < STACK_SIZE)
             found = &stop.threads[i];
-    stop_end(&stop);
+    stop_end();
     stop_unblock(&stop);
 
     atomic_store(&is_over, true);

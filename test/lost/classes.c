@@ -10,7 +10,6 @@
  * overwritten afterwards.
  */
 #define _GNU_SOURCE
-#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
@@ -141,6 +140,19 @@ static SITE void make_somewhere(struct block *it, size_t index)
     pthread_join(thread, NULL);
 }
 
+/* The size class after this one, as jemalloc has them: multiples of 16, and from 64 on four to each
+ * doubling. */
+static size_t class_after(size_t size)
+{
+    size_t step = 16;
+
+    if (size == 0)
+        return 8;
+    while (size >= 8 * step)
+        step *= 2;
+    return size / step * step + step;
+}
+
 /* Before main blocks have come and gone, and their addresses were left in frames that last as long as main's.
  * These blocks take them. */
 static SITE void take_stale_addresses(void)
@@ -151,7 +163,7 @@ static SITE void take_stale_addresses(void)
     while (last < SMALL) {
         for (int i = 0; i < 4; i++)
             decoys[count++] = malloc(last + 1);
-        last = malloc_usable_size(decoys[count - 1]);
+        last = class_after(last);
     }
 }
 
@@ -161,10 +173,8 @@ static SITE void plan(void)
     size_t last = 0;
 
     while (last < LARGEST) {
-        void *probe = malloc(last + 1);
-        size_t size = malloc_usable_size(probe);
+        size_t size = class_after(last);
 
-        free(probe);
         for (int i = 0; i < 2 * ROUNDS && (size <= SMALL || i < 4); i++)
             blocks[block_count++] = (struct block){
                 .size = last + 1 + draw(size - last),
