@@ -386,8 +386,8 @@ void ld_ignore(const void *block);
 
 /* Says that a region of memory which is no block (mapped by the program, say, or the stack of a coroutine)
  * holds pointers, until it is unregistered with the same values.  What of it is not mapped is passed over.
- * Returns 0, EINVAL for an empty region, ENOMEM when there are LD_MAX_ROOTS of them, ENOENT for one that is
- * not registered. */
+ * Returns 0, EINVAL for an empty region and one that has part of the first or the last 4096 bytes that there
+ * are addresses for, ENOMEM when there are LD_MAX_ROOTS of them, ENOENT for one that is not registered. */
 int ld_register_root(const void *start, size_t size);
 int ld_unregister_root(const void *start, size_t size);
 

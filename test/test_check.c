@@ -516,6 +516,23 @@ static void a_registered_region_may_end_beyond_its_file(void **state)
     }
 }
 
+/* Rounded up its beginning is 0, and so it would be all that there is. */
+static void no_region_begins_where_addresses_end(void **state)
+{
+    const uintptr_t end = 0;
+    uintptr_t hidden = make_hidden(1337);
+
+    (void)state;
+    assert_int_equal(ld_register_root((const void *)(end - 7), 3), EINVAL);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), 8192), EINVAL);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), SIZE_MAX), EINVAL);
+    wipe_stack();
+    assert_int_equal(ld_lost_leaks(NULL, NULL), 1);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), 4096), 0);
+    assert_int_equal(ld_unregister_root((const void *)(end - 8192), 4096), 0);
+    drop(hidden);
+}
+
 /* TSan has a thread of its own, in which no instrumented code may run, and so no handler of a signal. */
 static void a_check_stops_the_sanitizers_thread_too(void **state)
 {
@@ -531,6 +548,7 @@ int main(void)
         cmocka_unit_test(what_a_suppressed_block_leads_is_suppressed_with_it),
         cmocka_unit_test(a_pointer_into_a_block_has_it_ignored),
         cmocka_unit_test(a_registered_region_may_end_beyond_its_file),
+        cmocka_unit_test(no_region_begins_where_addresses_end),
         cmocka_unit_test(blocks_on_the_move_are_not_lost),
         cmocka_unit_test(blocks_of_threads_that_come_and_go_are_not_lost),
         cmocka_unit_test(libraries_may_come_and_go),
