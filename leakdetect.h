@@ -365,8 +365,9 @@ int ld_report(int fd, const struct ld_report_options *options);
  * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
- * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
- * copy of the process was killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
+ * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...; ESRCH when /proc is
+ * that of another pid namespace, and there are several threads), or EFAULT when the copy of the process was
+ * killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
  * ENODATA when nobody can know, because some blocks are not on record (dropped, allocated while recording was
  * off, or not in a sample), and may lead to others (docs/lost-blocks.md says for how long); with
  * use_mappings=1 ENOTSUP, EACCES or EPERM when what is mapped is not known or cannot be read; ENOSYS on other

@@ -368,6 +368,71 @@ static void works_where_threads_cannot_be_signalled(void **state)
     look_where_refused(SYS_rt_tgsigqueueinfo);
 }
 
+/* Processes that are forked from now on are another pid namespace's, while /proc stays.  False: that is not
+ * allowed. */
+static bool unshare_pids(void)
+{
+    return unshare(CLONE_NEWPID) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0;
+}
+
+static _Noreturn void wait_and_exit(pid_t child)
+{
+    int status = -1;
+
+    waitpid(child, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+enum { IS_REFUSED = 77 };
+
+static void *hold_one(void *is_held)
+{
+    void *volatile held = ld_malloc(666);
+
+    atomic_store((atomic_bool *)is_held, true);
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed))
+        usleep(1000);
+    ld_free(held);
+    return NULL;
+}
+
+/* Without others the numbers of threads do not matter. */
+static void fails_where_threads_have_other_numbers(void **state)
+{
+    pthread_t thread;
+    atomic_bool is_held = false;
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        if (!unshare_pids())
+            _exit(IS_REFUSED);
+        /* The first one there takes no deadly signal of its own. */
+        for (int i = 0; i < 2; i++) {
+            pid_t next = fork();
+
+            if (next != 0)
+                wait_and_exit(next);
+        }
+        REQUIRE(getpid() == 2);
+        alarm(60);
+        lose_one();
+        atomic_store(&is_over, false);
+        REQUIRE(pthread_create(&thread, NULL, hold_one, &is_held) == 0);
+        while (!atomic_load(&is_held))
+            usleep(1000);
+        errno = 0;
+        REQUIRE(ld_lost_leaks(print_lost, NULL) == 0);
+        REQUIRE(errno == ESRCH);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 static void fails_where_threads_cannot_be_listed(void **state)
 {
     int status = -1;
@@ -561,6 +626,7 @@ int main(void)
         cmocka_unit_test(works_in_place_where_a_copy_is_refused),
         cmocka_unit_test(works_where_threads_cannot_be_signalled),
         cmocka_unit_test(fails_where_threads_cannot_be_listed),
+        cmocka_unit_test(fails_where_threads_have_other_numbers),
     };
 
     test_deadline(300);
