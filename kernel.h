@@ -48,6 +48,11 @@ void kernel_pause_ns(uint64_t ns);
  * copy. */
 pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
+
+/* Whether a child of the calling thread, and so a copy, would be of another pid namespace, as after
+ * unshare(CLONE_NEWPID).  The first process of one takes all that comes later along when it ends. */
+bool kernel_has_children_elsewhere(void);
+
 bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 

@@ -433,6 +433,30 @@ static void fails_where_threads_have_other_numbers(void **state)
     assert_int_equal(status, 0);
 }
 
+/* A copy would be the first process there, and nothing could be forked when it has ended. */
+static void works_in_place_where_a_copy_would_found_a_namespace(void **state)
+{
+    int status = -1;
+    pid_t child = fork(), first;
+
+    (void)state;
+    if (child == 0) {
+        alarm(60);
+        if (!unshare_pids())
+            _exit(IS_REFUSED);
+        lose_one();
+        first = fork();
+        if (first == 0)
+            _exit(getpid() == 1 ? 0 : 1);
+        REQUIRE(first > 0);
+        wait_and_exit(first);
+    }
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 static void fails_where_threads_cannot_be_listed(void **state)
 {
     int status = -1;
@@ -625,6 +649,7 @@ int main(void)
         cmocka_unit_test(works_where_ptrace_is_refused),
         cmocka_unit_test(works_in_place_where_a_copy_is_refused),
         cmocka_unit_test(works_where_threads_cannot_be_signalled),
+        cmocka_unit_test(works_in_place_where_a_copy_would_found_a_namespace),
         cmocka_unit_test(fails_where_threads_cannot_be_listed),
         cmocka_unit_test(fails_where_threads_have_other_numbers),
     };
