@@ -305,6 +305,69 @@ static void nothing_is_left_behind(void **state)
     assert_false(sigismember(&blocked, SIGUSR1));
 }
 
+/* --- Forks -------------------------------------------------------------------------------------------- */
+
+static SITE void lose_one(void)
+{
+    global = ld_malloc(1337);
+    wipe_stack();
+    require_nothing_lost();
+    global = NULL;
+    wipe_stack();
+    REQUIRE(ld_lost_leaks(NULL, NULL) == 1);
+}
+
+static void *look_once(void *unused)
+{
+    (void)unused;
+    require_nothing_lost();
+    return NULL;
+}
+
+/* Waits until this thread, which blocks the signal that stops threads, is to be stopped. */
+static void wait_for_look(uint64_t signal)
+{
+    uint64_t pending = 0;
+
+    for (int i = 0; (pending & signal) == 0; i++) {
+        REQUIRE(i < 30000);
+        usleep(100);
+        REQUIRE(syscall(SYS_rt_sigpending, &pending, sizeof(pending)) == 0);
+    }
+}
+
+/* As _Fork, without handlers of fork: nobody says in the child that no thread looks any more.  The signals of
+ * who looks are blocked, so that no alarm would end it. */
+static void a_child_does_not_wait_for_its_parents_look(void **state)
+{
+    const uint64_t signal = UINT64_C(1) << 32;
+    pthread_t thread;
+    int status = -1, ended = 0;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &signal, NULL, sizeof(signal)), 0);
+    assert_int_equal(pthread_create(&thread, NULL, look_once, NULL), 0);
+    wait_for_look(signal);
+    child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) {
+        lose_one();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &signal, NULL, sizeof(signal)), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; ended == 0 && i < 3000; i++) {
+        usleep(10000);
+        ended = waitpid(child, &status, WNOHANG);
+    }
+    if (ended == 0) {
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+    }
+    assert_int_equal(status, 0);
+}
+
 /* --- Sandboxes ---------------------------------------------------------------------------------------- */
 
 /* From now on the system call fails with EPERM. */
@@ -320,16 +383,6 @@ static void refuse(int number)
 
     REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
-static SITE void lose_one(void)
-{
-    global = ld_malloc(1337);
-    wipe_stack();
-    require_nothing_lost();
-    global = NULL;
-    wipe_stack();
-    REQUIRE(ld_lost_leaks(NULL, NULL) == 1);
 }
 
 static void look_where_refused(int number)
@@ -646,6 +699,7 @@ int main(void)
         cmocka_unit_test(no_child_is_seen),
         cmocka_unit_test(a_wait_gets_the_child_of_the_program),
         cmocka_unit_test(nothing_is_left_behind),
+        cmocka_unit_test(a_child_does_not_wait_for_its_parents_look),
         cmocka_unit_test(works_where_ptrace_is_refused),
         cmocka_unit_test(works_in_place_where_a_copy_is_refused),
         cmocka_unit_test(works_where_threads_cannot_be_signalled),
