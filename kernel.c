@@ -309,11 +309,6 @@ int kernel_set_signal_stack(const void *stack, void *old)
     return (int)-call(SYS_sigaltstack, word(stack), word(old), 0, 0);
 }
 
-bool kernel_has_thread(pid_t thread)
-{
-    return call(SYS_tgkill, kernel_process(), thread, 0, 0) == 0;
-}
-
 int kernel_change_mask(int how, const void *set, void *old)
 {
     return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));

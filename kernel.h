@@ -85,8 +85,6 @@ int kernel_change_mask(int how, const void *set, void *old);
 /* sigaltstack.  0 or an errno value. */
 int kernel_set_signal_stack(const void *stack, void *old);
 
-bool kernel_has_thread(pid_t thread); /* of this process */
-
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);
 
