@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * sigaltstack, in whole programs: the kernel's, but it is noticed when two threads have the same signal
- * stack, as those of varnishd do, which need it for nothing but to die on.  One at a time may be on it, and
- * to look for lost blocks all threads are stopped at once, in a handler (stop.h).
+ * stack, as those of varnishd do, which need it for nothing but to die on, and when one is too small.  One
+ * thread at a time may be on it, and to look for lost blocks all are stopped at once, in a handler (stop.h).
  *
  * No other system call is made than the program's own: a sandbox might kill it for that.  So a thread is
  * known by an address of its own, and what it has is forgotten when its data are destroyed.  One that ends
@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/auxv.h>
 
 #include "kernel.h"
 #include "platform.h"
@@ -27,6 +28,9 @@
 
 /* Where stacks are watched, and how many places there are for one of them; of more nothing is known. */
 enum { PLACES = 1024, PLACES_OF_ONE = 8, PAGE_SHIFT = 12 };
+
+/* Bytes for the handler in which threads are stopped, besides what the kernel puts on the stack. */
+enum { HANDLER_ROOM = 2048 };
 
 static struct {
     /* Inverted, lest they are taken for pointers; 0: none. */
@@ -86,6 +90,13 @@ static void note(uintptr_t stack)
         pthread_setspecific(at_end, &own);
 }
 
+/* The least size that the kernel takes may be less than the registers need: with AVX-512 it kills a thread
+ * that is to take a signal there. */
+static bool is_small(const stack_t *stack)
+{
+    return stack->ss_size < getauxval(AT_MINSIGSTKSZ) + HANDLER_ROOM;
+}
+
 ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old);
 
 ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
@@ -98,8 +109,11 @@ ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
     }
     if (stack != NULL)
         forget();
-    if (stack != NULL && (stack->ss_flags & SS_DISABLE) == 0)
-        note((uintptr_t)stack->ss_sp);
+    if (stack == NULL || (stack->ss_flags & SS_DISABLE) != 0)
+        return 0;
+    if (is_small(stack))
+        stop_avoid_signal_stacks();
+    note((uintptr_t)stack->ss_sp);
     return 0;
 }
 
