@@ -41,7 +41,7 @@ enum {
 };
 
 static struct {
-    _Atomic uint32_t is_busy;
+    _Atomic uint32_t busy; /* the process that looks; 0: none */
     struct check_options options;
 } check;
 
@@ -264,17 +264,34 @@ static int look_twice(const struct vantage *vantage, struct look **out)
 
 /* --- The answer --------------------------------------------------------------------------------------- */
 
-/* One look at a time. */
+/* What a process that was forked in the midst of a look has of it. */
+static void forget_look(void)
+{
+    stop_after_fork();
+    pages_close();
+}
+
+/* One look at a time.  Of another process it is what this one was copied from in the midst of a look, without
+ * handlers of fork (_Fork): here nobody will ever leave. */
 static void enter(void)
 {
-    while (atomic_exchange_explicit(&check.is_busy, 1, memory_order_acquire) != 0)
-        kernel_wait_while(&check.is_busy, 1, 0);
+    const uint32_t self = (uint32_t)kernel_process();
+    uint32_t before = 0;
+
+    while (!atomic_compare_exchange_weak_explicit(&check.busy, &before, self, memory_order_acquire,
+                                                  memory_order_relaxed))
+        if (before == self) {
+            kernel_wait_while(&check.busy, self, 0);
+            before = 0;
+        }
+    if (before != 0)
+        forget_look();
 }
 
 static void leave(void)
 {
-    atomic_store_explicit(&check.is_busy, 0, memory_order_release);
-    kernel_wake_all(&check.is_busy);
+    atomic_store_explicit(&check.busy, 0, memory_order_release);
+    kernel_wake_all(&check.busy);
 }
 
 /* What a definitely lost block leads. */
@@ -517,9 +534,8 @@ void check_set_options(const struct check_options *options)
 
 void check_after_fork(void)
 {
-    atomic_store_explicit(&check.is_busy, 0, memory_order_relaxed);
-    stop_after_fork();
-    pages_close();
+    atomic_store_explicit(&check.busy, 0, memory_order_relaxed);
+    forget_look();
 }
 
 size_t check_own_bytes(void)

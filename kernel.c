@@ -178,6 +178,27 @@ void kernel_pause_ns(uint64_t ns)
     call(SYS_nanosleep, word(&time), 0, 0, 0);
 }
 
+/* A namespace has no name before its first process, and in kernels before 4.12 there is no such link. */
+bool kernel_has_children_elsewhere(void)
+{
+    static const char own[] = "/proc/thread-self/ns/pid";
+    static const char of_children[] = "/proc/thread-self/ns/pid_for_children";
+    char here[64] = "", there[sizeof(here)] = "";
+    long length = call(SYS_readlinkat, AT_FDCWD, word(own), word(here), sizeof(here));
+    long other = call(SYS_readlinkat, AT_FDCWD, word(of_children), word(there), sizeof(there));
+
+    if (length < 0)
+        return false;
+    if (other < 0) {
+        int link = (int)call(SYS_openat, AT_FDCWD, word(of_children), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+
+        if (link >= 0)
+            kernel_close(link);
+        return link != -ENOENT;
+    }
+    return other != length || memcmp(here, there, (size_t)length) != 0;
+}
+
 pid_t kernel_copy_process(void)
 {
     /* No flags, and no signal at its end. */
@@ -300,11 +321,6 @@ uint64_t kernel_pending(void)
 int kernel_set_signal_stack(const void *stack, void *old)
 {
     return (int)-call(SYS_sigaltstack, word(stack), word(old), 0, 0);
-}
-
-bool kernel_has_thread(pid_t thread)
-{
-    return call(SYS_tgkill, kernel_process(), thread, 0, 0) == 0;
 }
 
 int kernel_change_mask(int how, const void *set, void *old)

@@ -48,6 +48,11 @@ void kernel_pause_ns(uint64_t ns);
  * copy. */
 pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
+
+/* Whether a child of the calling thread, and so a copy, would be of another pid namespace, as after
+ * unshare(CLONE_NEWPID).  The first process of one takes all that comes later along when it ends. */
+bool kernel_has_children_elsewhere(void);
+
 bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 _Noreturn void kernel_exit_thread(int status);
@@ -81,8 +86,6 @@ int kernel_change_mask(int how, const void *set, void *old);
 
 /* sigaltstack.  0 or an errno value. */
 int kernel_set_signal_stack(const void *stack, void *old);
-
-bool kernel_has_thread(pid_t thread); /* of this process */
 
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);

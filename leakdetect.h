@@ -367,8 +367,9 @@ int ld_report(int fd, const struct ld_report_options *options);
  * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
- * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...), or EFAULT when the
- * copy of the process was killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
+ * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...; ESRCH when /proc is
+ * that of another pid namespace, and there are several threads), or EFAULT when the copy of the process was
+ * killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
  * ENODATA when nobody can know, because some blocks are not on record (dropped, allocated while recording was
  * off, or not in a sample), and may lead to others (docs/lost-blocks.md says for how long); with
  * use_mappings=1 ENOTSUP, EACCES or EPERM when what is mapped is not known or cannot be read; ENOSYS on other
@@ -388,8 +389,8 @@ void ld_ignore(const void *block);
 
 /* Says that a region of memory which is no block (mapped by the program, say, or the stack of a coroutine)
  * holds pointers, until it is unregistered with the same values.  What of it is not mapped is passed over.
- * Returns 0, EINVAL for an empty region, ENOMEM when there are LD_MAX_ROOTS of them, ENOENT for one that is
- * not registered. */
+ * Returns 0, EINVAL for an empty region and one that has part of the first or the last 4096 bytes that there
+ * are addresses for, ENOMEM when there are LD_MAX_ROOTS of them, ENOENT for one that is not registered. */
 int ld_register_root(const void *start, size_t size);
 int ld_unregister_root(const void *start, size_t size);
 

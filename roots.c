@@ -59,9 +59,10 @@ static struct {
 
 int roots_register(const void *start, size_t size)
 {
-    uintptr_t from = (uintptr_t)start;
+    uintptr_t from = (uintptr_t)start, last_page = (uintptr_t)0 - PAGE;
 
-    if (from < PAGE || size == 0 || size > UINTPTR_MAX - from)
+    /* Where the address space ends, rounding an address up gives 0. */
+    if (from < PAGE || from >= last_page || size == 0 || size > last_page - from)
         return EINVAL;
     for (size_t i = 0; i < LD_MAX_ROOTS; i++) {
         uintptr_t expected = 0;

@@ -2,7 +2,9 @@
  *
  * The snapshot is what fork makes, without what the C library does around it (snapshot.h).  The copy has all
  * signals blocked, closes the descriptors it was born with before anybody can miss them, cannot outlive the
- * thread that waits for it, sends no SIGCHLD, and is seen by no wait() of the program's.
+ * thread that waits for it, sends no SIGCHLD, and is seen by no wait() of the program's.  Where the copy
+ * would be the first process of a pid namespace, none is made: with its end the namespace would be closed for
+ * good.
  */
 #include "snapshot.h"
 
@@ -37,7 +39,7 @@ int snapshot_run(snapshot_fn *work, snapshot_fn *go_on, void *ctx, struct withhe
 
     if (withheld != NULL)
         withheld_open(withheld);
-    copy = kernel_copy_process();
+    copy = kernel_has_children_elsewhere() ? -EPERM : kernel_copy_process();
     if (copy == 0)
         run(work, ctx, withheld, self);
     if (withheld != NULL)

@@ -371,6 +371,7 @@ struct census {
     size_t count, cursor;
     pid_t self, process;
     uint32_t round;
+    bool has_met_self;
     int error;
 };
 
@@ -418,6 +419,7 @@ static size_t ask_new(struct census *census)
             for (const char *digit = entry->name; *digit >= '0' && *digit <= '9'; digit++)
                 id = id * 10 + (*digit - '0');
             at += entry->size;
+            census->has_met_self |= id == census->self;
             if (id == 0 || id == census->self || is_known(census, id))
                 continue;
             if (census->count == all.capacity)
@@ -490,6 +492,10 @@ static int stop_once(struct stop *stop)
     atomic_store_explicit(&all.round, census.round, memory_order_release);
     while (ask_new(&census) != 0)
         wait_for_all(census.count);
+    /* Numbers of another pid namespace say who is there, but not to whom a signal can be sent.  A single one
+     * is the calling thread's. */
+    if (census.error == 0 && !census.has_met_self && census.count != 1)
+        census.error = ESRCH;
     read_answers(census.count);
     stop->threads = all.threads;
     stop->count = census.count;

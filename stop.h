@@ -67,7 +67,8 @@ int stop_begin(struct stop *stop);
 void stop_end(void);
 void stop_unblock(const struct stop *stop);
 
-/* From now on threads are stopped on the stack that they are on: some of them share a signal stack. */
+/* From now on threads are stopped on the stack that they are on: some of them share a signal stack, or have a
+ * small one. */
 void stop_avoid_signal_stacks(void);
 
 /* In the child of a fork, where whoever had stopped the threads does not exist. */

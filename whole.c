@@ -121,6 +121,8 @@ static const char *why_unknown(int error)
     case EMFILE:
     case ENFILE:
         return "/proc cannot be read: ";
+    case ESRCH:
+        return "/proc is that of another pid namespace (unshare --mount-proc): ";
     case ENODATA:
         ld_get_stats(&stats);
         return stats.dropped_blocks == 0 || whole.options.sample != 0

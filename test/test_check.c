@@ -305,6 +305,69 @@ static void nothing_is_left_behind(void **state)
     assert_false(sigismember(&blocked, SIGUSR1));
 }
 
+/* --- Forks -------------------------------------------------------------------------------------------- */
+
+static SITE void lose_one(void)
+{
+    global = ld_malloc(1337);
+    wipe_stack();
+    require_nothing_lost();
+    global = NULL;
+    wipe_stack();
+    REQUIRE(ld_lost_leaks(NULL, NULL) == 1);
+}
+
+static void *look_once(void *unused)
+{
+    (void)unused;
+    require_nothing_lost();
+    return NULL;
+}
+
+/* Waits until this thread, which blocks the signal that stops threads, is to be stopped. */
+static void wait_for_look(uint64_t signal)
+{
+    uint64_t pending = 0;
+
+    for (int i = 0; (pending & signal) == 0; i++) {
+        REQUIRE(i < 30000);
+        usleep(100);
+        REQUIRE(syscall(SYS_rt_sigpending, &pending, sizeof(pending)) == 0);
+    }
+}
+
+/* As _Fork, without handlers of fork: nobody says in the child that no thread looks any more.  The signals of
+ * who looks are blocked, so that no alarm would end it. */
+static void a_child_does_not_wait_for_its_parents_look(void **state)
+{
+    const uint64_t signal = UINT64_C(1) << 32;
+    pthread_t thread;
+    int status = -1, ended = 0;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &signal, NULL, sizeof(signal)), 0);
+    assert_int_equal(pthread_create(&thread, NULL, look_once, NULL), 0);
+    wait_for_look(signal);
+    child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) {
+        lose_one();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &signal, NULL, sizeof(signal)), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; ended == 0 && i < 3000; i++) {
+        usleep(10000);
+        ended = waitpid(child, &status, WNOHANG);
+    }
+    if (ended == 0) {
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+    }
+    assert_int_equal(status, 0);
+}
+
 /* --- Sandboxes ---------------------------------------------------------------------------------------- */
 
 /* From now on the system call fails with EPERM. */
@@ -320,16 +383,6 @@ static void refuse(int number)
 
     REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
-static SITE void lose_one(void)
-{
-    global = ld_malloc(1337);
-    wipe_stack();
-    require_nothing_lost();
-    global = NULL;
-    wipe_stack();
-    REQUIRE(ld_lost_leaks(NULL, NULL) == 1);
 }
 
 static void look_where_refused(int number)
@@ -366,6 +419,95 @@ static void works_where_threads_cannot_be_signalled(void **state)
 {
     (void)state;
     look_where_refused(SYS_rt_tgsigqueueinfo);
+}
+
+/* Processes that are forked from now on are another pid namespace's, while /proc stays.  False: that is not
+ * allowed. */
+static bool unshare_pids(void)
+{
+    return unshare(CLONE_NEWPID) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0;
+}
+
+static _Noreturn void wait_and_exit(pid_t child)
+{
+    int status = -1;
+
+    waitpid(child, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+enum { IS_REFUSED = 77 };
+
+static void *hold_one(void *is_held)
+{
+    void *volatile held = ld_malloc(666);
+
+    atomic_store((atomic_bool *)is_held, true);
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed))
+        usleep(1000);
+    ld_free(held);
+    return NULL;
+}
+
+/* Without others the numbers of threads do not matter. */
+static void fails_where_threads_have_other_numbers(void **state)
+{
+    pthread_t thread;
+    atomic_bool is_held = false;
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        if (!unshare_pids())
+            _exit(IS_REFUSED);
+        /* The first one there takes no deadly signal of its own. */
+        for (int i = 0; i < 2; i++) {
+            pid_t next = fork();
+
+            if (next != 0)
+                wait_and_exit(next);
+        }
+        REQUIRE(getpid() == 2);
+        alarm(60);
+        lose_one();
+        atomic_store(&is_over, false);
+        REQUIRE(pthread_create(&thread, NULL, hold_one, &is_held) == 0);
+        while (!atomic_load(&is_held))
+            usleep(1000);
+        errno = 0;
+        REQUIRE(ld_lost_leaks(print_lost, NULL) == 0);
+        REQUIRE(errno == ESRCH);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
+        skip();
+    assert_int_equal(status, 0);
+}
+
+/* A copy would be the first process there, and nothing could be forked when it has ended. */
+static void works_in_place_where_a_copy_would_found_a_namespace(void **state)
+{
+    int status = -1;
+    pid_t child = fork(), first;
+
+    (void)state;
+    if (child == 0) {
+        alarm(60);
+        if (!unshare_pids())
+            _exit(IS_REFUSED);
+        lose_one();
+        first = fork();
+        if (first == 0)
+            _exit(getpid() == 1 ? 0 : 1);
+        REQUIRE(first > 0);
+        wait_and_exit(first);
+    }
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
+        skip();
+    assert_int_equal(status, 0);
 }
 
 static void fails_where_threads_cannot_be_listed(void **state)
@@ -516,6 +658,23 @@ static void a_registered_region_may_end_beyond_its_file(void **state)
     }
 }
 
+/* Rounded up its beginning is 0, and so it would be all that there is. */
+static void no_region_begins_where_addresses_end(void **state)
+{
+    const uintptr_t end = 0;
+    uintptr_t hidden = make_hidden(1337);
+
+    (void)state;
+    assert_int_equal(ld_register_root((const void *)(end - 7), 3), EINVAL);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), 8192), EINVAL);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), SIZE_MAX), EINVAL);
+    wipe_stack();
+    assert_int_equal(ld_lost_leaks(NULL, NULL), 1);
+    assert_int_equal(ld_register_root((const void *)(end - 8192), 4096), 0);
+    assert_int_equal(ld_unregister_root((const void *)(end - 8192), 4096), 0);
+    drop(hidden);
+}
+
 /* TSan has a thread of its own, in which no instrumented code may run, and so no handler of a signal. */
 static void a_check_stops_the_sanitizers_thread_too(void **state)
 {
@@ -531,6 +690,7 @@ int main(void)
         cmocka_unit_test(what_a_suppressed_block_leads_is_suppressed_with_it),
         cmocka_unit_test(a_pointer_into_a_block_has_it_ignored),
         cmocka_unit_test(a_registered_region_may_end_beyond_its_file),
+        cmocka_unit_test(no_region_begins_where_addresses_end),
         cmocka_unit_test(blocks_on_the_move_are_not_lost),
         cmocka_unit_test(blocks_of_threads_that_come_and_go_are_not_lost),
         cmocka_unit_test(libraries_may_come_and_go),
@@ -539,10 +699,13 @@ int main(void)
         cmocka_unit_test(no_child_is_seen),
         cmocka_unit_test(a_wait_gets_the_child_of_the_program),
         cmocka_unit_test(nothing_is_left_behind),
+        cmocka_unit_test(a_child_does_not_wait_for_its_parents_look),
         cmocka_unit_test(works_where_ptrace_is_refused),
         cmocka_unit_test(works_in_place_where_a_copy_is_refused),
         cmocka_unit_test(works_where_threads_cannot_be_signalled),
+        cmocka_unit_test(works_in_place_where_a_copy_would_found_a_namespace),
         cmocka_unit_test(fails_where_threads_cannot_be_listed),
+        cmocka_unit_test(fails_where_threads_have_other_numbers),
     };
 
     test_deadline(300);

@@ -74,11 +74,13 @@ as_malloc() { # PROGRAM LIBRARIES...
     cc -g -pthread -I. -o "$work/$program" "test/lost/$program.c" "$@"
     timeout 120 "$work/$program"
 }
-for program in crowd shared_stack; do
+for program in crowd shared_stack handed_on small_stack; do
     check "$program" as_malloc $program -L"$library" -lleakdetect_malloc
     check "$program, shared" as_malloc $program "$shared" -Wl,-rpath,"$library/lib/leakdetect"
 done
-check "shared_stack, static" as_malloc shared_stack -static -L"$library" -lleakdetect_malloc
+for program in shared_stack handed_on small_stack; do
+    check "$program, static" as_malloc $program -static -L"$library" -lleakdetect_malloc
+done
 
 ended_in_a_look() {
     for i in 1 2 3 4 5; do

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * A program that shuts itself in: from then on whoever calls mincore is killed, and in a child that it forks
- * whoever calls anything but what memory, open files and an end need, as in the sandbox of OpenSSH's server.
- * Both go on to allocate in functions that have not done so before, and the child loses a block.  Status 77:
- * there is no such sandbox.
+ * whoever calls anything but what memory, open files, a signal stack and an end need, as in the sandbox of
+ * OpenSSH's server.  Both go on to allocate in functions that have not done so before, and take a signal
+ * stack; the child loses a block.  Status 77: there is no such sandbox.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -45,6 +46,11 @@ static void shut_in(struct sock_filter *program, size_t length)
 
 static void go_on(void)
 {
+    static char bytes[65536];
+    const stack_t stack = {.ss_sp = bytes, .ss_size = sizeof(bytes)}, none = {.ss_flags = SS_DISABLE};
+
+    if (sigaltstack(&stack, NULL) != 0 || sigaltstack(&stack, NULL) != 0 || sigaltstack(&none, NULL) != 0)
+        abort();
     from_here(100);
     for (size_t size = 10; size < 5000; size += 500)
         from_there(size);
@@ -64,6 +70,7 @@ int main(void)
         ALLOW_IF(SYS_read),
         ALLOW_IF(SYS_write),
         ALLOW_IF(SYS_rt_sigprocmask),
+        ALLOW_IF(SYS_sigaltstack),
         ALLOW_IF(SYS_mmap),
         ALLOW_IF(SYS_munmap),
         ALLOW_IF(SYS_madvise),
