@@ -235,8 +235,24 @@ static uint64_t hexadecimal(const char **at)
     }
 }
 
-/* Whether the thread cannot take the signal now: it has ended but for its entry, it sits in the kernel, or it
- * blocks it. */
+/* Whether it is the kernel's own, which works for io_uring: it has no memory but the program's, and never
+ * runs its code.  By the flags in its stat (proc(5)), which are those of include/linux/sched.h. */
+static bool is_of_kernel(pid_t id)
+{
+    enum { FLAGS_FIELD = 7, IO_WORKER = 0x10, USER_WORKER = 0x4000, KERNEL_THREAD = 0x200000 };
+    char stat[1024];
+    const char *at = read_of_thread(id, "/stat", stat, sizeof(stat)) > 0 ? strrchr(stat, ')') : NULL;
+    unsigned long flags = 0;
+
+    for (int field = 0; field < FLAGS_FIELD && at != NULL; field++)
+        at = strchr(at + 1, ' ');
+    while (at != NULL && at[1] >= '0' && at[1] <= '9')
+        flags = flags * 10 + (unsigned long)(*++at - '0');
+    return (flags & (IO_WORKER | USER_WORKER | KERNEL_THREAD)) != 0;
+}
+
+/* Whether the thread cannot take the signal now: it has ended but for its entry, it is none of the program's,
+ * it sits in the kernel, or it blocks it. */
 static bool is_deaf(pid_t id, bool *is_gone)
 {
     char status[4096];
@@ -251,7 +267,7 @@ static bool is_deaf(pid_t id, bool *is_gone)
         return false;
     state += strlen("\nState:\t");
     blocked += strlen("\nSigBlk:\t");
-    *is_gone = *state == 'Z' || *state == 'X';
+    *is_gone = *state == 'Z' || *state == 'X' || is_of_kernel(id);
     return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (STOP_SIGNAL - 1) & 1) != 0;
 }
 

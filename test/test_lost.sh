@@ -74,7 +74,7 @@ as_malloc() { # PROGRAM LIBRARIES...
     cc -g -pthread -I. -o "$work/$program" "test/lost/$program.c" "$@"
     timeout 120 "$work/$program"
 }
-for program in crowd shared_stack handed_on small_stack; do
+for program in crowd ring shared_stack handed_on small_stack; do
     check "$program" as_malloc $program -L"$library" -lleakdetect_malloc
     check "$program, shared" as_malloc $program "$shared" -Wl,-rpath,"$library/lib/leakdetect"
 done
