@@ -67,6 +67,7 @@ static bool waits_as_long(int call, greg_t *registers)
     case SYS_pselect6:
     case SYS_ppoll:
     case SYS_pause:
+    case SYS_rt_sigsuspend:
     case SYS_semop:
     case SYS_msgsnd:
     case SYS_msgrcv:
