@@ -55,10 +55,10 @@ static struct thread *take_mapped(void)
 
 static struct thread *map_more(void)
 {
-    /* Not from the beginning: that may be where the heap ends, and a pointer there one to a block's end,
-     * which a look heeds. */
+    /* Not on the first page: where it begins the heap may end, and whatever has that address, libunwind, too,
+     * which remembers pages, would point to the end of a block, which a look heeds. */
     struct mapping {
-        ALIGNED(CACHE_LINE) char before[CACHE_LINE];
+        ALIGNED(CACHE_LINE) char before[4096];
         struct thread shares[SHARES_A_MAPPING];
     } *mapping = platform_map(sizeof(struct mapping));
     struct thread *shares, *first;
