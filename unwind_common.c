@@ -165,12 +165,15 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
 static void warm_up(void)
 {
     const void *frames[UNWIND_BUFFER_FRAMES];
+    int ends[2];
 
+    unwind_pipe_guess(ends);
     unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
     step_through(frames, UNWIND_BUFFER_FRAMES);
+    unwind_pipe_note(ends);
 }
 
 void unwind_init(void)
 {
-    unwind_pipe_find(warm_up);
+    platform_with_high_descriptors(warm_up);
 }

@@ -16,19 +16,18 @@
 enum end { OURS, CLOSED, FOREIGN };
 
 static struct {
-    void (*set_up)(void);
     int ends[2];               /* to be read, to be written; both 0: not known */
-    _Atomic uint64_t identity; /* of the file */
+    _Atomic uint32_t identity; /* of the file */
     atomic_flag is_being_made;
 } known = {.is_being_made = ATOMIC_FLAG_INIT};
 
 /* Both ends of a pipe are one file.  0: it is no pipe. */
-static uint64_t identity(const struct stat *file)
+static uint32_t identity(const struct stat *file)
 {
-    return S_ISFIFO(file->st_mode) ? (uint64_t)file->st_dev << 40 ^ (uint64_t)file->st_ino : 0;
+    return S_ISFIFO(file->st_mode) ? (uint32_t)file->st_ino ^ (uint32_t)file->st_dev << 24 : 0;
 }
 
-static uint64_t identity_of(int fd)
+static uint32_t identity_of(int fd)
 {
     struct stat file;
 
@@ -45,29 +44,23 @@ static enum end what_is(int fd)
     return identity(&file) == atomic_load_explicit(&known.identity, memory_order_relaxed) ? OURS : FOREIGN;
 }
 
-/* libunwind is given the numbers that this pipe has had. */
-static void set_up_and_find(void)
+void unwind_pipe_guess(int ends[2])
 {
-    int ends[2];
-
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        known.set_up();
+        ends[0] = ends[1] = -1;
         return;
     }
     close(ends[0]);
     close(ends[1]);
-    known.set_up();
+}
+
+void unwind_pipe_note(const int ends[2])
+{
     known.identity = identity_of(ends[0]);
     if (known.identity != 0 && known.identity == identity_of(ends[1])) {
         known.ends[0] = ends[0];
         known.ends[1] = ends[1];
     }
-}
-
-void unwind_pipe_find(void (*set_up)(void))
-{
-    known.set_up = set_up;
-    platform_with_high_descriptors(set_up_and_find);
 }
 
 /* Makes a pipe of what is closed; false if somebody was faster. */

@@ -10,9 +10,10 @@
 
 #include <stdbool.h>
 
-/* Finds out which descriptors libunwind's pipe has.  `set_up` makes libunwind open it; it then has numbers
- * that a program hardly has use for.  Called once, before anything else here. */
-void unwind_pipe_find(void (*set_up)(void));
+/* Before and after libunwind opens it, once: the descriptors that it will have if no other thread opens any
+ * meanwhile, and whether it has them. */
+void unwind_pipe_guess(int ends[2]);
+void unwind_pipe_note(const int ends[2]);
 
 /* Whether libunwind may be asked.  If nobody has the numbers, they are a pipe again.  Leaves errno alone; any
  * thread, also from a signal handler.  Budget: one system call. */
