@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "kernel.h"
 #include "platform.h"
@@ -31,15 +29,9 @@ enum {
     REPORT_STACK = 256 * 1024, /* what leakdetect.h says */
     LIBRARY_STACK = 32 * 1024, /* the C library's own part of a stack, and that of this file */
     SIGNALS = 2,
-    LOOK_AFTER_SECONDS = 1, /* whether the main thread is still there */
+    WORDS_OF_THREAD = 192,      /* to look at; the one is number 180 on x86-64, 52 on aarch64 */
+    LOOK_AFTER_NS = 1000000000, /* whether the main thread is still there */
 };
-
-/* What the C library has of a thread, and does not show, lies above the thread pointer or below it. */
-#if defined(__x86_64__) || defined(__i386__)
-#define LIES_ABOVE_THREAD_POINTER 1
-#else
-#define LIES_ABOVE_THREAD_POINTER 0
-#endif
 
 static struct {
     struct {
@@ -49,25 +41,30 @@ static struct {
     } of[SIGNALS];
     size_t count; /* of them */
     size_t stack_size;
-    sem_t wanted;
+    _Atomic uint32_t wakings;
     pthread_key_t of_main_thread; /* its destructor says when that ends */
-    /* What the kernel sets to 0 when the main thread has ended, and how far that is from the thread pointer:
-     * in a child another thread is the main one. */
+    /* What the kernel sets to 0 when the main thread has ended, and which word that is of what the C library
+     * has of each thread: in a child another one is the main thread. */
     const _Atomic uint32_t *main_thread; /* NULL: not known */
-    ptrdiff_t distance;                  /* in words of that size; 0: not known */
+    size_t place;                        /* 0: not known */
     atomic_bool is_over;
 } helper;
+
+static void wake(void)
+{
+    atomic_fetch_add_explicit(&helper.wakings, 1, memory_order_release);
+    kernel_wake_all(&helper.wakings);
+}
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
 
     (void)info;
-
     for (size_t i = 0; i < SIGNALS; i++)
         if (helper.of[i].signal == signal)
             atomic_store_explicit(&helper.of[i].is_wanted, true, memory_order_relaxed);
-    sem_post(&helper.wanted);
+    wake();
     restart_call(context);
     errno = saved;
 }
@@ -76,7 +73,7 @@ static void end(void *unused)
 {
     (void)unused;
     atomic_store_explicit(&helper.is_over, true, memory_order_relaxed);
-    sem_post(&helper.wanted);
+    wake();
 }
 
 /* How the main thread has ended, as wait() tells it: the last field of its stat (proc(5)).  0 if that cannot
@@ -93,10 +90,20 @@ static unsigned status_of_main_thread(void)
     return at == NULL ? 0 : (unsigned)strtoul(at, NULL, 10);
 }
 
-/* The status of a program is that of its last thread, which this may be. */
+/* Whether there is no thread but this one, and perhaps a main thread that has ended. */
+static bool is_last(void)
+{
+    char text[4096];
+    const char *threads =
+        kernel_read_file("/proc/self/status", text, sizeof(text)) > 0 ? strstr(text, "\nThreads:") : NULL;
+
+    return threads != NULL && strtoul(threads + strlen("\nThreads:"), NULL, 10) <= 2;
+}
+
+/* The status of a program is that of its last thread. */
 static _Noreturn void end_as_main_thread(void)
 {
-    unsigned status = status_of_main_thread();
+    unsigned status = is_last() ? status_of_main_thread() : 0;
     int number = WTERMSIG(status);
 
     if (number != 0) {
@@ -111,38 +118,26 @@ static _Noreturn void end_as_main_thread(void)
     kernel_exit_thread(WEXITSTATUS(status));
 }
 
-/* Whether there may be something to do.  What ends the main thread without its destructors, a filter of
- * system calls or SYS_exit, is noticed by and by. */
-static bool wait_for_work(void)
-{
-    struct timespec until;
-
-    if (helper.main_thread == NULL)
-        return sem_wait(&helper.wanted) == 0;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LOOK_AFTER_SECONDS;
-    if (sem_timedwait(&helper.wanted, &until) == 0)
-        return true;
-    if (atomic_load_explicit(helper.main_thread, memory_order_relaxed) == 0 &&
-        !atomic_load_explicit(&helper.is_over, memory_order_relaxed))
-        end_as_main_thread();
-    return false;
-}
-
+/* Whatever ends the main thread without its destructors, a filter of system calls or SYS_exit, is noticed by
+ * and by. */
 static void *work(void *unused)
 {
+    const uint64_t limit_ns = helper.main_thread == NULL ? 0 : LOOK_AFTER_NS;
+
     thread_disable();
-    while (!atomic_load_explicit(&helper.is_over, memory_order_relaxed)) {
-        if (!wait_for_work())
-            continue;
-        while (sem_trywait(&helper.wanted) == 0)
-            ;
+    for (;;) {
+        uint32_t wakings = atomic_load_explicit(&helper.wakings, memory_order_acquire);
+
         for (size_t i = 0; i < SIGNALS; i++)
             if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed) &&
                 atomic_exchange_explicit(&helper.of[i].is_wanted, false, memory_order_relaxed))
                 helper.of[i].report();
+        if (atomic_load_explicit(&helper.is_over, memory_order_relaxed))
+            return unused;
+        if (helper.main_thread != NULL && atomic_load_explicit(helper.main_thread, memory_order_relaxed) == 0)
+            end_as_main_thread();
+        kernel_wait_while(&helper.wakings, wakings, limit_ns);
     }
-    return unused;
 }
 
 /* The C library takes what is thread-local in the program and in its libraries from a thread's stack. */
@@ -163,8 +158,7 @@ static int start_thread(void)
     pthread_t thread;
     int error;
 
-    helper.main_thread =
-        helper.distance == 0 ? NULL : (const _Atomic uint32_t *)platform_thread_pointer() + helper.distance;
+    helper.main_thread = helper.place == 0 ? NULL : (const _Atomic uint32_t *)pthread_self() + helper.place;
     thread_disable();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
@@ -180,22 +174,21 @@ static int start_thread(void)
     return error;
 }
 
-/* The C library has it where it has all that is a thread's own: the one word there that is its number.  (The
+/* The C library has it where it has all that is a thread's own, the one word there that is its number.  (The
  * kernel would tell, by PR_GET_TID_ADDRESS, but not all kernels are built to.) */
 static void find_main_thread(void)
 {
-    enum { WORDS = 384 };
-    const volatile uint32_t *word = platform_thread_pointer();
+    const volatile uint32_t *words = (const uint32_t *)pthread_self();
     uint32_t id = (uint32_t)kernel_thread();
-    ptrdiff_t first = LIES_ABOVE_THREAD_POINTER ? 0 : -WORDS, found = 0;
     size_t count = 0;
 
-    for (ptrdiff_t i = first; i < first + WORDS; i++)
-        if (word[i] == id) {
-            found = i;
+    for (size_t i = 0; i < WORDS_OF_THREAD; i++)
+        if (words[i] == id) {
+            helper.place = i;
             count++;
         }
-    helper.distance = count == 1 ? found : 0;
+    if (count != 1)
+        helper.place = 0;
 }
 
 static int start(void)
@@ -205,7 +198,6 @@ static int start(void)
     helper.stack_size = REPORT_STACK + LIBRARY_STACK;
     /* Now: a child may not be able to ask the loader, and libraries that come later have no such part. */
     dl_iterate_phdr(add_thread_local, &helper.stack_size);
-    sem_init(&helper.wanted, 0, 0);
     find_main_thread();
     return error != 0 ? error : start_thread();
 }
@@ -222,6 +214,7 @@ int helper_init(int signal, void (*report)(void))
     if (helper.count == SIGNALS)
         return ENOSPC;
     error = helper.count != 0 ? 0 : start();
+    restart_know_handler((kernel_handler_fn *)(void (*)(void))on_signal);
     if (error == 0) {
         helper.of[helper.count].report = report;
         helper.of[helper.count++].signal = signal;
@@ -238,7 +231,6 @@ void helper_after_fork_in_child(void)
 {
     if (helper.count == 0)
         return;
-    sem_init(&helper.wanted, 0, 0);
     atomic_store_explicit(&helper.is_over, false, memory_order_relaxed);
     start_thread();
 }

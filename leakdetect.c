@@ -34,6 +34,7 @@
 #include "symbolize.h"
 #include "thread.h"
 #include "unwind.h"
+#include "unwind_pipe.h"
 #include "walk.h"
 
 /* From PAUSED on there are records, and blocks that are freed leave them; a SAMPLING library records some
@@ -724,6 +725,7 @@ static void after_fork_in_child(void)
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork(true);
     symbolize_after_fork(true);
+    unwind_pipe_after_fork();
     check_after_fork();
     /* Here, too, the fork around this one is still to come to its end. */
     if (--forks.depth != 0)

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ours.h"
@@ -24,7 +25,9 @@
 atomic_bool platform_has_membarrier;
 
 enum {
-    WAIT_YIELDS = 200000,   /* some 100 ms; the more, the more threads there are to run */
+    NS_PER_S = 1000000000,
+    WAIT_NS = 100000000,
+    WAIT_YIELDS = 1000000,  /* more than there is time for */
     SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
     HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
 };
@@ -64,11 +67,17 @@ void platform_yield(void)
     sched_yield();
 }
 
-bool platform_wait(unsigned *waits)
+bool platform_wait(struct platform_wait *wait)
 {
-    if (*waits == WAIT_YIELDS)
+    struct timespec time = {0};
+    uint64_t now;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    now = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
+    if (wait->yields++ == 0)
+        wait->until_ns = now + WAIT_NS;
+    else if (now >= wait->until_ns || wait->yields == WAIT_YIELDS)
         return false;
-    ++*waits;
     platform_yield();
     return true;
 }

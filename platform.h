@@ -71,9 +71,13 @@ void platform_init(void);
 /* Gives the processor to another thread. */
 void platform_yield(void);
 
-/* The same in a wait that must end, as for what this very thread may have: counts in *waits, which begins as
- * 0, and is false when some 100 ms are over. */
-bool platform_wait(unsigned *waits);
+/* The same in a wait that must end, as for what this very thread may have.  False when 100 ms are over, or
+ * after a million yields, should the clock stand still. */
+struct platform_wait {
+    uint64_t until_ns;
+    unsigned yields;
+}; /* 0 to begin with */
+bool platform_wait(struct platform_wait *wait);
 
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);

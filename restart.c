@@ -8,45 +8,49 @@
 #if defined(__x86_64__)
 
 #include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
 
-#include "kernel.h"
 #include "platform.h"
 
+enum { SIGNALS = 64 };
+#define C_LIBRARYS (bit(32) | bit(33)) /* and this library's */
+
+static inline uint64_t bit(int number)
+{
+    return UINT64_C(1) << (number - 1);
+}
+
 /* The number of the call that was interrupted; -1: none was, or it cannot be told.  By what the C library's
- * functions look like there: mov $number, %eax; syscall. */
+ * functions look like there (glibc's, up to 2.40): mov $number, %eax; syscall, and perhaps a register is
+ * fetched from the stack in between, mov displacement(%rsp), %edi. */
 static READS_FRAMES int interrupted_call(const greg_t *registers)
 {
-    enum { LENGTH = 7 };
+    enum { SYSCALL = 2, FETCH = 4, NUMBER = 5 };
     uintptr_t pc = (uintptr_t)registers[REG_RIP];
-    const volatile uint8_t *code = (const volatile uint8_t *)(pc - LENGTH);
+    const volatile uint8_t *code = (const volatile uint8_t *)pc - SYSCALL;
     unsigned number = 0;
 
-    if (registers[REG_RAX] != -EINTR || pc % platform_page_size() < LENGTH)
+    if (registers[REG_RAX] != -EINTR || pc % platform_page_size() < SYSCALL + FETCH + NUMBER)
         return -1;
-    if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+    if (code[0] != 0x0f || code[1] != 0x05)
         return -1;
-    for (int i = 4; i > 0; i--)
-        number = number << 8 | code[i];
+    if (code[-FETCH] == 0x8b && code[1 - FETCH] == 0x7c && code[2 - FETCH] == 0x24)
+        code -= FETCH;
+    if (code[-NUMBER] != 0xb8)
+        return -1;
+    for (int i = 1; i < NUMBER; i++)
+        number = number << 8 | code[-i];
     return (int)number;
 }
 
-/* What is left of a time is where the kernel was asked to write it. */
-static bool go_on_with(greg_t *time, greg_t left)
-{
-    if (left == 0)
-        return false;
-    *time = left;
-    return true;
-}
-
 /* Whether this call, with these arguments, waits as long as it would have when it begins anew. */
-static bool waits_as_long(int call, greg_t *registers)
+static bool waits_as_long(int call, const greg_t *registers)
 {
     switch (call) {
     case SYS_poll:
@@ -58,12 +62,11 @@ static bool waits_as_long(int call, greg_t *registers)
         return registers[REG_RDX] == 0;
     case SYS_semtimedop:
         return registers[REG_R10] == 0;
-    case SYS_clock_nanosleep:
-        return (registers[REG_RSI] & TIMER_ABSTIME) != 0 ||
-               go_on_with(&registers[REG_RDX], registers[REG_R10]);
+    case SYS_clock_nanosleep: /* until a moment, or what is left is written where it is read from */
+        return (registers[REG_RSI] & TIMER_ABSTIME) != 0 || registers[REG_RDX] == registers[REG_R10];
     case SYS_nanosleep:
-        return go_on_with(&registers[REG_RDI], registers[REG_RSI]);
-    case SYS_select: /* these three have what is left in their own argument */
+        return registers[REG_RDI] == registers[REG_RSI];
+    case SYS_select: /* what is left is written where it is read from */
     case SYS_pselect6:
     case SYS_ppoll:
     case SYS_pause:
@@ -77,19 +80,42 @@ static bool waits_as_long(int call, greg_t *registers)
     }
 }
 
+static kernel_handler_fn *_Atomic own_handler;
+
+void restart_know_handler(kernel_handler_fn *handler)
+{
+    atomic_store_explicit(&own_handler, handler, memory_order_relaxed);
+}
+
+/* Whether a handler of the program's may have interrupted the call as well, which cannot be seen when it has
+ * returned: then the call has to fail.  Those of errors are none that return to a call. */
+static bool has_program_handlers(void)
+{
+    const uint64_t errors =
+        bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP) | bit(SIGABRT) | bit(SIGSYS);
+    kernel_handler_fn *own = atomic_load_explicit(&own_handler, memory_order_relaxed);
+
+    for (int number = 1; number <= SIGNALS; number++) {
+        struct kernel_action action;
+
+        if (((errors | C_LIBRARYS) & bit(number)) != 0 || kernel_set_action(number, NULL, &action) != 0)
+            continue;
+        if (action.handler != NULL && (uintptr_t)action.handler != (uintptr_t)SIG_IGN &&
+            action.handler != own)
+            return true;
+    }
+    return false;
+}
+
 void restart_call(void *context)
 {
-    enum { SYSCALL_LENGTH = 2 };
+    enum { SYSCALL = 2 };
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     int call = interrupted_call(registers);
-    uint64_t blocked;
 
-    if (call < 0 || platform_is_filtered())
+    if (call < 0 || !waits_as_long(call, registers) || platform_is_filtered() || has_program_handlers())
         return;
-    memcpy(&blocked, &((ucontext_t *)context)->uc_sigmask, sizeof(blocked));
-    if ((kernel_pending() & ~blocked) != 0 || !waits_as_long(call, registers))
-        return;
-    registers[REG_RIP] -= SYSCALL_LENGTH;
+    registers[REG_RIP] -= SYSCALL;
     registers[REG_RAX] = call;
 }
 
@@ -98,6 +124,11 @@ void restart_call(void *context)
 void restart_call(void *context)
 {
     (void)context;
+}
+
+void restart_know_handler(kernel_handler_fn *handler)
+{
+    (void)handler;
 }
 
 #endif

@@ -227,9 +227,20 @@ static rule encode(const struct observation *seen, uintptr_t base, unsigned flag
     return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
 }
 
-/* Whether the instruction before this one is a call: E8 with a displacement of four bytes, or FF /2 with its
- * ModRM byte, perhaps an SIB byte, and a displacement (Intel's manual, volume 2, section 2.1). */
-static bool follows_call(uintptr_t pc)
+/* The length of the indirect call whose opcode, FF /2, is there: with a ModRM byte, perhaps an SIB byte, and
+ * a displacement (Intel's manual, volume 2, section 2.1). */
+static int indirect_call_length(const volatile uint8_t *at)
+{
+    unsigned mod = at[1] >> 6, rm = at[1] & 7;
+    bool has_sib = mod != 3 && rm == 4;
+    bool has_base = (has_sib ? at[2] & 7u : rm) != 5;
+
+    return 2 + has_sib + (mod == 1 ? 1 : mod == 2 || (mod == 0 && !has_base) ? 4 : 0);
+}
+
+/* Whether the instruction before this one is a call: the one of above, or E8 with a displacement of four
+ * bytes. */
+static READS_FRAMES bool follows_call(uintptr_t pc)
 {
     enum { LONGEST = 7 };
     const volatile uint8_t *end = (const volatile uint8_t *)pc;
@@ -238,40 +249,39 @@ static bool follows_call(uintptr_t pc)
         return false;
     if (end[-5] == 0xe8)
         return true;
-    for (int length = 2; length <= LONGEST; length++) {
-        unsigned mod = end[1 - length] >> 6, rm = end[1 - length] & 7;
-        bool has_sib = mod != 3 && rm == 4;
-        bool has_base = (has_sib ? end[2 - length] & 7u : rm) != 5;
-        int displacement = mod == 1 ? 1 : mod == 2 || (mod == 0 && !has_base) ? 4 : 0;
-
-        if (end[-length] == 0xff && (end[1 - length] >> 3 & 7) == 2 && length == 2 + has_sib + displacement)
+    for (int length = 2; length <= LONGEST; length++)
+        if (end[-length] == 0xff && (end[1 - length] >> 3 & 7) == 2 &&
+            indirect_call_length(end - length) == length)
             return true;
-    }
     return false;
 }
 
-/* What libunwind guesses where it has no information is no rule.  It would be asked each time, at half of the
- * price of all, but for this: guesses count from BP, or have nothing between SP and the return address, or
- * end. */
 static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
 {
     struct observation seen;
-    bool is_large;
+    bool is_large, is_with_bp, may_be_guess = true;
+    rule r = RULE_ASK;
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
-    if (seen.result == 0 && !seen.has_return)
-        return is_described(pc, sp, bp) ? RULE_ENDS : RULE_ASK;
-    if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
-        return RULE_ASK;
     is_large = seen.cfa - sp > RULES_SCRATCH;
-    if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch))
-        return seen.return_at != sp || is_described(pc, sp, bp) ? encode(&seen, sp, 0) : RULE_ASK;
-    if (bp >= sp && bp < seen.cfa && bp % sizeof(uintptr_t) == 0 &&
-        moves_with(&seen, pc, sp, bp, true, scratch))
-        return is_described(pc, sp, bp) ? encode(&seen, bp, RULE_FROM_BP) : RULE_ASK;
-    return is_large && !(bp >= sp && bp < seen.cfa) && is_described(pc, sp, bp) ? encode(&seen, sp, 0)
-                                                                                : RULE_ASK;
+    is_with_bp = bp >= sp && bp < seen.cfa;
+    if (seen.result == 0 && !seen.has_return) {
+        r = RULE_ENDS;
+    } else if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8) {
+        return RULE_ASK;
+    } else if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch)) {
+        r = encode(&seen, sp, 0);
+        may_be_guess = seen.return_at == sp;
+    } else if (is_with_bp && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true, scratch)) {
+        r = encode(&seen, bp, RULE_FROM_BP);
+    } else if (is_large && !is_with_bp) {
+        r = encode(&seen, sp, 0);
+    }
+    /* What libunwind guesses where it has no information is no rule.  It would be asked each time, at half of
+     * the price of all, but for this: guesses count from BP, or have nothing between SP and the return
+     * address, or end. */
+    return (r & RULE_ASK) == 0 && may_be_guess && !is_described(pc, sp, bp) ? RULE_ASK : r;
 }
 
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)

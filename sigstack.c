@@ -32,6 +32,9 @@ enum { PLACES = 1024, PLACES_OF_ONE = 8, PAGE_SHIFT = 12 };
 /* Bytes for the handler in which threads are stopped, besides what the kernel puts on the stack. */
 enum { HANDLER_ROOM = 2048 };
 
+/* What that is, at most, where the kernel does not tell (before Linux 5.14): with AVX-512. */
+enum { LEAST_UNTOLD = 3584 };
+
 static struct {
     /* Inverted, lest they are taken for pointers; 0: none. */
     _Atomic uintptr_t stack;
@@ -94,7 +97,9 @@ static void note(uintptr_t stack)
  * that is to take a signal there. */
 static bool is_small(const stack_t *stack)
 {
-    return stack->ss_size < getauxval(AT_MINSIGSTKSZ) + HANDLER_ROOM;
+    unsigned long least = getauxval(AT_MINSIGSTKSZ);
+
+    return stack->ss_size < (least != 0 ? least : LEAST_UNTOLD) + HANDLER_ROOM;
 }
 
 ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old);

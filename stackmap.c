@@ -493,11 +493,11 @@ bool stackmap_is_collecting(void)
 
 void stackmap_before_fork(void)
 {
-    unsigned waits = 0;
+    struct platform_wait wait = {0};
 
     /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
     while (!try_begin())
-        if (!platform_wait(&waits))
+        if (!platform_wait(&wait))
             return;
     map.is_forking = true;
 }

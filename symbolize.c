@@ -636,7 +636,7 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 
 void symbolize_before_fork(void)
 {
-    unsigned in_vain = 0;
+    struct platform_wait in_vain = {0};
 
     /* Bounded: this thread may have the loader's lock, for which the other one waits.  But one that works
      * with that lock held is waited for, because the loader would not be of use in the child. */
@@ -646,7 +646,7 @@ void symbolize_before_fork(void)
             return;
         }
         if (!atomic_load_explicit(&shared.is_at_loader, memory_order_relaxed))
-            in_vain = 0;
+            in_vain = (struct platform_wait){0};
         if (!platform_wait(&in_vain))
             return;
     }

@@ -370,11 +370,11 @@ void thread_before_fork(void)
     atomic_store_explicit(&all.is_forking, true, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
-        unsigned waits = 0;
+        struct platform_wait wait = {0};
 
         /* Bounded: a signal handler may wait in there for something that only this thread can do. */
         while (t != thread_self.share && atomic_load_explicit(&t->unwinding, memory_order_acquire) != 0 &&
-               platform_wait(&waits))
+               platform_wait(&wait))
             continue;
     }
 }

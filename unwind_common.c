@@ -103,12 +103,12 @@ static _Atomic uint32_t stuck_epoch;
 static bool await_collection(void)
 {
     uint32_t epoch = stackmap_epoch();
-    unsigned waits = 0;
+    struct platform_wait wait = {0};
 
     if (atomic_load_explicit(&stuck_epoch, memory_order_relaxed) == epoch)
         return false;
     while (stackmap_is_collecting() && stackmap_epoch() == epoch)
-        if (!platform_wait(&waits)) {
+        if (!platform_wait(&wait)) {
             atomic_store_explicit(&stuck_epoch, epoch, memory_order_relaxed);
             return false;
         }

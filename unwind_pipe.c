@@ -16,7 +16,8 @@
 enum end { OURS, CLOSED, FOREIGN };
 
 static struct {
-    int ends[2];               /* to be read, to be written; both 0: not known */
+    int ends[2]; /* to be read, to be written; both 0: not known */
+    pid_t process;
     _Atomic uint32_t identity; /* of the file */
     atomic_flag is_being_made;
 } known = {.is_being_made = ATOMIC_FLAG_INIT};
@@ -56,6 +57,7 @@ void unwind_pipe_guess(int ends[2])
 
 void unwind_pipe_note(const int ends[2])
 {
+    known.process = getpid();
     known.identity = identity_of(ends[0]);
     if (known.identity != 0 && known.identity == identity_of(ends[1])) {
         known.ends[0] = ends[0];
@@ -63,17 +65,29 @@ void unwind_pipe_note(const int ends[2])
     }
 }
 
-/* Makes a pipe of what is closed; false if somebody was faster. */
+void unwind_pipe_after_fork(void)
+{
+    known.process = getpid();
+}
+
+/* Makes a pipe of what is closed; false if somebody was faster.  Where the numbers may not be had any more,
+ * libunwind is left to open one for itself.  Not in a child of vfork, whose descriptors are its own, but not
+ * its memory. */
 static bool make_again(void)
 {
     int fresh[2], first, second;
 
+    if (getpid() != known.process)
+        return false;
     if (pipe2(fresh, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
     first = fcntl(fresh[0], F_DUPFD_CLOEXEC, known.ends[0]);
     second = fcntl(fresh[1], F_DUPFD_CLOEXEC, known.ends[1]);
     if (first == known.ends[0] && second == known.ends[1]) {
         atomic_store_explicit(&known.identity, identity_of(first), memory_order_relaxed);
+    } else if (first < 0 && errno == EINVAL) {
+        known.ends[1] = 0;
+        first = 0;
     } else {
         if (first >= 0)
             close(first);

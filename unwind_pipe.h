@@ -15,6 +15,9 @@
 void unwind_pipe_guess(int ends[2]);
 void unwind_pipe_note(const int ends[2]);
 
+/* In the child. */
+void unwind_pipe_after_fork(void);
+
 /* Whether libunwind may be asked.  If nobody has the numbers, they are a pipe again.  Leaves errno alone; any
  * thread, also from a signal handler.  Budget: one system call. */
 bool unwind_pipe_is_there(void);

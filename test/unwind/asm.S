@@ -144,8 +144,8 @@ first_puppet:
     .if \saved_bp
     .cfi_offset rbp, -\saved_bp
     .endif
-    nop
-    nop
+    # Never run; without it this could not be where a call returns to.
+    call *%rax
 1:  nop
     ud2
     .cfi_endproc
