@@ -49,7 +49,8 @@ static struct {
     bool is_on;               /* this library is the program's malloc */
     const char *suppressions; /* of the file and compiled in; NULL: none */
     atomic_int reporter;      /* the thread that writes a report; if it is that of the end, less than 0 */
-    atomic_bool is_over;      /* the report of the end was made, or is being made */
+    atomic_bool is_ending;    /* the report of the end is to be made: no others from now on */
+    atomic_bool is_over;      /* it was made, or is being made */
 } whole;
 
 /* Whether the program's malloc is this library's.  Its address does not tell: in a program that is not
@@ -213,6 +214,8 @@ static bool begin_report(bool is_of_end, bool is_patient)
 {
     int thread = gettid();
 
+    if (is_of_end)
+        atomic_store_explicit(&whole.is_ending, true, memory_order_relaxed);
     for (int i = 0;; i += i < WAIT_FOR_REPORT_YIELDS) {
         int now = NOBODY;
 
@@ -241,14 +244,21 @@ static bool report(enum what what, const struct check_caller *caller, bool is_pa
     return has_blocks;
 }
 
+/* What a signal asks for is not to keep the end waiting, however often it comes. */
+static void report_unless_ending(enum what what)
+{
+    if (!atomic_load_explicit(&whole.is_ending, memory_order_relaxed))
+        report(what, NULL, false);
+}
+
 static void report_on_signal(void)
 {
-    report(LIVE, NULL, false);
+    report_unless_ending(LIVE);
 }
 
 static void check_on_signal(void)
 {
-    report(LOST, NULL, false);
+    report_unless_ending(LOST);
 }
 
 /* --- End ---------------------------------------------------------------------------------------------- */
@@ -395,6 +405,7 @@ static void after_fork_in_child(void)
     /* That of another thread comes to no end in here. */
     if (atomic_load_explicit(&whole.reporter, memory_order_relaxed) < NOBODY)
         atomic_store_explicit(&whole.is_over, false, memory_order_relaxed);
+    atomic_store_explicit(&whole.is_ending, false, memory_order_relaxed);
     atomic_store_explicit(&whole.reporter, NOBODY, memory_order_relaxed);
     destination_after_fork_in_child();
     if (whole.options.children == OPTIONS_CHILDREN_FOLLOW)

@@ -5,7 +5,7 @@
  *     lose       a block of 1337 bytes that holds the only pointer to one of 666
  *     drop       a block of 1337 bytes that holds nothing
  *     first      a block of 8 bytes that nothing points to; first word
- *     ring       700,000 nodes of 16 bytes, each of which points to the next one, and the last to the first
+ *     ring       400,000 nodes of 16 bytes, each of which points to the next one, and the last to the first
  *     local      a block of 3001 bytes, which leads one of 444, in a local variable of main's; first word
  *     lend       a thread is in a system call that alone has the address of a block of 4003 bytes
  *     exit       the program ends in the midst of main
@@ -65,7 +65,7 @@ static __attribute__((noinline)) void lose_ring(void)
     struct node *first = malloc(sizeof(*first)), *last = first;
 
     first->nothing = NULL;
-    for (int i = 1; i < 700000; i++) {
+    for (int i = 1; i < 400000; i++) {
         last->next = malloc(sizeof(*last));
         last = last->next;
         last->nothing = NULL;
