@@ -16,9 +16,9 @@
 enum end { OURS, CLOSED, FOREIGN };
 
 static struct {
-    int ends[2]; /* to be read, to be written; both 0: not known */
+    int ends[2]; /* to be read, to be written */
     pid_t process;
-    _Atomic uint32_t identity; /* of the file */
+    _Atomic uint32_t identity; /* of the file; 0: which one it is is not known */
     atomic_flag is_being_made;
 } known = {.is_being_made = ATOMIC_FLAG_INIT};
 
@@ -57,12 +57,12 @@ void unwind_pipe_guess(int ends[2])
 
 void unwind_pipe_note(const int ends[2])
 {
+    uint32_t file = identity_of(ends[0]);
+
     known.process = getpid();
-    known.identity = identity_of(ends[0]);
-    if (known.identity != 0 && known.identity == identity_of(ends[1])) {
-        known.ends[0] = ends[0];
-        known.ends[1] = ends[1];
-    }
+    known.ends[0] = ends[0];
+    known.ends[1] = ends[1];
+    atomic_store_explicit(&known.identity, file == identity_of(ends[1]) ? file : 0, memory_order_relaxed);
 }
 
 void unwind_pipe_after_fork(void)
@@ -75,29 +75,23 @@ void unwind_pipe_after_fork(void)
  * its memory. */
 static bool make_again(void)
 {
-    int fresh[2], first, second;
+    int fresh[2], got[2];
+    bool is_made, is_over;
 
-    if (getpid() != known.process)
+    if (getpid() != known.process || pipe2(fresh, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
-    if (pipe2(fresh, O_CLOEXEC | O_NONBLOCK) != 0)
-        return false;
-    first = fcntl(fresh[0], F_DUPFD_CLOEXEC, known.ends[0]);
-    second = fcntl(fresh[1], F_DUPFD_CLOEXEC, known.ends[1]);
-    if (first == known.ends[0] && second == known.ends[1]) {
-        atomic_store_explicit(&known.identity, identity_of(first), memory_order_relaxed);
-    } else if (first < 0 && errno == EINVAL) {
-        known.ends[1] = 0;
-        first = 0;
-    } else {
-        if (first >= 0)
-            close(first);
-        if (second >= 0)
-            close(second);
-        first = -1;
+    got[0] = fcntl(fresh[0], F_DUPFD_CLOEXEC, known.ends[0]);
+    got[1] = fcntl(fresh[1], F_DUPFD_CLOEXEC, known.ends[1]);
+    is_over = got[1] < 0 && errno == EINVAL;
+    is_made = got[0] == known.ends[0] && got[1] == known.ends[1];
+    if (is_made || is_over)
+        atomic_store_explicit(&known.identity, is_made ? identity_of(got[0]) : 0, memory_order_relaxed);
+    for (int i = 0; i < 2; i++) {
+        if (!is_made && got[i] >= 0)
+            close(got[i]);
+        close(fresh[i]);
     }
-    close(fresh[0]);
-    close(fresh[1]);
-    return first >= 0;
+    return is_made || is_over;
 }
 
 static COLD bool is_made_again(void)
@@ -115,7 +109,8 @@ static COLD bool is_made_again(void)
 bool unwind_pipe_is_there(void)
 {
     int saved = errno;
-    enum end writing = known.ends[1] == 0 || platform_is_filtered() ? OURS : what_is(known.ends[1]);
+    bool is_known = atomic_load_explicit(&known.identity, memory_order_relaxed) != 0;
+    enum end writing = is_known && !platform_is_filtered() ? what_is(known.ends[1]) : OURS;
     bool is_there =
         LIKELY(writing == OURS) || (writing == CLOSED && what_is(known.ends[0]) == CLOSED && is_made_again());
 

@@ -449,12 +449,22 @@ static void *hold_one(void *is_held)
     return NULL;
 }
 
+/* What a child may not do here is skipped. */
+static void ends_well(pid_t child)
+{
+    int status = -1;
+
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 /* Without others the numbers of threads do not matter. */
 static void fails_where_threads_have_other_numbers(void **state)
 {
     pthread_t thread;
     atomic_bool is_held = false;
-    int status = -1;
     pid_t child = fork();
 
     (void)state;
@@ -480,16 +490,12 @@ static void fails_where_threads_have_other_numbers(void **state)
         REQUIRE(errno == ESRCH);
         _exit(0);
     }
-    waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
-        skip();
-    assert_int_equal(status, 0);
+    ends_well(child);
 }
 
 /* A copy would be the first process there, and nothing could be forked when it has ended. */
 static void works_in_place_where_a_copy_would_found_a_namespace(void **state)
 {
-    int status = -1;
     pid_t child = fork(), first;
 
     (void)state;
@@ -504,10 +510,7 @@ static void works_in_place_where_a_copy_would_found_a_namespace(void **state)
         REQUIRE(first > 0);
         wait_and_exit(first);
     }
-    waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == IS_REFUSED)
-        skip();
-    assert_int_equal(status, 0);
+    ends_well(child);
 }
 
 static void fails_where_threads_cannot_be_listed(void **state)
