@@ -26,10 +26,11 @@ atomic_bool platform_has_membarrier;
 
 enum {
     NS_PER_S = 1000000000,
-    WAIT_NS = 100000000,
-    WAIT_YIELDS = 1000000,  /* more than there is time for */
-    SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
-    HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
+    WAIT_NS = 500000000,     /* a processor may be taken from a whole machine for a tenth of a second */
+    WAIT_STEP_NS = 10000000, /* more than a turn of a busy processor takes */
+    WAIT_YIELDS = 10000000,  /* more than there is time for */
+    SETTLE_YIELDS = 10000,   /* milliseconds, where a store takes nanoseconds to be seen */
+    HIGH_DESCRIPTORS = 256,  /* those below are the program's, unless it may not have twice as many */
 };
 
 static long membarrier(int command)
@@ -74,9 +75,13 @@ bool platform_wait(struct platform_wait *wait)
 
     clock_gettime(CLOCK_MONOTONIC, &time);
     now = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-    if (wait->yields++ == 0)
-        wait->until_ns = now + WAIT_NS;
-    else if (now >= wait->until_ns || wait->yields == WAIT_YIELDS)
+    if (wait->yields++ != 0) {
+        uint64_t step = now - wait->last_ns;
+
+        wait->waited_ns += step < WAIT_STEP_NS ? step : WAIT_STEP_NS;
+    }
+    wait->last_ns = now;
+    if (wait->waited_ns >= WAIT_NS || wait->yields == WAIT_YIELDS)
         return false;
     platform_yield();
     return true;

@@ -71,10 +71,11 @@ void platform_init(void);
 /* Gives the processor to another thread. */
 void platform_yield(void);
 
-/* The same in a wait that must end, as for what this very thread may have.  False when 100 ms are over, or
- * after a million yields, should the clock stand still. */
+/* The same in a wait that must end, as for what this very thread may have.  False when half a second is over,
+ * or after ten million yields, should the clock stand still.  Of the time between two yields 10 ms count at
+ * most: while a process is stopped, or its machine, the others get no further either. */
 struct platform_wait {
-    uint64_t until_ns;
+    uint64_t last_ns, waited_ns;
     unsigned yields;
 }; /* 0 to begin with */
 bool platform_wait(struct platform_wait *wait);

@@ -12,6 +12,7 @@
 
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 enum { DEPTH = 40, LONG_LIVED = 6, THREADS = 4 };
@@ -118,6 +119,34 @@ static void trap_14_threads_that_recurse_lose_none_either(void **state)
     in_threads(THREADS, recurse_for_long, NULL);
     assert_int_equal(stats_now().cut_stacks, before.cut_stacks);
     assert_int_equal(ld_now_leaks(NULL, NULL), 0);
+}
+
+/* Who waits for another thread's collection waits for it to get on, not for the clock: SIGSTOP, a debugger,
+ * the freezer of control groups and the pause of a virtual machine stop all of them, between any two
+ * instructions. */
+static void trap_14_a_process_that_is_stopped_for_a_while_loses_none_either(void **state)
+{
+    (void)state;
+    enum { STOPS = 12 };
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        size_t before = stats_now().cut_stacks;
+
+        alarm(120);
+        in_threads(THREADS, recurse_for_long, NULL);
+        _exit(stats_now().cut_stacks != before);
+    }
+    for (int i = 0; i < STOPS; i++) {
+        usleep(20000);
+        REQUIRE(kill(child, SIGSTOP) == 0);
+        usleep(150000);
+        REQUIRE(kill(child, SIGCONT) == 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
 }
 
 /* --- More live paths than there is room for ----------------------------------------------------------- */
@@ -339,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_14_recursion_without_end_loses_no_stack_of_a_live_block),
         cmocka_unit_test(trap_14_threads_that_recurse_lose_none_either),
+        cmocka_unit_test(trap_14_a_process_that_is_stopped_for_a_while_loses_none_either),
         cmocka_unit_test(trap_14_stacks_are_cut_only_when_live_blocks_need_more),
         cmocka_unit_test(trap_11_frames_keep_their_module_after_dlclose),
         cmocka_unit_test(trap_11_the_same_addresses_in_another_library_are_another_stack),
