@@ -141,33 +141,29 @@ static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned 
     return &bucket->entries[(place->first + i) % BUCKET_ENTRIES];
 }
 
+/* Without a locked instruction: of two threads that take one entry at the same time, the index loses the node
+ * of one, and what is entered at the very moment in which a dead node leaves may leave with it. */
 static void index_add(const struct place *place, stack_id id)
 {
-    uint32_t entry = place->tag | id;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < PLACES; i++) {
-        _Atomic uint32_t *at = place_entry(place, i);
-        uint32_t empty = 0;
-
-        if (atomic_load_explicit(at, memory_order_relaxed) == 0 &&
-            /* Release: who finds the id here finds the node filled in. */
-            atomic_compare_exchange_strong_explicit(at, &empty, entry, memory_order_release,
-                                                    memory_order_relaxed))
-            return;
-    }
-    atomic_store_explicit(place_entry(place, PROBES + id % PROBES), entry, memory_order_release);
+    while (i < PLACES && atomic_load_explicit(place_entry(place, i), memory_order_relaxed) != 0)
+        i++;
+    if (UNLIKELY(i == PLACES))
+        i = PROBES + id % PROBES;
+    /* Release: who finds the id here finds the node filled in. */
+    atomic_store_explicit(place_entry(place, i), place->tag | id, memory_order_release);
 }
 
 static void index_delete(const struct place *place, stack_id id)
 {
     for (unsigned i = 0; i < PLACES; i++) {
         _Atomic uint32_t *at = place_entry(place, i);
-        uint32_t entry = place->tag | id;
 
-        if (atomic_load_explicit(at, memory_order_relaxed) == entry &&
-            atomic_compare_exchange_strong_explicit(at, &entry, 0, memory_order_relaxed,
-                                                    memory_order_relaxed))
+        if (atomic_load_explicit(at, memory_order_relaxed) == (place->tag | id)) {
+            atomic_store_explicit(at, 0, memory_order_relaxed);
             return;
+        }
     }
 }
 
