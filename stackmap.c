@@ -141,18 +141,19 @@ static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned 
     return &bucket->entries[(place->first + i) % BUCKET_ENTRIES];
 }
 
-/* Without a locked instruction: of two threads that take one entry at the same time, the index loses the node
- * of one, and what is entered at the very moment in which a dead node leaves may leave with it. */
-static void index_add(const struct place *place, stack_id id)
+/* Where to enter a node for which no entry is empty: something else leaves the index. */
+static inline unsigned place_taken(uint32_t turn)
 {
-    unsigned i = 0;
+    return PROBES + turn % PROBES;
+}
 
-    while (i < PLACES && atomic_load_explicit(place_entry(place, i), memory_order_relaxed) != 0)
-        i++;
-    if (UNLIKELY(i == PLACES))
-        i = PROBES + id % PROBES;
+/* What is entered and deleted is so without a locked instruction: of two threads that take one entry at the
+ * same time, the index loses the node of one, and what is entered at the very moment in which a dead node
+ * leaves may leave with it. */
+static void index_add(_Atomic uint32_t *at, uint32_t tag, stack_id id)
+{
     /* Release: who finds the id here finds the node filled in. */
-    atomic_store_explicit(place_entry(place, i), place->tag | id, memory_order_release);
+    atomic_store_explicit(at, tag | id, memory_order_release);
 }
 
 static void index_delete(const struct place *place, stack_id id)
@@ -272,10 +273,10 @@ static stack_id node_claim(struct stackmap_supply *supply)
     }
 }
 
+/* Entered at this entry, which is empty, or taken by another. */
 static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent,
-                                   uint64_t frame)
+                                   uint64_t frame, _Atomic uint32_t *at, uint32_t tag)
 {
-    struct place place = place_of(parent, frame);
     stack_id id = node_claim(supply);
     struct node *node = &map.nodes[id];
 
@@ -287,7 +288,7 @@ static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoc
     atomic_store_explicit(&node->frame, frame, memory_order_release);
     atomic_store_explicit(&node->parent, parent, memory_order_release);
     atomic_store_explicit(&node->stamp, epoch, memory_order_release);
-    index_add(&place, id);
+    index_add(at, tag, id);
     return id;
 }
 
@@ -302,8 +303,9 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
 {
     uint64_t frame = (uint64_t)(uintptr_t)pc << MODULE_BITS | module;
     struct place place = place_of(parent, frame);
+    unsigned i;
 
-    for (unsigned i = 0; i < PLACES; i++) {
+    for (i = 0; i < PLACES; i++) {
         /* Acquire: partner of index_add. */
         uint32_t entry = atomic_load_explicit(place_entry(&place, i), memory_order_acquire);
 
@@ -313,7 +315,9 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
         if (entry == 0)
             break;
     }
-    return node_make(supply, epoch, parent, frame);
+    if (UNLIKELY(i == PLACES))
+        i = place_taken(supply->next);
+    return node_make(supply, epoch, parent, frame, place_entry(&place, i), place.tag);
 }
 
 size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
@@ -377,8 +381,11 @@ static COLD void index_rebuild(uint32_t old_limit)
 
         if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch) {
             struct place place = place_of_node(node);
+            unsigned i = 0;
 
-            index_add(&place, id);
+            while (i < PLACES && atomic_load_explicit(place_entry(&place, i), memory_order_relaxed) != 0)
+                i++;
+            index_add(place_entry(&place, i < PLACES ? i : place_taken(id)), place.tag, id);
         }
     }
     atomic_store_explicit(&map.rebuilt, map.marking_epoch, memory_order_relaxed);
