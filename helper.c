@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -23,6 +22,7 @@
 #include "kernel.h"
 #include "platform.h"
 #include "restart.h"
+#include "tasks.h"
 #include "thread.h"
 
 enum {
@@ -76,18 +76,12 @@ static void end(void *unused)
     wake();
 }
 
-/* How the main thread has ended, as wait() tells it: the last field of its stat (proc(5)).  0 if that cannot
- * be read. */
-static unsigned status_of_main_thread(void)
+/* How the main thread has ended, as wait() tells it.  0 if that cannot be read. */
+static int status_of_main_thread(void)
 {
-    enum { AFTER_STATE = 49 };
-    char path[64], text[1024], *at;
+    enum { EXIT_CODE = 52 };
 
-    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", (long)kernel_process());
-    at = kernel_read_file(path, text, sizeof(text)) > 0 ? strrchr(text, ')') : NULL;
-    for (int fields = 0; at != NULL && fields <= AFTER_STATE; fields++)
-        at = strchr(at + 1, ' ');
-    return at == NULL ? 0 : (unsigned)strtoul(at, NULL, 10);
+    return (int)tasks_stat(kernel_process(), EXIT_CODE);
 }
 
 /* Whether there is no thread but this one, and perhaps a main thread that has ended. */
@@ -103,7 +97,7 @@ static bool is_last(void)
 /* The status of a program is that of its last thread. */
 static _Noreturn void end_as_main_thread(void)
 {
-    unsigned status = is_last() ? status_of_main_thread() : 0;
+    int status = is_last() ? status_of_main_thread() : 0;
     int number = WTERMSIG(status);
 
     if (number != 0) {

@@ -27,6 +27,7 @@
 
 #include "kernel.h"
 #include "restart.h"
+#include "tasks.h"
 
 enum {
     THREADS_MIN = 256,
@@ -196,81 +197,6 @@ COLD void stop_answer_late(void)
 
 /* --- In the thread that stops the others ---------------------------------------------------------------- */
 
-/* A number in decimal, appended to a text that has room. */
-static char *append_number(char *end, unsigned long number)
-{
-    char digits[24];
-    size_t count = 0;
-
-    do
-        digits[count++] = (char)('0' + number % 10);
-    while ((number /= 10) != 0);
-    while (count != 0)
-        *end++ = digits[--count];
-    *end = 0;
-    return end;
-}
-
-static long read_of_thread(pid_t id, const char *name, char *buffer, size_t size)
-{
-    char path[64] = "/proc/self/task/";
-
-    char *end = append_number(path + strlen(path), (unsigned long)id);
-
-    memcpy(end, name, strlen(name) + 1);
-    return kernel_read_file(path, buffer, size);
-}
-
-static uint64_t hexadecimal(const char **at)
-{
-    uint64_t number = 0;
-
-    for (;; (*at)++) {
-        if (**at >= '0' && **at <= '9')
-            number = number << 4 | (uint64_t)(**at - '0');
-        else if (**at >= 'a' && **at <= 'f')
-            number = number << 4 | (uint64_t)(**at - 'a' + 10);
-        else
-            return number;
-    }
-}
-
-/* Whether it is the kernel's own, which works for io_uring: it has no memory but the program's, and never
- * runs its code.  By the flags in its stat (proc(5)), which are those of include/linux/sched.h. */
-static bool is_of_kernel(pid_t id)
-{
-    enum { FLAGS_FIELD = 7, IO_WORKER = 0x10, USER_WORKER = 0x4000, KERNEL_THREAD = 0x200000 };
-    char stat[1024];
-    const char *at = read_of_thread(id, "/stat", stat, sizeof(stat)) > 0 ? strrchr(stat, ')') : NULL;
-    unsigned long flags = 0;
-
-    for (int field = 0; field < FLAGS_FIELD && at != NULL; field++)
-        at = strchr(at + 1, ' ');
-    while (at != NULL && at[1] >= '0' && at[1] <= '9')
-        flags = flags * 10 + (unsigned long)(*++at - '0');
-    return (flags & (IO_WORKER | USER_WORKER | KERNEL_THREAD)) != 0;
-}
-
-/* Whether the thread cannot take the signal now: it has ended but for its entry, it is none of the program's,
- * it sits in the kernel, or it blocks it. */
-static bool is_deaf(pid_t id, bool *is_gone)
-{
-    char status[4096];
-    const char *state, *blocked;
-
-    *is_gone = read_of_thread(id, "/status", status, sizeof(status)) <= 0;
-    if (*is_gone)
-        return true;
-    state = strstr(status, "\nState:\t");
-    blocked = strstr(status, "\nSigBlk:\t");
-    if (state == NULL || blocked == NULL)
-        return false;
-    state += strlen("\nState:\t");
-    blocked += strlen("\nSigBlk:\t");
-    *is_gone = *state == 'Z' || *state == 'X' || is_of_kernel(id);
-    return *is_gone || *state == 'D' || (hexadecimal(&blocked) >> (STOP_SIGNAL - 1) & 1) != 0;
-}
-
 static bool is_request(uintptr_t answer)
 {
     return answer % 2 != 0;
@@ -279,26 +205,6 @@ static bool is_request(uintptr_t answer)
 static bool is_asked(size_t i)
 {
     return is_request(atomic_load_explicit(&all.answers[i], memory_order_acquire));
-}
-
-/* What the kernel tells of a thread that is in a system call: "number arguments... sp pc", or "-1 sp pc". */
-static void find_stack(struct stop_thread *thread)
-{
-    char text[512];
-    const char *at = text;
-    size_t count = 0;
-    uint64_t numbers[8];
-
-    if (read_of_thread(thread->id, "/syscall", text, sizeof(text)) <= 0 || strncmp(text, "running", 7) == 0)
-        return;
-    while (count < 8 && (at = strstr(at, " 0x")) != NULL) {
-        at += 3;
-        numbers[count++] = hexadecimal(&at);
-    }
-    if (count < 2)
-        return;
-    thread->stack_pointer = (uintptr_t)numbers[count - 2];
-    memcpy(thread->arguments, numbers, (count - 2) * sizeof(numbers[0]));
 }
 
 /* Does nothing if the thread has answered meanwhile. */
@@ -311,7 +217,7 @@ static void give_up(size_t i, bool is_gone)
         return;
     all.threads[i].state = is_gone ? STOP_GONE : STOP_RUNNING;
     if (!is_gone)
-        find_stack(&all.threads[i]);
+        all.threads[i].stack_pointer = tasks_stack_pointer(all.threads[i].id, all.threads[i].arguments);
 }
 
 static size_t count_asked(size_t count)
@@ -333,7 +239,7 @@ static void wait_for_all(size_t count)
     for (unsigned look = 0; look < SILENT_LOOKS;) {
         uint32_t arrived = atomic_load_explicit(&all.arrived, memory_order_acquire);
         uint64_t now;
-        bool all_are_deaf = true, is_gone;
+        bool all_are_deaf = true;
 
         if (count_asked(count) == 0)
             return;
@@ -345,12 +251,14 @@ static void wait_for_all(size_t count)
         next_look = now + LOOK_NS;
         look++;
         for (size_t i = 0; i < count; i++) {
+            enum task_state state;
+
             if (!is_asked(i))
                 continue;
-            if (!is_deaf(all.threads[i].id, &is_gone))
-                all_are_deaf = false;
-            else if (is_gone)
+            state = tasks_state(all.threads[i].id, STOP_SIGNAL);
+            if (state == TASK_GONE)
                 give_up(i, true);
+            all_are_deaf &= state != TASK_READY;
         }
         deaf_looks = all_are_deaf ? deaf_looks + 1 : 0;
         if (deaf_looks == BLOCKED_LOOKS)
@@ -374,14 +282,6 @@ static void read_answers(size_t count)
         all.threads[i].id = id;
     }
 }
-
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
 
 struct census {
     size_t count, cursor;
@@ -418,35 +318,31 @@ static void ask(struct census *census, pid_t id)
         give_up(i, error == ESRCH);
 }
 
-/* Asks every task that is not known yet.  Returns how many those were. */
+static bool ask_if_new(void *ctx, pid_t id)
+{
+    struct census *census = ctx;
+
+    census->has_met_self |= id == census->self;
+    if (id == census->self || is_known(census, id))
+        return true;
+    if (census->count == all.capacity) {
+        census->error = EAGAIN;
+        return false;
+    }
+    ask(census, id);
+    return true;
+}
+
+/* Returns how many tasks there are that were not known yet. */
 static size_t ask_new(struct census *census)
 {
-    char buffer[4096] __attribute__((aligned(8)));
-    int fd = kernel_open("/proc/self/task");
     size_t before = census->count;
-    long size = 0;
+    int error;
 
-    census->error = fd < 0 ? -fd : 0;
-    while (census->error == 0 && (size = kernel_list(fd, buffer, sizeof(buffer))) > 0)
-        for (long at = 0; at < size && census->error == 0;) {
-            const struct entry *entry = (const void *)(buffer + at);
-            pid_t id = 0;
-
-            for (const char *digit = entry->name; *digit >= '0' && *digit <= '9'; digit++)
-                id = id * 10 + (*digit - '0');
-            at += entry->size;
-            census->has_met_self |= id == census->self;
-            if (id == 0 || id == census->self || is_known(census, id))
-                continue;
-            if (census->count == all.capacity)
-                census->error = EAGAIN;
-            else
-                ask(census, id);
-        }
-    if (size < 0)
-        census->error = (int)-size;
-    if (fd >= 0)
-        kernel_close(fd);
+    census->error = 0;
+    error = tasks_each(ask_if_new, census);
+    if (error != 0)
+        census->error = error;
     return census->count - before;
 }
 

@@ -26,6 +26,7 @@
 #include <sys/types.h>
 
 #include "platform.h"
+#include "tasks.h"
 
 enum { STOP_SIGNAL = 33 };
 
@@ -50,7 +51,7 @@ struct stop_thread {
     uintptr_t alternate_stack;
     /* The one that it is on; empty: it is not. */
     uintptr_t signal_stack, signal_stack_end;
-    uintptr_t arguments[6]; /* of the system call that a running thread is in */
+    uintptr_t arguments[TASK_ARGUMENTS]; /* of the system call that a running thread is in */
 };
 
 struct stop {

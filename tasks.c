@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading /proc/self/task: see tasks.h.
+ */
+#include "tasks.h"
+
+#include <string.h>
+
+#include "kernel.h"
+
+#define TASKS "/proc/self/task"
+
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
+/* Reads the decimal digits from here on, and goes on behind them. */
+static unsigned long decimal(const char **at)
+{
+    unsigned long number = 0;
+
+    while (**at >= '0' && **at <= '9')
+        number = number * 10 + (unsigned long)(*(*at)++ - '0');
+    return number;
+}
+
+static uint64_t hexadecimal(const char **at)
+{
+    uint64_t number = 0;
+
+    for (;; (*at)++) {
+        if (**at >= '0' && **at <= '9')
+            number = number << 4 | (uint64_t)(**at - '0');
+        else if (**at >= 'a' && **at <= 'f')
+            number = number << 4 | (uint64_t)(**at - 'a' + 10);
+        else
+            return number;
+    }
+}
+
+/* Reads TASKS/id/name as a string, cut to what fits.  False if there is none. */
+static bool read_text(pid_t id, const char *name, char *text, size_t size)
+{
+    char path[64] = TASKS "/", digits[24];
+    char *end = path + strlen(path);
+    size_t count = 0;
+
+    for (unsigned long rest = (unsigned long)id; count == 0 || rest != 0; rest /= 10)
+        digits[count++] = (char)('0' + rest % 10);
+    while (count != 0)
+        *end++ = digits[--count];
+    *end++ = '/';
+    memcpy(end, name, strlen(name) + 1);
+    return kernel_read_file(path, text, size) > 0;
+}
+
+int tasks_each(bool (*each)(void *ctx, pid_t id), void *ctx)
+{
+    char buffer[4096] __attribute__((aligned(8)));
+    int fd = kernel_open(TASKS);
+    bool goes_on = true;
+    long size = fd;
+
+    while (fd >= 0 && goes_on && (size = kernel_list(fd, buffer, sizeof(buffer))) > 0)
+        for (long at = 0; goes_on && at < size;) {
+            const struct entry *entry = (const void *)(buffer + at);
+            const char *name = entry->name;
+            pid_t id = (pid_t)decimal(&name);
+
+            at += entry->size;
+            goes_on = id == 0 || each(ctx, id);
+        }
+    if (fd >= 0)
+        kernel_close(fd);
+    return size < 0 ? (int)-size : 0;
+}
+
+unsigned long tasks_stat(pid_t id, int field)
+{
+    char text[1024];
+    const char *at = read_text(id, "stat", text, sizeof(text)) ? strrchr(text, ')') : NULL;
+
+    /* The name, which may be any text, is the second one. */
+    for (int i = 2; i < field && at != NULL; i++)
+        at = strchr(at + 1, ' ');
+    if (at == NULL)
+        return 0;
+    at++;
+    return decimal(&at);
+}
+
+/* Whether it is one of the kernel's own, which work for io_uring: they have no memory but the program's, and
+ * never run its code.  The flags are those of include/linux/sched.h. */
+static bool is_of_kernel(pid_t id)
+{
+    enum { FLAGS = 9, IO_WORKER = 0x10, USER_WORKER = 0x4000, KERNEL_THREAD = 0x200000 };
+
+    return (tasks_stat(id, FLAGS) & (IO_WORKER | USER_WORKER | KERNEL_THREAD)) != 0;
+}
+
+enum task_state tasks_state(pid_t id, int signal)
+{
+    static const char state_label[] = "\nState:\t", blocked_label[] = "\nSigBlk:\t";
+    char text[4096];
+    const char *state, *blocked;
+
+    if (!read_text(id, "status", text, sizeof(text)))
+        return TASK_GONE;
+    state = strstr(text, state_label);
+    blocked = strstr(text, blocked_label);
+    if (state == NULL || blocked == NULL)
+        return TASK_READY;
+    state += strlen(state_label);
+    blocked += strlen(blocked_label);
+    if (*state == 'Z' || *state == 'X' || is_of_kernel(id))
+        return TASK_GONE;
+    return *state == 'D' || (hexadecimal(&blocked) >> (signal - 1) & 1) != 0 ? TASK_DEAF : TASK_READY;
+}
+
+/* The kernel says "number arguments... sp pc", or "-1 sp pc" of a thread that is in none, or "running". */
+uintptr_t tasks_stack_pointer(pid_t id, uintptr_t arguments[TASK_ARGUMENTS])
+{
+    uint64_t numbers[TASK_ARGUMENTS + 2];
+    size_t count = 0;
+    char text[512];
+    const char *at = text;
+
+    if (!read_text(id, "syscall", text, sizeof(text)) || strncmp(text, "running", 7) == 0)
+        return 0;
+    while (count < TASK_ARGUMENTS + 2 && (at = strstr(at, " 0x")) != NULL) {
+        at += 3;
+        numbers[count++] = hexadecimal(&at);
+    }
+    if (count < 2)
+        return 0;
+    for (size_t i = 0; i < count - 2; i++)
+        arguments[i] = (uintptr_t)numbers[i];
+    return (uintptr_t)numbers[count - 2];
+}
