@@ -12,12 +12,9 @@
 
 /* Mapped pages, of which this is the beginning. */
 struct scratch_chunk {
-    struct scratch_chunk *next;
+    alignas(max_align_t) struct scratch_chunk *next; /* as the first piece behind it */
     size_t size;
 };
-
-_Static_assert(sizeof(struct scratch_chunk) % alignof(max_align_t) == 0,
-               "the first piece of a chunk is aligned");
 
 void scratch_init(struct scratch *scratch, void *first, size_t size)
 {

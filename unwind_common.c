@@ -71,14 +71,26 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
     return count;
 }
 
+/* On aarch64 unw_backtrace takes one off return addresses (libunwind issue 911), where instructions have four
+ * bytes and begin at multiples of that. */
+static inline const void *whole_instruction(const void *pc)
+{
+#if defined(__aarch64__)
+    enum { INSTRUCTION = 4 };
+
+    pc = (const void *)(((uintptr_t)pc + INSTRUCTION - 1) & ~(uintptr_t)(INSTRUCTION - 1));
+#endif
+    return pc;
+}
+
 const void **unwind_backtrace(struct thread *thread, unsigned level, const void *caller, const void **buffer,
                               size_t *count)
 {
     size_t all = backtrace_here(thread, level, buffer), addresses = 0;
 
     /* Where libunwind guesses, it may take for a return address what cannot be one. */
-    while (addresses < all && (uintptr_t)buffer[addresses] >> ADDRESS_BITS == 0)
-        addresses++;
+    for (; addresses < all && (uint64_t)(uintptr_t)buffer[addresses] >> ADDRESS_BITS == 0; addresses++)
+        buffer[addresses] = whole_instruction(buffer[addresses]);
     all = addresses;
 
     /* Our own frames end at the entry point's caller, whatever the compiler did to the functions in
