@@ -311,7 +311,7 @@ check:
 	@$(MAKE) --no-print-directory test
 
 # In the checking build, which is another flavour.
-UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork reentrancy stacks threads traps walk)
+UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork reentrancy stacks threads traps unload walk)
 UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
 test-unwind: all $(UNWIND_PROGRAMS)
 	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts

@@ -130,19 +130,25 @@ static ALWAYS_INLINE bool shortcut_way_holds(const struct shortcut *shortcut)
            shortcut_words_hold(&shortcut->words[0], sp);
 }
 
-/* Whether the library that was loaded there still is. */
-static inline bool shortcut_is_current(const struct shortcut *shortcut)
-{
-    return LIKELY(shortcut->module == 0) ||
-           module_is_current(shortcut->module,
-                             (const void *)(shortcut->in_module == shortcut->count
-                                                ? shortcut->pc
-                                                : shortcut_word_value(shortcut->words[shortcut->in_module])));
-}
-
+/* The same, and whether the library that was loaded there still is: that is asked when the words before have
+ * shown that its code is on the stack still, and so stays loaded, and before the words that are where that
+ * code says. */
 static inline bool shortcut_holds(const struct shortcut *shortcut)
 {
-    return shortcut_is_current(shortcut) && shortcut_way_holds(shortcut);
+    const uintptr_t *sp = (const uintptr_t *)shortcut->sp;
+    uintptr_t pc = shortcut->pc;
+
+    if (LIKELY(shortcut->module == 0))
+        return shortcut_way_holds(shortcut);
+    for (size_t i = shortcut->count;; i--) {
+        if (i == shortcut->in_module && !module_is_current(shortcut->module, (const void *)pc))
+            return false;
+        if (i == 0)
+            return true;
+        if (!shortcut_word_holds(shortcut->words[i - 1], sp))
+            return false;
+        pc = shortcut_word_value(shortcut->words[i - 1]);
+    }
 }
 
 /* The ways in which a shortcut with this hash may be, for shortcuts_next. */

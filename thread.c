@@ -85,7 +85,8 @@ static void give_back(struct thread *share)
 {
     balance(share);
     for (unsigned i = 0; i < THREAD_NESTING; i++) {
-        atomic_store_explicit(&share->in_flight[i], 0, memory_order_relaxed);
+        /* Release: partner of the load in thread_each_in_flight. */
+        atomic_store_explicit(&share->in_flight[i], 0, memory_order_release);
         path_forget(&share->last[i]);
     }
     atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
@@ -122,6 +123,15 @@ static COLD struct thread *take(void)
 
 /* --- Guard -------------------------------------------------------------------------------------------- */
 
+static void unwinding_was_left(struct thread *share)
+{
+    uint32_t inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
+
+    if (inside != 0)
+        pthread_setcancelstate(share->cancel_states[__builtin_ctz(inside)], NULL);
+    atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
+}
+
 /* An entry point that was interrupted by a signal handler and then left by longjmp never ended.  Its frame is
  * gone if the stack, which grows downwards, now ends above it, or this very call stands in its place; on an
  * alternate signal stack that means nothing. */
@@ -134,7 +144,7 @@ static COLD bool was_left(const void *frame)
     thread_self.muted &= ~(THREAD_DISABLED - 1);
     thread_self.has_blocked_signals = false;
     if (thread_self.share != NULL)
-        atomic_store_explicit(&thread_self.share->unwinding, 0, memory_order_relaxed);
+        unwinding_was_left(thread_self.share);
     return true;
 }
 
@@ -157,9 +167,11 @@ COLD struct thread_entry thread_enter_slow(const void *frame)
         return (struct thread_entry){.share = NULL};
     if (thread_self.outermost == NULL) {
         thread_self.outermost = frame;
+    } else if (thread_self.nested + 1 == THREAD_NESTING) {
+        /* Each level has one stack in flight. */
+        return (struct thread_entry){.share = NULL};
     } else {
-        entry.level = thread_self.nested + 1 < THREAD_NESTING ? thread_self.nested + 1 : THREAD_NESTING - 1;
-        thread_self.nested = entry.level;
+        entry.level = ++thread_self.nested;
     }
     atomic_signal_fence(memory_order_seq_cst);
     if (entry.share == NULL) {
@@ -324,16 +336,20 @@ uint32_t thread_unwind_enter(struct thread *share, unsigned level)
         platform_light_fence();
         if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)) ||
             thread_self.is_forking)
-            return inside;
+            break;
         atomic_store_explicit(&share->unwinding, inside, memory_order_release);
         platform_yield();
     }
+    if (LIKELY((inside & 1u << level) == 0))
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &share->cancel_states[level]);
+    return inside;
 }
 
 void thread_unwind_leave(struct thread *share, unsigned level)
 {
     uint32_t inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
 
+    pthread_setcancelstate(share->cancel_states[level], NULL);
     /* Release: partner of the load in thread_before_fork. */
     atomic_store_explicit(&share->unwinding, inside & ~(1u << level), memory_order_release);
 }

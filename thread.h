@@ -26,7 +26,7 @@
 #include "stackmap.h"
 #include "trail.h"
 
-/* Signal handlers that may interrupt each other, each in the midst of an entry point, and still be
+/* Entry points of a thread, each of which a signal handler has interrupted to call the next one, that are
  * recorded. */
 #define THREAD_NESTING 4
 
@@ -34,8 +34,9 @@ struct thread {
     /* Written by the owner only, read by others too. */
     _Atomic stack_id in_flight[THREAD_NESTING]; /* published before it is on record, until the next one is */
     _Atomic uint32_t unwinding;                 /* a bit for each level that is in the unwinder */
-    _Atomic int64_t blocks, bytes;              /* recorded less removed, not yet in the common totals */
-    _Atomic int64_t peak_blocks, peak_bytes;    /* the most that blocks and bytes have been meanwhile */
+    int cancel_states[THREAD_NESTING];       /* what pthread_setcancelstate is to be given when it leaves */
+    _Atomic int64_t blocks, bytes;           /* recorded less removed, not yet in the common totals */
+    _Atomic int64_t peak_blocks, peak_bytes; /* the most that blocks and bytes have been meanwhile */
 
     struct stackmap_supply supply;
     struct path last[THREAD_NESTING]; /* this thread's last stack on each level */
@@ -186,7 +187,10 @@ void thread_each_in_flight(stackmap_mark_fn *mark);
 /* The unwinder takes locks that fork would leave locked in the child, so fork waits until no thread is in
  * there: thread_unwind_enter waits while a fork is about to happen.  It returns the levels that were in there
  * already, as bits: those below were interrupted there, and this one's own says that the unwinder called us,
- * or was left by longjmp. */
+ * or was left by longjmp.
+ *
+ * Nor is a thread cancelled in there: libunwind reads and writes a pipe, and malloc is no cancellation point.
+ */
 uint32_t thread_unwind_enter(struct thread *thread, unsigned level);
 void thread_unwind_leave(struct thread *thread, unsigned level);
 

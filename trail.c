@@ -6,7 +6,8 @@
 
 #if LD_UNWIND_RULES
 
-uint32_t words_unchanged(const struct word *words, uint32_t count)
+/* How many of these words are further out than the innermost one that has changed, or all. */
+static uint32_t words_unchanged(const struct word *words, uint32_t count)
 {
     for (uint32_t i = count; i > 0; i--)
         if (!word_holds(&words[i - 1]))
@@ -14,20 +15,31 @@ uint32_t words_unchanged(const struct word *words, uint32_t count)
     return count;
 }
 
-uint32_t trail_current_slow(const struct trail *trail, uint32_t count)
+uint32_t trail_unchanged(const struct trail *trail, uint32_t count)
 {
     module_id checked = 0;
+    uint32_t i, end = 0, same;
 
-    for (uint32_t i = trail->firm; i < count && i < trail->known; i++) {
-        const struct frame *frame = &trail->frames[i];
+    for (i = count; i > trail->firm; i--) {
+        const struct frame *frame = &trail->frames[i - 1];
+        uint32_t outer = i > 1 ? frame[-1].words_end : 0;
 
-        if (!frame->can_unload)
-            continue;
-        if (frame->module != checked && !module_is_current(frame->module, (const void *)frame->at.pc))
-            return i;
-        checked = frame->module;
+        if (frame->can_unload && frame->module != checked) {
+            if (!module_is_current(frame->module, (const void *)frame->at.pc))
+                return i - 1;
+            checked = frame->module;
+        }
+        if (!words_hold(trail->words + outer, frame->words_end - outer))
+            return i - 1;
     }
-    return count;
+    if (i > 0)
+        end = trail->frames[i - 1].words_end;
+    same = words_unchanged(trail->words, end);
+    if (same == end)
+        return count;
+    while (i > 0 && trail->frames[i - 1].words_end > same)
+        i--;
+    return i;
 }
 
 bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t epoch)

@@ -110,15 +110,11 @@ static inline bool words_hold(const struct word *words, size_t count)
     return true;
 }
 
-/* How many of these words are further out than the innermost one that has changed, or all. */
-uint32_t words_unchanged(const struct word *words, uint32_t count);
-
-/* How many of the first `count` frames, at most all known ones, are in the module that they were in. */
-uint32_t trail_current_slow(const struct trail *trail, uint32_t count);
-static inline uint32_t trail_current(const struct trail *trail, uint32_t count)
-{
-    return LIKELY(count <= trail->firm) ? count : trail_current_slow(trail, count);
-}
+/* How many of the first `count` frames are further out than the innermost one that has changed, or whose
+ * module has; all, if none has.  From the inside outwards: it is the frame further in that says that the code
+ * of the next one is on the stack still, and so stays loaded while its module is looked at; and it is that
+ * module that says where the frame beyond lies. */
+uint32_t trail_unchanged(const struct trail *trail, uint32_t count);
 
 static inline void trail_truncate(struct trail *trail, uint32_t count)
 {

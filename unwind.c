@@ -56,13 +56,15 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
 }
 
 /* Whether the module that a rule was learnt in has been replaced by another.  *checked is the last one that
- * was compared in this walk. */
+ * was found to be there still in this walk. */
 static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
 {
     if (LIKELY((r & RULE_CAN_UNLOAD) == 0) || rule_module(r) == *checked)
         return false;
+    if (!module_is_current(rule_module(r), (const void *)pc))
+        return true;
     *checked = rule_module(r);
-    return !module_is_current(*checked, (const void *)pc);
+    return false;
 }
 
 /* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
@@ -102,13 +104,11 @@ static inline uint32_t meet(const struct trail *trail, const struct registers *a
     frame = &trail->frames[i - 1];
     if (frame->at.sp != at->sp || frame->at.pc != at->pc || (frame->needs_bp && frame->at.bp != at->bp))
         return 0;
-    if (words_hold(trail->words, frame->words_end))
+    if (LIKELY(i <= trail->firm) && words_hold(trail->words, frame->words_end))
         return i;
-    same = words_unchanged(trail->words, frame->words_end);
-    while (i > 0 && trail->frames[i - 1].words_end > same)
-        i--;
-    *limit = i;
-    return 0;
+    same = trail_unchanged(trail, i);
+    *limit = same;
+    return same == i ? i : 0;
 }
 
 static enum outcome walk_stack(struct thread *thread, struct registers at, struct walk *walk)
@@ -197,8 +197,7 @@ static bool follow(struct thread *thread, const struct registers *start)
         uint32_t total = walk.met + walk.steps;
 
         stackmap_expect(trail->frames[walk.met - 1].id);
-        if (UNLIKELY(trail_current(trail, walk.met) != walk.met || total > TRAIL_FRAMES_MAX ||
-                     (trail->is_floating && total < LD_MAX_FRAMES))) {
+        if (UNLIKELY(total > TRAIL_FRAMES_MAX || (trail->is_floating && total < LD_MAX_FRAMES))) {
             trail_truncate(trail, 0);
             outcome = walk_stack(thread, *start, &walk);
         }
@@ -258,12 +257,9 @@ static inline bool trail_holds(const struct shortcut *shortcut, const struct tra
 
     return LIKELY(to->at.sp == shortcut_to_sp(shortcut)) &&
            LIKELY(!to->needs_bp || to->at.bp == shortcut_to_bp(shortcut)) &&
-           words_hold(trail->words, to->words_end);
-}
-
-static inline bool trail_is_current(const struct shortcut *shortcut, const struct trail *trail)
-{
-    return trail_current(trail, shortcut->depth) == shortcut->depth;
+           (LIKELY(shortcut->depth <= trail->firm)
+                ? words_hold(trail->words, to->words_end)
+                : trail_unchanged(trail, shortcut->depth) == shortcut->depth);
 }
 
 /* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
@@ -279,8 +275,7 @@ static inline struct shortcut *find_shortcut(struct thread *thread, uint64_t has
         if (leads_to_trail(shortcut, &thread->trail)) {
             if (!shortcut_holds(shortcut))
                 continue;
-            if (LIKELY(trail_is_current(shortcut, &thread->trail)) &&
-                LIKELY(trail_holds(shortcut, &thread->trail)))
+            if (LIKELY(trail_holds(shortcut, &thread->trail)))
                 return shortcut;
         }
         *elsewhere = true;
@@ -390,8 +385,8 @@ static NOINLINE struct unwind_stack capture_unguessed(struct thread *thread, uns
 static NOINLINE struct unwind_stack capture_loaded(struct thread *thread, struct shortcut *guess,
                                                    struct unwind_caller caller, stackmap_roots_fn *each_root)
 {
-    if (LIKELY(shortcut_holds(guess)) && LIKELY(trail_is_current(guess, &thread->trail)) &&
-        LIKELY(trail_holds(guess, &thread->trail)) && LIKELY(take(thread, guess, guess->epoch)))
+    if (LIKELY(shortcut_holds(guess)) && LIKELY(trail_holds(guess, &thread->trail)) &&
+        LIKELY(take(thread, guess, guess->epoch)))
         return (struct unwind_stack){.id = guess->id, .is_cut = false};
     return capture_unguessed(thread, 0, caller, each_root);
 }

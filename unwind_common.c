@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <libunwind.h>
+#include <pthread.h>
 
 #include "module.h"
 #include "platform.h"
@@ -187,5 +188,9 @@ static void warm_up(void)
 
 void unwind_init(void)
 {
+    int state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     platform_with_high_descriptors(warm_up);
+    pthread_setcancelstate(state, NULL);
 }

@@ -17,6 +17,7 @@
 #include <ucontext.h>
 
 #include "stackmap.h"
+#include "thread.h"
 
 enum { KEPT = 64, KEPT_SIZE = 640 };
 
@@ -601,6 +602,35 @@ static void trap_21_handlers_walk_at_every_instruction(void **state)
     ld_free(block);
 }
 
+/* --- Handlers in handlers ----------------------------------------------------------------------------- */
+
+/* Enters once more, from further in, as a handler does that has interrupted the one before. */
+static SITE void enter_again(unsigned level)
+{
+    struct thread_entry entry = thread_enter(FRAME_ADDRESS());
+
+    if (level < THREAD_NESTING) {
+        REQUIRE(entry.share != NULL && entry.level == level);
+        enter_again(level + 1);
+        thread_leave(entry);
+        return;
+    }
+    REQUIRE(entry.share == NULL);
+    ld_free(ld_malloc(10));
+}
+
+/* Each has a stack of its own in flight.  Beyond that nothing is recorded, and it is counted. */
+static void handlers_that_interrupt_too_many_others_drop_their_blocks(void **state)
+{
+    (void)state;
+    size_t dropped = stats_now().dropped_blocks;
+
+    enter_again(0);
+    assert_int_equal(stats_now().dropped_blocks - dropped, 1);
+    enter_again(0);
+    assert_int_equal(ld_now_leaks(NULL, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -611,6 +641,7 @@ int main(void)
         cmocka_unit_test(trap_18_recording_survives_a_longjmp_from_every_instruction),
         cmocka_unit_test(trap_18_a_collection_that_was_left_by_longjmp_does_not_block_the_next),
         cmocka_unit_test(trap_18_nobody_waits_for_a_thread_that_has_left_a_collection),
+        cmocka_unit_test(handlers_that_interrupt_too_many_others_drop_their_blocks),
     };
 
     test_deadline(280);

@@ -6,6 +6,7 @@
 #ifndef TEST_SUPPORT_H
 #define TEST_SUPPORT_H
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -88,16 +89,23 @@ static inline void *opaque_pointer(void *pointer)
     return pointer;
 }
 
-/* The stack of the function in which it stands, as backtrace(3), another unwinder, sees it; a sanitizer
- * stands between, with a frame of its own. */
-#define WALK_HERE(walk, capacity) drop_interceptor((walk), backtrace((walk), (capacity)))
+/* The stack of the function in which it stands, as another unwinder sees it: the C library's backtrace(3). By
+ * that name a program that is linked with libunwind has libunwind's. */
+#define WALK_HERE(walk, capacity) ((size_t)c_library_backtrace()((walk), (capacity)))
 
-static inline size_t drop_interceptor(void **walk, int depth)
+typedef int backtrace_fn(void **walk, int capacity);
+
+static inline backtrace_fn *c_library_backtrace(void)
 {
-    size_t own = HAS_SANITIZER ? 1 : 0;
+    static _Atomic(backtrace_fn *) known;
+    backtrace_fn *function = atomic_load_explicit(&known, memory_order_relaxed);
 
-    memmove(walk, walk + own, ((size_t)depth - own) * sizeof(*walk));
-    return (size_t)depth - own;
+    if (function == NULL) {
+        *(void **)&function = dlsym(dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD), "backtrace");
+        REQUIRE(function != NULL);
+        atomic_store_explicit(&known, function, memory_order_relaxed);
+    }
+    return function;
 }
 
 /* --- Random work -------------------------------------------------------------------------------------- */

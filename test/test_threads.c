@@ -267,6 +267,45 @@ static void trap_19_handlers_at_exit_are_recorded(void **state)
     assert_int_equal(WEXITSTATUS(status), 77);
 }
 
+/* --- Cancellation ------------------------------------------------------------------------------------- */
+
+static atomic_size_t allocated_when_cancelled;
+
+/* Code that nothing has run before, so that libunwind has to be asked about it. */
+static SITE int compare(const void *a, const void *b)
+{
+    ld_free(ld_malloc(100));
+    atomic_fetch_add(&allocated_when_cancelled, 1);
+    return *(const int *)a - *(const int *)b;
+}
+
+static void *allocate_when_cancelled(void *mutex)
+{
+    int numbers[] = {3, 1, 2};
+
+    REQUIRE(pthread_mutex_lock(mutex) == 0);
+    REQUIRE(pthread_cancel(pthread_self()) == 0);
+    qsort(numbers, sizeof(numbers) / sizeof(numbers[0]), sizeof(numbers[0]), compare);
+    REQUIRE(pthread_mutex_unlock(mutex) == 0);
+    pthread_testcancel();
+    return NULL;
+}
+
+/* malloc is no cancellation point, though what it may have to ask libunwind reads and writes a pipe. */
+static void allocation_is_no_cancellation_point(void **state)
+{
+    (void)state;
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t thread;
+    void *result;
+
+    assert_int_equal(pthread_create(&thread, NULL, allocate_when_cancelled, &mutex), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_ptr_equal(result, PTHREAD_CANCELED);
+    assert_true(atomic_load(&allocated_when_cancelled) >= 2);
+    assert_int_equal(pthread_mutex_trylock(&mutex), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +317,7 @@ int main(void)
         cmocka_unit_test_teardown(trap_18_cxx_thread_local_destructors_are_recorded, is_silent),
         cmocka_unit_test_teardown(threads_may_end_by_pthread_exit, is_silent),
         cmocka_unit_test_teardown(trap_15_ten_thousand_threads_cost_no_more_than_ten, is_silent),
+        cmocka_unit_test_teardown(allocation_is_no_cancellation_point, is_silent),
         cmocka_unit_test_teardown(trap_19_handlers_at_exit_are_recorded, is_silent),
     };
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Libraries that go while their frames are remembered, or while other threads remember them.  What was
+ * remembered of a frame is used only when the frame is seen to be on the stack still: until then its library
+ * may be gone, and another may be in its place, whose frames lie otherwise.
+ *
+ * build: plugin test/unload_small.c test/unload_large.c
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "unload_frames.h"
+
+#if defined(__x86_64__)
+
+enum { WALK_MAX = 128, LARGER = 524288 };
+
+/* The program's own, whose stacks begin as those of the libraries do. */
+extern unload_through_fn through_own;
+UNLOAD_THROUGH("through_own", "72", "40");
+
+static struct {
+    void *block;
+    size_t depth;
+    void *walk[WALK_MAX];
+} sample;
+
+static SITE void allocate(void)
+{
+    sample.block = ld_malloc(1337);
+    sample.depth = WALK_HERE(sample.walk, WALK_MAX);
+}
+
+static void *open_library(const char *name, unload_through_fn **through)
+{
+    char path[4096] = {0};
+    void *library;
+
+    REQUIRE(readlink("/proc/self/exe", path, sizeof(path) - 64) > 0);
+    strcpy(strrchr(path, '/') + 1, name);
+    library = dlopen(path, RTLD_NOW);
+    REQUIRE(library != NULL);
+    *(void **)through = dlsym(library, "through");
+    REQUIRE(*through != NULL);
+    return library;
+}
+
+/* The block that was allocated last has the stack that backtrace(3) has seen, another unwinder. */
+static void check_sample(void)
+{
+    struct snapshot record;
+
+    REQUIRE(find_block(sample.block, &record));
+    REQUIRE(record.frame_count == (sample.depth < LD_MAX_FRAMES ? sample.depth : LD_MAX_FRAMES));
+    for (size_t i = 1; i < record.frame_count; i++)
+        REQUIRE(record.frames[i] == sample.walk[i]);
+    ld_free(sample.block);
+}
+
+static SITE void allocate_through(const char *name)
+{
+    unload_through_fn *through;
+    void *library = open_library(name, &through);
+
+    through(allocate);
+    check_sample();
+    REQUIRE(dlclose(library) == 0);
+}
+
+/* Both frames of the second library are learnt anew, not the first one alone. */
+static void trap_11_all_frames_of_a_library_in_the_place_of_another_are_its_own(void **state)
+{
+    (void)state;
+    volatile char room[2 * LARGER];
+
+    room[0] = room[sizeof(room) - 1] = 0;
+    for (int i = 0; i < 4; i++)
+        allocate_through(i % 2 == 0 ? "unload_large.so" : "unload_small.so");
+}
+
+static void *thread_through(void *name)
+{
+    allocate_through(name);
+    return NULL;
+}
+
+static void run_on(void *stack, size_t size, const char *name)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    assert_int_equal(pthread_attr_setstack(&attributes, stack, size), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, thread_through, (void *)(uintptr_t)name), 0);
+    pthread_attr_destroy(&attributes);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+/* Two threads, one after the other, whose inner frames lie at the same addresses.  Where the first one's
+ * outer frames lay there is no memory any more. */
+static void trap_11_nothing_is_read_where_frames_of_another_library_were(void **state)
+{
+    (void)state;
+    enum { SMALL = 1 << 20 };
+    char *stack = mmap(NULL, SMALL + LARGER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(stack != MAP_FAILED);
+    run_on(stack, SMALL + LARGER, "unload_large.so");
+    assert_int_equal(mprotect(stack + SMALL, LARGER, PROT_NONE), 0);
+    run_on(stack, SMALL, "unload_small.so");
+    assert_int_equal(munmap(stack, SMALL + LARGER), 0);
+}
+
+/* --- While another thread unloads --------------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unload_through_fn *loaded; /* with the lock; NULL: it is not */
+static atomic_bool is_over;
+
+static SITE void allocate_and_free(void)
+{
+    ld_free(ld_malloc(100));
+}
+
+static SITE void go_through(unload_through_fn *through)
+{
+    through(allocate_and_free);
+    __asm__ volatile("" ::: "memory");
+}
+
+static void load(unload_through_fn *through)
+{
+    pthread_mutex_lock(&lock);
+    loaded = through;
+    pthread_mutex_unlock(&lock);
+}
+
+static void load_or_go(unsigned index, void *ctx)
+{
+    (void)ctx;
+    for (size_t i = 0; index == 0 && i < scaled(6000); i++) {
+        unload_through_fn *through;
+        void *library = open_library("unload_small.so", &through);
+
+        load(through);
+        for (volatile int pause = 0; pause < 3000; pause++)
+            continue;
+        load(NULL);
+        REQUIRE(dlclose(library) == 0);
+    }
+    if (index == 0)
+        atomic_store(&is_over, true);
+    while (!atomic_load(&is_over)) {
+        pthread_mutex_lock(&lock);
+        for (int i = 0; loaded != NULL && i < 20; i++)
+            go_through(loaded);
+        pthread_mutex_unlock(&lock);
+        for (int i = 0; i < 200; i++)
+            go_through(through_own);
+    }
+}
+
+/* One thread goes through a library's functions, or through the program's own, so that stacks begin alike. */
+static void trap_05_a_library_goes_while_another_thread_remembers_it(void **state)
+{
+    (void)state;
+
+    in_threads(2, load_or_go, NULL);
+    assert_int_equal(ld_now_leaks(NULL, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trap_11_all_frames_of_a_library_in_the_place_of_another_are_its_own),
+        cmocka_unit_test(trap_11_nothing_is_read_where_frames_of_another_library_were),
+        cmocka_unit_test(trap_05_a_library_goes_while_another_thread_remembers_it),
+    };
+
+    test_deadline(280);
+    ld_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    return 0;
+}
+
+#endif
