@@ -277,7 +277,7 @@ DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld binutils p
 DEPS_BENCH = $(DEPS_BUILD) python3 perl sqlite3 g++ valgrind gnuplot-nox heaptrack libgoogle-perftools4 linux-perf
 DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils
 DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck \
-             gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+             gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 
 deps:
 	@sh test/deps.sh $(DEPS_ALL)
