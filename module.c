@@ -284,7 +284,7 @@ static bool is_same(const struct loaded *now, const struct module *module)
 static const char *absolute_path(const char *name, char *buffer, size_t size)
 {
     if (name[0] == 0) {
-        ssize_t length = readlink("/proc/self/exe", buffer, size);
+        ssize_t length = readlink(platform_program_file(), buffer, size);
 
         if (length > 0 && (size_t)length < size) {
             buffer[length] = 0;

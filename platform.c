@@ -168,6 +168,15 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
+/* Older kernels than Linux 3.17 do not have the first. */
+const char *platform_program_file(void)
+{
+    static const char of_thread[] = "/proc/thread-self/exe";
+    char start;
+
+    return readlink(of_thread, &start, sizeof(start)) > 0 ? of_thread : "/proc/self/exe";
+}
+
 int platform_first_descriptor(void)
 {
     struct rlimit limit;

@@ -28,7 +28,7 @@
 /* The path of the program, as the kernel has it, or NULL. */
 static const char *find_program(char *path, size_t size)
 {
-    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    ssize_t length = readlink(platform_program_file(), path, size - 1);
     if (length <= 0)
         return NULL;
     path[length] = 0;

@@ -265,7 +265,7 @@ static int scan_modules(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     struct scan *scan = ctx;
     const struct module *module = module_get(scan->id);
-    const char *program = NULL; /* as the system says */
+    const char *program = platform_program_file();
 
     (void)size;
     stop_waiting();
@@ -420,7 +420,7 @@ static void ask_view(uint8_t number, const struct place *place, struct ld_symbol
  * for granted while the module is loaded, and not afterwards. */
 static int open_same_file(const struct module *module, bool is_loaded)
 {
-    int fd = elf_file_open(module->is_program ? "/proc/self/exe" : module->name);
+    int fd = elf_file_open(module->is_program ? platform_program_file() : module->name);
     struct elf_build_id build_id;
 
     if (fd < 0 || (is_loaded && module->build_id.size == 0))

@@ -262,6 +262,11 @@ bool platform_has_loader(void)
     return !world.is_static;
 }
 
+const char *platform_program_file(void)
+{
+    return "/proc/self/exe";
+}
+
 void *platform_map(size_t size)
 {
     if (world.maps++ >= world.good_maps)

@@ -166,8 +166,13 @@ for way in preloaded linked static; do
     main_thread() {
         run $way leave pthread_exit 2>"$work/err"
         holds "$work/err" 1 1
+        grep -q "^leakdetect report: process [0-9]*, $work/" "$work/err"
+        grep -q ' leave (.*/ends.c:[0-9]*)$' "$work/err"
         options=signal=USR2 && run $way leave pthread_exit 2>"$work/err"
         holds "$work/err" 1 1
+        echo 'leak:^leave$' >"$work/rules"
+        options=suppressions=$work/rules && run $way leave pthread_exit 2>"$work/err"
+        holds "$work/err" 1 0
     }
     check "$way: the main thread ends by pthread_exit" main_thread
 
