@@ -22,6 +22,9 @@
 # BLOCKMAP=my_blockmap.c is another store of live blocks (blockmap.h).
 # The usual CC, CXX, CFLAGS, CXXFLAGS, CPPFLAGS, LDFLAGS, AR, LD, INSTALL, PREFIX, DESTDIR; WERROR= for lenient builds.
 
+# Elsewhere [a-z] may be other letters, and sort has another order.
+export LC_ALL = C
+
 FLAVOUR  = default
 FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
@@ -164,7 +167,8 @@ $(BUILD)/whole/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
 # a malloc along all the same, as with a static jemalloc of its own, links and runs on that one.
 $(BUILD)/whole/names: override.ld
 	@mkdir -p $(@D)
-	sed -n 's/^\([a-z_]*\) = ld_.*/\1/p' $< | grep -v '^own_' >$@
+	awk '/;$$/ { if ($$2 != "=" || $$3 !~ /^ld_/) exit 1; print $$1 }' $< >$@.part
+	mv $@.part $@
 
 $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
 	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
