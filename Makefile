@@ -18,7 +18,7 @@
 #   make clean           removes build/
 #
 # FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan, debug or unwind is another way to build it, in build/FLAVOUR.
-# Tables: LD_MAX_BLOCKS, LD_MAX_FRAMES, LD_MAX_STACKS, LD_MAX_MODULES (config.h), as in `make LD_MAX_BLOCKS=1024`.
+# Tables: LD_MAX_BLOCKS, LD_MAX_FRAMES, LD_MAX_STACKS, LD_MAX_MODULES, LD_MAX_ROOTS (config.h), as in `make LD_MAX_BLOCKS=1024`.
 # BLOCKMAP=my_blockmap.c is another store of live blocks (blockmap.h).
 # The usual CC, CXX, CFLAGS, CXXFLAGS, CPPFLAGS, LDFLAGS, AR, LD, INSTALL, PREFIX, DESTDIR; WERROR= for lenient builds.
 
@@ -76,9 +76,9 @@ override CC  = clang
 override CXX = clang++
 endif
 
-# What config.h asks for, if it was given to make.  The environment does not count: LD_DEBUG there is the dynamic linker's.
-CONFIG = LD_MAX_BLOCKS LD_MAX_FRAMES LD_MAX_STACKS LD_MAX_MODULES LD_UNWIND_RULES LD_CHECK_UNWIND LD_DEBUG \
-         LD_BACKING_LIBC
+# What config.h has, if it was given to make, but for LD_OVERRIDE, which is set below.  The environment does not count:
+# LD_DEBUG there is the dynamic linker's.  (The dot is a #, with which some makes would begin a comment.)
+CONFIG := $(filter-out LD_OVERRIDE,$(shell sed -n 's/^.ifndef \(LD_.*\)/\1/p' config.h))
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
 # libbacktrace comes with gcc, in a folder of its own, where clang looks too.

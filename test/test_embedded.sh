@@ -132,6 +132,16 @@ make_refuses() {
 }
 check 'make LD_MAX_BLOCKS=1 fails and says why' make_refuses
 
+all_are_set() {
+    names=$(sed -n 's/^#define \(LD_[^ ]*\) .*/\1/p' config.h | grep -v '^LD_OVERRIDE$' | sort -u)
+    # shellcheck disable=SC2046 # words
+    run_make BUILD="$work/settings" -n $(printf '%s=7 ' $names) | grep -- '-c -o' | head -n 1 >"$work/commands"
+    for name in $names; do
+        grep -q -- " -D$name=7 " "$work/commands" || { echo "$name is not handed on" && return 1; }
+    done
+}
+check 'make hands on whatever config.h has' all_are_set
+
 environment_is_ignored() {
     LD_DEBUG=unused run_make BUILD="$work/environment" -n | grep -- '-c -o' >"$work/commands"
     [ -s "$work/commands" ]
