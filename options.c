@@ -36,6 +36,7 @@ struct parser {
     struct options *options;
     const char *origin;
     options_complain_fn *complain;
+    bool is_argument; /* and the origin shows the whole text */
 };
 
 static bool is_word(struct span span, const char *word)
@@ -43,18 +44,30 @@ static bool is_word(struct span span, const char *word)
     return strlen(word) == span.length && memcmp(word, span.text, span.length) == 0;
 }
 
-__attribute__((format(printf, 2, 3))) static void complain(const struct parser *parser, const char *format,
-                                                           ...)
+/* What of it is shown. */
+static int shown(size_t length)
 {
-    char line[OPTIONS_LINE_BYTES];
-    int length = snprintf(line, sizeof(line), "leakdetect: %s: ", parser->origin);
+    return length < 100 ? (int)length : 100;
+}
+
+/* What is wrong with this part of the text, and what becomes of it, each if there is one.  Of an argument the
+ * part has been shown, and nothing becomes. */
+__attribute__((format(printf, 4, 5))) static void complain(const struct parser *parser, struct span part,
+                                                           const char *outcome, const char *format, ...)
+{
+    char line[OPTIONS_LINE_BYTES], what[OPTIONS_LINE_BYTES / 2];
     va_list arguments;
 
-    if (length < 0 || (size_t)length >= sizeof(line))
-        return;
     va_start(arguments, format);
-    vsnprintf(line + length, sizeof(line) - (size_t)length, format, arguments);
+    vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
+    if (parser->is_argument) {
+        part.length = 0;
+        outcome = NULL;
+    }
+    snprintf(line, sizeof(line), "leakdetect: %.*s: %.*s%s%s%s%s", shown(strlen(parser->origin)),
+             parser->origin, shown(part.length), part.text, part.length == 0 ? "" : ": ", what,
+             outcome == NULL ? "" : "; ", outcome == NULL ? "" : outcome);
     parser->complain(line);
 }
 
@@ -108,18 +121,22 @@ static unsigned suffix_shift(char suffix)
     }
 }
 
-static bool parse_number(struct span value, size_t *out)
+/* One that is larger than any size_t is a number, and not in any range. */
+static bool parse_number(struct span value, size_t *out, bool *is_too_large)
 {
     unsigned shift = value.length > 1 ? suffix_shift(value.text[value.length - 1]) : 0;
     size_t digits = value.length - (shift != 0), number = 0;
 
+    *is_too_large = false;
     for (size_t i = 0; i < digits; i++) {
-        if (value.text[i] < '0' || value.text[i] > '9' || __builtin_mul_overflow(number, 10u, &number) ||
-            __builtin_add_overflow(number, (size_t)(value.text[i] - '0'), &number))
+        if (value.text[i] < '0' || value.text[i] > '9')
             return false;
+        *is_too_large |= __builtin_mul_overflow(number, 10u, &number) ||
+                         __builtin_add_overflow(number, (size_t)(value.text[i] - '0'), &number);
     }
     *out = number << shift;
-    return digits != 0 && *out >> shift == number;
+    *is_too_large |= *out >> shift != number;
+    return digits != 0;
 }
 
 /* Signals that programs leave to their users.  Not those of faults, those that cannot be caught, and those of
@@ -133,6 +150,7 @@ static bool parse_signal(struct span value, size_t *out)
         {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP},       {"QUIT", SIGQUIT}, {"ALRM", SIGALRM},
         {"PROF", SIGPROF}, {"IO", SIGIO},     {"VTALRM", SIGVTALRM}, {"URG", SIGURG},   {"PWR", SIGPWR},
     };
+    bool is_too_large;
 
     if (value.length > 3 && memcmp(value.text, "SIG", 3) == 0)
         value = (struct span){value.text + 3, value.length - 3};
@@ -141,7 +159,7 @@ static bool parse_signal(struct span value, size_t *out)
             *out = (size_t)signals[i].number;
             return true;
         }
-    if (!parse_number(value, out))
+    if (!parse_number(value, out, &is_too_large) || is_too_large)
         return false;
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         if (*out == (size_t)signals[i].number)
@@ -164,10 +182,12 @@ static bool keep_text(struct options *options, struct span value, const char **o
 
 /* --- Setting one -------------------------------------------------------------------------------------- */
 
-static void set(const struct parser *parser, const struct option *option, struct span value)
+/* The part of the text is "name=value". */
+static void set(const struct parser *parser, const struct option *option, struct span part, struct span value)
 {
+    static const char by_default[] = "the default is used";
     struct options *options = parser->options;
-    int shown = value.length < 100 ? (int)value.length : 100;
+    bool is_too_large;
     size_t number = 0;
     const char *text = NULL;
 
@@ -175,29 +195,26 @@ static void set(const struct parser *parser, const struct option *option, struct
     switch (option->kind) {
     case OPTION_CHOICE:
         if (!parse_choice(value, option->values, &number))
-            complain(parser, "%s=%.*s: choose one of: %s; the first of them is used", option->name, shown,
-                     value.text, option->values);
+            complain(parser, part, "the first of them is used", "choose one of: %s", option->values);
         else
             *number_of(options, option) = number;
         break;
     case OPTION_NUMBER:
-        if (!parse_number(value, &number))
-            complain(parser, "%s=%.*s: not a number; the default is used", option->name, shown, value.text);
-        else if (number < option->lowest || number > option->highest)
-            complain(parser, "%s=%.*s: not from %zu to %zu; the default is used", option->name, shown,
-                     value.text, option->lowest, option->highest);
+        if (!parse_number(value, &number, &is_too_large))
+            complain(parser, part, by_default, "not a number");
+        else if (is_too_large || number < option->lowest || number > option->highest)
+            complain(parser, part, by_default, "not from %zu to %zu", option->lowest, option->highest);
         else
             *number_of(options, option) = number;
         break;
     case OPTION_TEXT:
         if (!keep_text(options, value, &text))
-            complain(parser, "%s: too long; it is left out", option->name);
+            complain(parser, (struct span){part.text, strlen(option->name)}, "it is left out", "too long");
         *text_of(options, option) = value.length == 0 ? NULL : text;
         break;
     case OPTION_SIGNAL:
         if (!parse_signal(value, &number))
-            complain(parser, "%s=%.*s: no signal that can ask for a report, such as USR2; none does",
-                     option->name, shown, value.text);
+            complain(parser, part, "none does", "no signal that can ask for a report, such as USR2");
         else
             *number_of(options, option) = number;
         break;
@@ -237,32 +254,40 @@ static size_t value_length(const char *text)
     return length;
 }
 
+static void parse(const struct parser *parser, const char *text)
+{
+    while (*text != '\0') {
+        struct span name = {text, strcspn(text, "=:")}, part = name, value, none = {"", 0};
+        const struct option *option = find(name);
+
+        if (text[name.length] == '=') {
+            value.text = text + name.length + 1;
+            value.length = value_length(value.text);
+            part.length += 1 + value.length;
+            if (option != NULL)
+                set(parser, option, part, value);
+            else
+                complain(parser, none, NULL,
+                         "there is no option \"%.*s\"; `leakdetect run --help` lists them all",
+                         shown(name.length), name.text);
+        } else if (name.length != 0) {
+            complain(parser, part, "it is left out", "not of the form key=value");
+        }
+        text += part.length;
+        text += *text == ':';
+    }
+}
+
 void options_parse(struct options *options, const char *origin, const char *text,
                    options_complain_fn *complain_fn)
 {
-    struct parser parser = {options, origin, complain_fn};
+    parse(&(struct parser){options, origin, complain_fn, false}, text);
+}
 
-    while (*text != '\0') {
-        struct span name = {text, strcspn(text, "=:")}, value;
-        const struct option *option = find(name);
-        int shown = name.length < 100 ? (int)name.length : 100;
-
-        if (text[name.length] != '=') {
-            if (name.length != 0)
-                complain(&parser, "\"%.*s\" is not of the form key=value; it is left out", shown, text);
-            text += name.length + (text[name.length] == ':');
-            continue;
-        }
-        value.text = text + name.length + 1;
-        value.length = value_length(value.text);
-        if (option != NULL)
-            set(&parser, option, value);
-        else
-            complain(&parser, "there is no option \"%.*s\"; `leakdetect run --help` lists them all", shown,
-                     text);
-        text = value.text + value.length;
-        text += *text == ':';
-    }
+void options_parse_argument(struct options *options, const char *argument, const char *text,
+                            options_complain_fn *complain_fn)
+{
+    parse(&(struct parser){options, argument, complain_fn, true}, text);
 }
 
 void options_init(struct options *options)

@@ -45,6 +45,11 @@ void options_init(struct options *options);
 void options_parse(struct options *options, const char *origin, const char *text,
                    options_complain_fn *complain);
 
+/* The same for an argument of a command, such as "--max-sites=10", whose text is "max_sites=10".  Complaints
+ * begin with the argument, and say nothing of the default: such a command is not to run. */
+void options_parse_argument(struct options *options, const char *argument, const char *text,
+                            options_complain_fn *complain);
+
 enum option_kind { OPTION_CHOICE, OPTION_NUMBER, OPTION_TEXT, OPTION_SIGNAL };
 
 struct option {

@@ -107,15 +107,10 @@ static void numbers_have_suffixes(void **state)
 static void nonsense_numbers_are_refused(void **state)
 {
     static const char *const texts[] = {
-        "min_bytes=",
-        "min_bytes=k",
-        "min_bytes=-1",
-        "min_bytes=1.5",
-        "min_bytes=ten",
-        "min_bytes=1 ",
-        "min_bytes=1kk",
-        "min_bytes=+1",
-        "min_bytes=0x10",
+        "min_bytes=",   "min_bytes=k",   "min_bytes=-1", "min_bytes=1.5",  "min_bytes=ten",
+        "min_bytes=1 ", "min_bytes=1kk", "min_bytes=+1", "min_bytes=0x10", "min_bytes=99999999999999999999x",
+    };
+    static const char *const large[] = {
         "min_bytes=18446744073709551616",
         "min_bytes=18446744073709551615k",
         "min_bytes=99999999999999999999g",
@@ -124,7 +119,11 @@ static void nonsense_numbers_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         assert_int_equal(parse_badly(texts[i], "not a number")->min_bytes, 0);
+    for (size_t i = 0; i < sizeof(large) / sizeof(large[0]); i++)
+        assert_int_equal(parse_badly(large[i], ": not from 0 to 18446744073709551615; ")->min_bytes, 0);
     assert_int_equal(parse_badly("exitcode=256", "not from 0 to 255")->exitcode, OPTIONS_BY_REPORT);
+    assert_int_equal(parse_badly("exitcode=99999999999999999999", "not from 0 to 255")->exitcode,
+                     OPTIONS_BY_REPORT);
     assert_int_equal(parse_badly("exitcode=5:exitcode=x", "not a number")->exitcode, OPTIONS_BY_REPORT);
 }
 
@@ -174,7 +173,10 @@ static void unknown_options_are_named(void **state)
 {
     (void)state;
     assert_int_equal(parse_badly("exitcod=1:exitcode=4", "\"exitcod\"")->exitcode, 4);
-    assert_int_equal(parse_badly("nonsense:exitcode=5", "\"nonsense\"")->exitcode, 5);
+    assert_int_equal(
+        parse_badly("nonsense:exitcode=5", "here: nonsense: not of the form key=value; it is left out\n")
+            ->exitcode,
+        5);
     parse_badly("EXITCODE=1", "\"EXITCODE\"");
     parse_badly("=1", "\"\"");
     parse_badly("text_bytes=1", "\"text_bytes\"");
@@ -189,10 +191,59 @@ static void long_texts_are_refused_and_long_complaints_cut(void **state)
     memcpy(text, "log_path=", 9);
     assert_null(parse_badly(text, "too long")->log_path);
     memset(text, 'y', sizeof(text) - 1);
-    parse_badly(text, "\"yyyy");
+    parse_badly(text, ": yyyy");
     assert_true(strlen(complaints) <= OPTIONS_LINE_BYTES);
     memcpy(text, "format=", 7);
     parse_badly(text, "text json folded");
+    assert_true(strlen(complaints) <= OPTIONS_LINE_BYTES);
+}
+
+/* What becomes of a wrong option is said of texts, not of arguments; and neither is anything said twice. */
+static void complaints_say_what_is_so(void **state)
+{
+    static const struct {
+        const char *text, *argument;
+        const char *of_text, *of_argument;
+    } lines[] = {
+        {"exitcode=256", "--exitcode=256",
+         "leakdetect: here: exitcode=256: not from 0 to 255; the default is used\n",
+         "leakdetect: --exitcode=256: not from 0 to 255\n"},
+        {"max_sites=x", "--max-sites=x", "leakdetect: here: max_sites=x: not a number; the default is used\n",
+         "leakdetect: --max-sites=x: not a number\n"},
+        {"format=xml", "--format=xml",
+         "leakdetect: here: format=xml: choose one of: text json folded; the first of them is used\n",
+         "leakdetect: --format=xml: choose one of: text json folded\n"},
+        {"signal=KILL", "--signal=KILL",
+         "leakdetect: here: signal=KILL: no signal that can ask for a report, such as USR2; none does\n",
+         "leakdetect: --signal=KILL: no signal that can ask for a report, such as USR2\n"},
+        {"nonsense", "--nonsense", "leakdetect: here: nonsense: not of the form key=value; it is left out\n",
+         "leakdetect: --nonsense: not of the form key=value\n"},
+        {"x=1", "--x=1",
+         "leakdetect: here: there is no option \"x\"; `leakdetect run --help` lists them all\n",
+         "leakdetect: --x=1: there is no option \"x\"; `leakdetect run --help` lists them all\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        parse(lines[i].text);
+        assert_string_equal(complaints, lines[i].of_text);
+        complaints[0] = '\0';
+        options_parse_argument(&parsed, lines[i].argument, lines[i].text, note);
+        assert_string_equal(complaints, lines[i].of_argument);
+    }
+}
+
+static void long_arguments_are_refused_with_a_line(void **state)
+{
+    static char text[2 * OPTIONS_TEXT_BYTES];
+
+    (void)state;
+    parse_well("");
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text, "--log_path=", 11);
+    options_parse_argument(&parsed, text, text + 2, note);
+    assert_int_equal(complaint_count, 1);
+    assert_non_null(strstr(complaints, "xxx: too long\n"));
     assert_true(strlen(complaints) <= OPTIONS_LINE_BYTES);
 }
 
@@ -246,6 +297,8 @@ int main(void)
         cmocka_unit_test(separators_may_be_too_many),
         cmocka_unit_test(unknown_options_are_named),
         cmocka_unit_test(long_texts_are_refused_and_long_complaints_cut),
+        cmocka_unit_test(complaints_say_what_is_so),
+        cmocka_unit_test(long_arguments_are_refused_with_a_line),
         cmocka_unit_test(any_text_is_survived),
         cmocka_unit_test(the_table_is_complete),
     };

@@ -147,7 +147,12 @@ nothing() {
     says 125 'no program to run' run
     says 125 'no program to run' run --
     says 125 '--nonsense=1: there is no option "nonsense"' run --nonsense=1 -- true
-    says 125 '--exitcode=x: exitcode=x: not a number' run --exitcode=x -- true
+    says 125 '--exitcode=x: not a number$' run --exitcode=x -- true
+    says 125 '--max-sites=x: not a number$' run --max-sites=x -- true
+    long=$(printf '%03000d' 0)
+    says 125 '--log_path=0*: too long$' run --log_path="$long$long" -- true
+    says 125 '--log_path=0*: too long$' run --suppressions="$long" --log_path="$long" -- true
+    LEAKDETECT_OPTIONS=suppressions=$long says 125 '--log_path=0*: too long$' run --log_path="$long" -- true
     says 125 '-x: there is no such option' run -x true
 }
 check 'says what it does not understand' nothing

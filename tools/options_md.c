@@ -31,6 +31,8 @@ static const char intro[] =
     "in `k`, `m` or `g`, for 2^10, 2^20 and 2^30. What is not understood is said in one line on stderr, and "
     "the option has "
     "its default.\n"
+    "What the command does not understand of its own arguments it says in the same way, and then it runs "
+    "nothing, with status 125.\n"
     "\n"
     "| option | values | default | meaning |\n"
     "|---|---|---|---|\n";

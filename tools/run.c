@@ -250,10 +250,16 @@ static void set_variable(const char *name, const char *first, const char *second
     free(value);
 }
 
-/* --an-option=value, or with underscores, as "an_option=value" added to the options. */
-static void add_option(const char *argument)
+/* What is wrong in the environment the program says itself, and runs. */
+static void say_nothing(const char *line)
 {
-    static struct options parsed;
+    (void)line;
+}
+
+/* --an-option=value, or with underscores, as "an_option=value" added to the options, which are all read as
+ * the program will: texts that are not too long one by one may be together. */
+static void add_option(struct options *options, const char *argument)
+{
     char *option = strdup(argument + 2);
     const char *set = getenv("LEAKDETECT_OPTIONS");
 
@@ -262,8 +268,7 @@ static void add_option(const char *argument)
     for (char *c = option; *c != '\0' && *c != '='; c++)
         if (*c == '-')
             *c = '_';
-    options_init(&parsed);
-    options_parse(&parsed, argument, option, complain);
+    options_parse_argument(options, argument, option, complain);
     /* The last one counts. */
     if (set != NULL && set[0] != '\0')
         set_variable("LEAKDETECT_OPTIONS", set, option, ":");
@@ -274,8 +279,12 @@ static void add_option(const char *argument)
 
 static _Noreturn void run(char **arguments)
 {
-    const char *program;
+    static struct options options;
+    const char *program, *set = getenv("LEAKDETECT_OPTIONS");
 
+    options_init(&options);
+    if (set != NULL)
+        options_parse(&options, "LEAKDETECT_OPTIONS", set, say_nothing);
     for (; *arguments != NULL && (*arguments)[0] == '-'; arguments++) {
         if (strcmp(*arguments, "--") == 0) {
             arguments++;
@@ -286,7 +295,7 @@ static _Noreturn void run(char **arguments)
         if (strncmp(*arguments, "--", 2) != 0)
             fail(STATUS_USAGE, "%s: there is no such option; `leakdetect run --help` lists them all",
                  *arguments);
-        add_option(*arguments);
+        add_option(&options, *arguments);
     }
     if (has_complaints)
         exit(STATUS_USAGE);
