@@ -111,6 +111,8 @@ static bool expand(char *out, size_t size)
     }
 }
 
+static const char not_regular[] = "it is not a regular file";
+
 /* NULL if the report may go there, or why not. */
 static const char *forbids(int fd)
 {
@@ -119,7 +121,7 @@ static const char *forbids(int fd)
     if (fstat(fd, &file) != 0)
         return strerrordesc_np(errno);
     if (!S_ISREG(file.st_mode))
-        return "it is not a regular file";
+        return not_regular;
     if (file.st_uid != geteuid())
         return "it is another user's";
     if (file.st_nlink != 1)
@@ -150,7 +152,9 @@ static int open_log(void)
     /* Not to wait for the reader of a pipe. */
     fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     if (fd < 0)
-        return refuse(path, errno == ELOOP ? "it is a symbolic link" : strerrordesc_np(errno));
+        return refuse(path, errno == ELOOP   ? "it is a symbolic link"
+                            : errno == ENXIO ? not_regular /* a pipe without a reader, a socket */
+                                             : strerrordesc_np(errno));
     why = forbids(fd);
     if (why == NULL && (strcmp(path, begun) == 0 ? lseek(fd, 0, SEEK_END) : ftruncate(fd, 0)) < 0)
         why = strerrordesc_np(errno);

@@ -203,6 +203,8 @@ int helper_init(int signal, void (*report)(void))
 
     if (sigaction(signal, NULL, &now) != 0)
         return errno;
+    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_signal)
+        return EEXIST;
     if ((now.sa_flags & SA_SIGINFO) != 0 || (now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN))
         return EBUSY;
     if (helper.count == SIGNALS)

@@ -213,7 +213,7 @@ static void set(const struct parser *parser, const struct option *option, struct
         *text_of(options, option) = value.length == 0 ? NULL : text;
         break;
     case OPTION_SIGNAL:
-        if (!parse_signal(value, &number))
+        if (value.length != 0 && !parse_signal(value, &number))
             complain(parser, part, "none does", "no signal that can ask for a report, such as USR2");
         else
             *number_of(options, option) = number;
@@ -317,7 +317,8 @@ void options_show(const struct options *options, const struct option *option, ch
         length = word_length(option->values, number, &text);
     else if (text != NULL)
         length = strnlen(text, size);
-    if (option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE)
+    if (option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE ||
+        (option->kind == OPTION_SIGNAL && number == 0))
         snprintf(line, size, "leakdetect: %s=%.*s", option->name, (int)length, text == NULL ? "" : text);
     else
         snprintf(line, size, "leakdetect: %s=%zu", option->name, number);

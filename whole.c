@@ -109,9 +109,6 @@ static void leave_shelter(struct shelter *shelter)
     pthread_setcancelstate(shelter->cancel_state, NULL);
 }
 
-/* What exit status a report asks for if none was set. */
-enum { STATUS_IF_LOST = 23 };
-
 static const char *why_unknown(int error)
 {
     struct ld_stats stats;
@@ -302,10 +299,8 @@ enum ending { AT_EXIT, AT_ONCE };
 static void report_end(enum ending ending, const struct check_caller *caller)
 {
     bool of_lost = whole.options.report_at_exit != OPTIONS_REPORT_LIVE, has_blocks = false;
-    size_t wanted = whole.options.exitcode;
+    int wanted = (int)whole.options.exitcode;
 
-    if (wanted == OPTIONS_BY_REPORT)
-        wanted = of_lost ? STATUS_IF_LOST : 0;
     if (!begin_report(true, ending == AT_ONCE))
         return;
     if (!atomic_exchange_explicit(&whole.is_over, true, memory_order_relaxed))
@@ -314,11 +309,11 @@ static void report_end(enum ending ending, const struct check_caller *caller)
                                                       : LOST_IF_DEFINITE,
                                   caller);
     if (has_blocks && wanted != 0 && ending == AT_ONCE)
-        end_at_once((int)wanted);
+        end_at_once(wanted);
     end_report();
     /* exit goes on where it was, with this status, and flushes what the program has written. */
     if (has_blocks && wanted != 0)
-        exit((int)wanted);
+        exit(wanted);
 }
 
 static NOINLINE void end(int status, void *unused, const struct check_caller *caller)
@@ -416,11 +411,13 @@ static void start_helper(size_t number, void (*report_it)(void))
 {
     char line[128];
     int error = number == 0 ? 0 : helper_init((int)number, report_it);
+    const char *why = error == EBUSY    ? "the program handles it already"
+                      : error == EEXIST ? "another option has it already"
+                                        : strerrordesc_np(error);
 
     if (error == 0)
         return;
-    snprintf(line, sizeof(line), "leakdetect: signal %zu cannot ask for reports: %s", number,
-             error == EBUSY ? "the program handles it already" : strerrordesc_np(error));
+    snprintf(line, sizeof(line), "leakdetect: signal %zu cannot ask for reports: %s", number, why);
     destination_say(line);
 }
 
@@ -457,11 +454,20 @@ static void say_start(void)
     }
 }
 
+static void read_options(void)
+{
+    enum { STATUS_IF_LOST = 23 };
+
+    given_options(&whole.options, destination_say);
+    if (whole.options.exitcode == OPTIONS_BY_REPORT)
+        whole.options.exitcode = whole.options.report_at_exit == OPTIONS_REPORT_LIVE ? 0 : STATUS_IF_LOST;
+}
+
 /* Earlier than anything that is not part of an implementation. */
 __attribute__((constructor(101))) static void start(void)
 {
     destination_init();
-    given_options(&whole.options, destination_say);
+    read_options();
     whole.process = getpid();
     if (whole.options.children == OPTIONS_CHILDREN_IGNORE)
         leave_children_alone();

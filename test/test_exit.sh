@@ -185,6 +185,10 @@ for way in preloaded linked static; do
         options=signal=SIGUSR2:report_at_exit=none && run $way leave usr2 fork leave usr2 2>"$work/err"
         [ "$(reports "$work/err")" -eq 2 ]
         [ "$(blocks 1337 "$work/err")" -eq 3 ]
+        options=signal=USR2:check_signal=USR2:report_at_exit=none && run $way leave usr2 2>"$work/err"
+        [ "$(reports "$work/err")" -eq 1 ]
+        [ "$(blocks 1337 "$work/err")" -eq 1 ]
+        [ "$(head -n 1 "$work/err")" = 'leakdetect: signal 12 cannot ask for reports: another option has it already' ]
     }
     check "$way: a report on a signal, in a forked child too" on_signal
 done
@@ -263,7 +267,7 @@ check 'log_path: never through a link' links
 
 odd_files() {
     mkfifo "$work/fifo"
-    refused "$work/fifo" ''
+    refused "$work/fifo" 'it is not a regular file'
     refused "$work" 'Is a directory'
     refused "$work/none/log" 'No such file'
     refused /dev/null 'it is not a regular file'

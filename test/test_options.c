@@ -145,6 +145,7 @@ static void signals_have_names_and_numbers(void **state)
     assert_int_equal(parse_well("signal=HUP")->signal, SIGHUP);
     assert_int_equal(parse_well("signal=12")->signal, SIGUSR2);
     assert_int_equal(parse_well("signal=40")->signal, 40);
+    assert_int_equal(parse_well("signal=USR1:signal=")->signal, 0);
     assert_int_equal(parse_badly("signal=KILL", "USR2")->signal, 0);
     assert_int_equal(parse_badly("signal=11", "USR2")->signal, 0);
     assert_int_equal(parse_badly("signal=33", "USR2")->signal, 0);

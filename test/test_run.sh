@@ -113,6 +113,18 @@ from_environment() {
 }
 check 'a mistake in the environment costs a line, not the run' from_environment
 
+shows_what_it_takes() {
+    LEAKDETECT_OPTIONS='' "$command" run --verbosity=2 "$work/app" 2>"$work/err"
+    grep '^leakdetect: exitcode=23$' "$work/err"
+    shown=$(sed -n 's/^leakdetect: \([^ ]*=.*\)/\1/p' "$work/err" | tr '\n' :)
+    LEAKDETECT_OPTIONS=$shown "$command" run "$work/app" 2>"$work/again"
+    sed 's/process [0-9]*//' "$work/err" >"$work/want"
+    sed 's/process [0-9]*//' "$work/again" | diff "$work/want" -
+    "$command" run --verbosity=2 "$work/app" 2>"$work/err"
+    grep '^leakdetect: exitcode=0$' "$work/err"
+}
+check 'verbosity=2 shows values that are good for options' shows_what_it_takes
+
 compiled_in() {
     echo 'const char *ld_default_options(void); const char *ld_default_options(void) { return "exitcode=5:format=folded"; }' \
         >"$work/defaults.c"
