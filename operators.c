@@ -29,6 +29,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "leakdetect.h"
 #include "platform.h"
 
 /* Their symbols in the C++ ABI of 64-bit processors. */
@@ -125,10 +126,11 @@ static bool is_same(function *one, function *other)
 }
 #define IS_OWN(name, own) is_same((function *)(name), (function *)(own))
 
-/* NULL: memory is out, or the alignment is none.  Its name is one that reports skip. */
+/* NULL: memory is out, or the alignment is none.  Its name is one that reports skip.  An aligned_alloc of the
+ * program's may want a multiple of the alignment. */
 static void *ld_operator_new_aligned(size_t size, size_t align)
 {
-    size_t rounded = (size + align - 1) & ~(align - 1);
+    size_t rounded = IS_OWN(aligned_alloc, ld_aligned_alloc) ? size : (size + align - 1) & ~(align - 1);
 
     return rounded >= size ? aligned_alloc(align, rounded) : NULL;
 }

@@ -32,6 +32,12 @@ void *opaque(void *block)
     return block;
 }
 
+/* libstdc++ rounds up what it gives to aligned_alloc; the operators that are preloaded do not. */
+std::size_t aligned_size(std::size_t size, std::size_t align)
+{
+    return std::getenv("LD_PRELOAD") != nullptr ? size : (size + align - 1) / align * align;
+}
+
 } // namespace
 
 #define SITE __attribute__((noinline))
@@ -65,12 +71,11 @@ TRY(new_nothrow, 3003, ::operator new(3003, std::nothrow), ::operator delete(blo
 TRY(new_array_nothrow, 3005, ::operator new[](3005, std::nothrow), ::operator delete[](block, std::nothrow))
 TRY(new_sized, 3007, ::operator new(3007), ::operator delete(block, static_cast<std::size_t>(3007)))
 TRY(new_array_sized, 3009, ::operator new[](3009), ::operator delete[](block, static_cast<std::size_t>(3009)))
-/* What libstdc++ gives to aligned_alloc is rounded up to the alignment. */
 TRY(new_aligned, 64, new wide, delete block)
 TRY(new_aligned_array, 192, new wide[3], delete[] block)
-TRY(new_aligned_nothrow, 3072, ::operator new(3011, std::align_val_t(128), std::nothrow),
+TRY(new_aligned_nothrow, aligned_size(3011, 128), ::operator new(3011, std::align_val_t(128), std::nothrow),
     ::operator delete(block, std::align_val_t(128), std::nothrow))
-TRY(new_aligned_sized, 3584, ::operator new(3521, std::align_val_t(128)),
+TRY(new_aligned_sized, aligned_size(3521, 128), ::operator new(3521, std::align_val_t(128)),
     ::operator delete(block, static_cast<std::size_t>(3521), std::align_val_t(128)))
 TRY(string, 3014, new (opaque(std::malloc(3014))) char, std::free(block))
 
