@@ -6,7 +6,7 @@
 #     make bench              everything, with other tools too, some twenty minutes
 #     make bench QUICK=1      a smoke test, a minute: little work, one round; the document is build/bench/quick/performance.md
 #
-# BENCH_KEEP_PEERS=1 leaves the table of other tools as the last run has left it, which saves half of the time.
+# BENCH_KEEP_PEERS=1 leaves the table of other tools as the document has it, which saves half of the time.
 #
 # BENCH_ROUNDS and BENCH_PROGRAM_ROUNDS say how often, 9 and 5 by default; BENCH_PEER_PART, which part of the work of whole
 # programs other tools get, a 4th by default.
@@ -113,7 +113,11 @@ fi
 BUILD=$BUILD CC=$CC sh bench/programs.sh $quick "$out"
 # shellcheck disable=SC2086
 BUILD=$BUILD CC=$CC sh bench/where.sh $quick "$out"
-if [ -z "$quick$([ ! -s "$out/peers.md" ] || echo "${BENCH_KEEP_PEERS:-}")" ]; then
+if [ -n "${BENCH_KEEP_PEERS:-}" ] && [ -z "$quick" ] && grep -q '^## Other tools' "$document"; then
+    # Without the end of the section, which is measured again.
+    printf '\n%s\n' "$(awk '/^## / { inside = /^## Other tools/ } /^What the stacks of each/ { inside = 0 } inside' "$document")" \
+        >"$out/peers.md"
+elif [ -z "$quick" ]; then
     BUILD=$BUILD CC=$CC sh bench/programs.sh --peers "$out"
 fi
 BUILD=$BUILD CC=$CC sh bench/depths.sh "$out"
