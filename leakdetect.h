@@ -293,8 +293,9 @@ enum ld_report_format {
      *        "rules":[{"rule":"..","builtin":true,"blocks":N,"bytes":N}]},
      *      "partial_names":false}
      *
-     * What is not known of a frame is "" or 0, so that each key always has the same type.  The kind of a site
-     * is live, definite, indirect, possible or reachable.  estimate: only a sample was recorded, and stands
+     * What is not known of a frame is "" or 0, so that each key always has the same type.  The kind of the
+     * report is live, or lost: that of ld_check.  The kind of a site is live, or in a report of lost blocks
+     * definite, indirect, possible or reachable.  estimate: only a sample was recorded, and stands
      * for all. stack_cut: LD_LEAK_STACK_CUT.  stack_deep: there may be more frames outside.
      * strict: LD_LEAK_STRICT, a key that is there only if it is true, as is a frame's "inlined": this
      * function was inlined into the next one, which has the same pc.  unlisted: left out, as the options ask.
@@ -305,7 +306,9 @@ enum ld_report_format {
     LD_REPORT_JSON,
 
     /* A line for each call site, outermost function first, with its bytes: "main;parse;strdup 4096", as
-     * flamegraph.pl and speedscope read it.  In names a space becomes _ and a semicolon a colon. */
+     * flamegraph.pl and speedscope read it.  In names a space becomes _ and a semicolon a colon.
+     * A stack that was cut to max_frames, or may have been deeper, begins with "[outer]".  In a report of
+     * lost blocks the kind of the site comes before all: "definite;main;parse;strdup 4096". */
     LD_REPORT_FOLDED
 };
 

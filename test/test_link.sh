@@ -54,6 +54,24 @@ for compiler in gcc g++ clang clang++; do
     done
 done
 
+# A linker that reads few linker scripts: those of -lleakdetect, but not that of -lleakdetect_malloc.
+if has ld.mold; then
+    for compiler in gcc g++ clang clang++; do
+        run_app "$compiler plain, mold" $compiler -L"$lib" -fuse-ld=mold -lleakdetect
+    done
+    whole_by_mold() {
+        gcc -g -x c - -fuse-ld=mold -o "$work/whole" -L"$lib" -Wl,-u,ld_init -lleakdetect_malloc_core -lleakdetect_unwind -lm <<'EOF'
+#include <stdio.h>
+int main(void) { return fclose(stdin); }
+EOF
+        LEAKDETECT_OPTIONS=report_at_exit=live:verbosity=1 "$work/whole" 2>"$work/report"
+        grep -q '^leakdetect report: ' "$work/report"
+    }
+    check 'a whole program, mold' whole_by_mold
+else
+    skip 'mold' 'no ld.mold'
+fi
+
 for compiler in gcc clang; do
     for mode in '' -static; do
         with="$mode -L$lib"

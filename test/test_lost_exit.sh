@@ -114,6 +114,7 @@ for way in preloaded linked static; do
 
     json() {
         options=format=json && status_is 23 run $way lose 2>"$work/err"
+        grep -q '","kind":"lost","blocks"' "$work/err"
         grep -q '"kind":"definite"' "$work/err"
         grep -q '"kind":"indirect"' "$work/err"
     }
