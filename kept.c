@@ -18,16 +18,13 @@ enum {
     LIBC = 1,    /* the C library and its parts */
     LOADER = 2,  /* the dynamic loader */
     CXX = 4,     /* the C++ run time, and gcc's */
-    PROGRAM = 8, /* a static program, which has all of these inside */
+    PROGRAM = 8, /* a static program where it is the C library, which it has inside */
     OTHER = 16,
     ANYWHERE = LIBC | LOADER | CXX | PROGRAM | OTHER,
 };
 
 enum { DIRECT, INNER };
-enum nameless { NONE, ANY, NEXT_TO_SETENV, NEXT_TO_TZSET, NEXT_TO_GETTEXT };
-
-/* How far from the beginning of a function its neighbours are, in bytes. */
-enum { NEIGHBOURHOOD = 4096 };
+enum nameless { NONE, ANY, BEFORE_SETENV, BEHIND_TZSET, BEFORE_DCNGETTEXT };
 
 struct rule {
     uint8_t at, within;
@@ -87,27 +84,30 @@ static bool is_any_of(const char *name, const char *patterns)
     return false;
 }
 
-static unsigned library_of(const char *module)
+static unsigned library_of(const void *frame, const char *module)
 {
     if (module == NULL)
         return OTHER;
     const char *slash = strrchr(module, '/');
     const char *file = slash == NULL ? module : slash + 1;
-    if (is_any_of(file, "^libc.so*,^libc-2.*,^libpthread.so*,^libpthread-2.*,^libdl.so*,^libdl-2.*,^"
-                        "libresolv*,^libnss_*"))
+    if (is_any_of(file,
+                  "^libc.so.*,^libc-2.*.so$,^libpthread.so.*,^libpthread-2.*.so$,^libdl.so.*,^libdl-2.*.so$,"
+                  "^libresolv.so.*,^libresolv-2.*.so$,^libnss_*.so.2$,^libnss_*-2.*.so$"))
         return LIBC;
-    if (is_any_of(file, "^ld-linux*,^ld-2.*,^ld.so*,^ld64.so*,^ld-musl*"))
+    if (is_any_of(file, "^ld-linux.so.*,^ld-linux-*.so.*,^ld-2.*.so$,^ld.so.*,^ld64.so.*,^ld-musl-*.so.*"))
         return LOADER;
-    if (is_any_of(file, "^libstdc++.so*,^libgcc_s.so*,^libc++.so*,^libc++abi.so*"))
+    if (is_any_of(file, "^libstdc++.so.*,^libgcc_s.so.*,^libc++.so.*,^libc++abi.so.*"))
         return CXX;
-    return platform_has_loader() ? OTHER : PROGRAM;
+    return platform_is_c_library(frame) ? PROGRAM : OTHER;
 }
 
-static bool is_next_to(const void *frame, void (*neighbour)(void))
+static bool is_in(const void *frame, uintptr_t start, size_t size)
 {
-    return (uintptr_t)frame - (uintptr_t)neighbour + NEIGHBOURHOOD < 2 * (uintptr_t)NEIGHBOURHOOD;
+    return (uintptr_t)frame - start < size;
 }
 
+/* The sizes are those of the functions that are meant, and little more: what comes next in a static program
+ * may be one that allocates for its caller. */
 static bool takes_nameless(enum nameless nameless, const void *frame)
 {
     switch (nameless) {
@@ -115,12 +115,12 @@ static bool takes_nameless(enum nameless nameless, const void *frame)
         break;
     case ANY:
         return true;
-    case NEXT_TO_SETENV:
-        return is_next_to(frame, (void (*)(void))setenv);
-    case NEXT_TO_TZSET:
-        return is_next_to(frame, tzset);
-    case NEXT_TO_GETTEXT: /* it lies between those for one form and those for two */
-        return is_next_to(frame, (void (*)(void))dcngettext);
+    case BEFORE_SETENV: /* __add_to_environ */
+        return is_in(frame, (uintptr_t)setenv - 1024, 1024);
+    case BEHIND_TZSET: /* __tz_convert */
+        return is_in(frame, (uintptr_t)tzset, 1024);
+    case BEFORE_DCNGETTEXT: /* __dcigettext, and those of its file that it calls */
+        return is_in(frame, (uintptr_t)dcngettext - 4096, 4096);
     }
     return false;
 }
@@ -135,7 +135,7 @@ uint32_t kept_direct(void)
 
 uint32_t kept_match(const void *frame, const char *function, const char *module, uint32_t *within)
 {
-    unsigned library = library_of(module);
+    unsigned library = library_of(frame, module);
     uint32_t at = 0;
     const char *name = texts;
     *within = 0;

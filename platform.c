@@ -102,6 +102,15 @@ bool platform_has_loader(void)
     return _DYNAMIC != NULL;
 }
 
+bool platform_is_c_library(const void *code)
+{
+    extern void __libc_start_main(void);
+
+    /* Archives are linked in the order in which they are needed, the C library behind all others; what calls
+     * main is needed first, and so is its beginning. */
+    return !platform_has_loader() && (uintptr_t)code > (uintptr_t)__libc_start_main;
+}
+
 bool platform_is_set_up(void)
 {
     /* To note the program's name is the last thing that the C library of a static program does before it runs

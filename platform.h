@@ -86,6 +86,10 @@ bool platform_on_signal_stack(void);
 /* Whether the program has a dynamic loader, and is not static. */
 bool platform_has_loader(void);
 
+/* Whether this is code of the C library that a static program has inside.  It may be wrong where the linker
+ * has not left things in their usual order. */
+bool platform_is_c_library(const void *code);
+
 /* Whether the C library has set itself up, as far as this library needs it.  A dynamic loader has seen to
  * that before it runs any other code; a static program's C library allocates before it can find code by
  * address. */

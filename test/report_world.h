@@ -56,7 +56,7 @@ static struct {
     int write_error; /* what writing fails with, from write number `good_writes` on */
     size_t good_writes, writes;
 
-    bool is_static;    /* the program has no loader */
+    bool is_static;    /* the program has no loader; what has no source file is the C library in it */
     bool is_partial;   /* all names are */
     size_t symbolized; /* how many were asked for, and known */
 
@@ -265,6 +265,11 @@ bool platform_has_loader(void)
 const char *platform_program_file(void)
 {
     return "/proc/self/exe";
+}
+
+bool platform_is_c_library(const void *code)
+{
+    return world.is_static && world.symbols[(uintptr_t)code - FIRST_SYMBOL].file == NULL;
 }
 
 void *platform_map(size_t size)
