@@ -86,6 +86,25 @@ else
     skip 'link-time optimisation by lld' 'no clang, or no lld'
 fi
 
+for way in preloaded static; do
+    converter() {
+        report $way '' converter
+        is_true '[.sites[].frames[] | select(.function == "main")] | length > 0'
+        is_true '[.sites[].frames[0].function | select(test("gconv_open$"))] | length == 2'
+        report $way '' converter close
+        is_true '.blocks == 0'
+    }
+    check "$way: a converter that was not closed is reported, and none that was" converter
+
+    resolver() {
+        report $way '' resolver
+        is_true '[.sites[].frames[0].function | test("res_context_send$")] == [true]'
+        report $way '' resolver close
+        is_true '.blocks == 0'
+    }
+    check "$way: a resolver that was not closed is reported, and none that was" resolver
+done
+
 # A library whose name begins like that of a part of the C library.
 for file in libresolver.so libnss_wrapper.so libnss_wrapper.so.0 libc-2.so.1 ld-linux-plugin.so; do
     library() {
