@@ -339,7 +339,8 @@ struct ld_report_options {
      *
      * What the C library and the C++ run time keep on purpose is left out too, by built-in rules (kept.def)
      * that name what they are about: stdio's buffers, the dynamic loader's tables, the pool for exceptions
-     * ... */
+     * ...  Given rules take what a lost block leads, too; what a block leads that a built-in one takes was
+     * given to the library by the program, and becomes definitely lost. */
     const char *suppressions;
     bool no_default_suppressions; /* without the built-in ones */
 };

@@ -97,11 +97,21 @@ static struct tally *find_rule(struct suppress *suppress, const struct site *sit
     return found;
 }
 
-bool suppress_takes(struct suppress *suppress, const struct site *site, struct names *names)
+static bool is_builtin(const struct suppress *suppress, const struct tally *taken)
+{
+    return (uintptr_t)taken - (uintptr_t)suppress->kept < sizeof(suppress->kept);
+}
+
+bool suppress_takes(struct suppress *suppress, struct site *site, struct names *names)
 {
     struct tally *taken = find_rule(suppress, site, names);
-    if (taken == NULL && site->leader != NULL)
+    if (taken == NULL && site->leader != NULL) {
         taken = find_rule(suppress, site->leader, names);
+        if (is_builtin(suppress, taken)) {
+            site->leak.reach = LD_DEFINITELY_LOST;
+            taken = NULL;
+        }
+    }
     if (taken == NULL)
         return false;
     if (taken->blocks == 0)

@@ -103,6 +103,14 @@ for way in preloaded static; do
         is_true '.blocks == 0'
     }
     check "$way: a resolver that was not closed is reported, and none that was" resolver
+
+    keys() {
+        report $way :report_at_exit=lost:use_tls=0:exitcode=0 keys
+        is_true '[.sites[] | [.kind, .bytes]] == [["definite", 1337]]'
+        report $way :report_at_exit=lost:exitcode=0 keys
+        [ ! -s "$work/report" ]
+    }
+    check "$way: a value of a thread's key is not kept with the table where it is" keys
 done
 
 # A library whose name begins like that of a part of the C library.
