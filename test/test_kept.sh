@@ -58,6 +58,13 @@ for way in preloaded linked half static; do
     check "$way: what the program allocates inside their functions is reported" own
 done
 
+strip -o "$work/stripped" "$work/static"
+none_lost() {
+    report stripped :report_at_exit=lost # with status 0
+    [ ! -s "$work/report" ]
+}
+check 'stripped: of what the C library keeps nothing is called lost' none_lost
+
 # Programs that are easily mistaken for the C library.
 CC=${CC:-gcc}
 programs=$work/alike
