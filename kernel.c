@@ -60,6 +60,11 @@ bool kernel_seek(int fd, uint64_t offset)
     return (uint64_t)call(SYS_lseek, fd, (long)offset, SEEK_SET, 0) == offset;
 }
 
+long kernel_control(int fd, unsigned long request, void *argument)
+{
+    return call(SYS_ioctl, fd, (long)request, word(argument), 0);
+}
+
 long kernel_list(int fd, void *entries, size_t size)
 {
     return call(SYS_getdents64, fd, word(entries), (long)size, 0);

@@ -19,7 +19,8 @@
 int kernel_open(const char *path);
 long kernel_read(int fd, void *buffer, size_t size);
 bool kernel_seek(int fd, uint64_t offset);
-long kernel_list(int fd, void *entries, size_t size); /* getdents64 */
+long kernel_control(int fd, unsigned long request, void *argument); /* ioctl */
+long kernel_list(int fd, void *entries, size_t size);               /* getdents64 */
 void kernel_close(int fd);
 void kernel_close_all(void);
 

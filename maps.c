@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "pages.h"
 
 enum {
     FIRST_CAPACITY = 4096,
@@ -84,6 +85,41 @@ static int append(struct maps *maps, const struct mapping *mapping)
     return 0;
 }
 
+struct cutting {
+    struct maps *maps;
+    struct mapping rest;
+    int error;
+};
+
+static void cut(struct cutting *cutting, uintptr_t end, bool is_readable)
+{
+    struct mapping part = cutting->rest;
+
+    if (cutting->error != 0 || part.start == end)
+        return;
+    part.end = end;
+    part.is_readable = is_readable;
+    cutting->error = append(cutting->maps, &part);
+    cutting->rest.start = end;
+    cutting->rest.is_continued = true;
+}
+
+static void cut_guard(uintptr_t start, uintptr_t end, void *cutting)
+{
+    cut(cutting, start, true);
+    cut(cutting, end, false);
+}
+
+static int append_parts(struct maps *maps, const struct mapping *mapping)
+{
+    struct cutting cutting = {.maps = maps, .rest = *mapping};
+
+    if (mapping->is_readable)
+        pages_each_guard(mapping->start, mapping->end, cut_guard, &cutting);
+    cut(&cutting, mapping->end, mapping->is_readable);
+    return cutting.error;
+}
+
 int maps_read(struct maps *maps)
 {
     struct maps_reader reader = {.fd = kernel_open(MAPS_FILE)};
@@ -94,7 +130,7 @@ int maps_read(struct maps *maps)
     if (reader.fd < 0)
         return -reader.fd;
     while (error == 0 && maps_next(&reader, &mapping))
-        error = append(maps, &mapping);
+        error = append_parts(maps, &mapping);
     kernel_close(reader.fd);
     if (error == 0)
         error = reader.error;
@@ -130,6 +166,13 @@ const struct mapping *maps_find(const struct maps *maps, uintptr_t address)
     size_t i = maps_first_above(maps, address);
 
     return i < maps->count && maps->entries[i].start <= address ? &maps->entries[i] : NULL;
+}
+
+uintptr_t maps_beginning(const struct maps *maps, const struct mapping *mapping)
+{
+    while (mapping > maps->entries && mapping->is_continued)
+        mapping--;
+    return mapping->start;
 }
 
 bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory map of this process, as /proc has it: sorted by address, in memory of its own, read with system
- * calls alone.
+ * The memory map of this process, as /proc has it, less guards: sorted by address, in memory of its own, read
+ * with system calls alone.
  */
 #ifndef MAPS_H
 #define MAPS_H
@@ -13,6 +13,7 @@
 struct mapping {
     uintptr_t start, end;
     bool is_readable, is_writable, is_executable, is_private, is_of_file;
+    bool is_continued; /* what the entry before it has is part of the same mapping */
 };
 
 struct maps {
@@ -20,7 +21,7 @@ struct maps {
     size_t count, capacity;
 };
 
-/* 0 or an errno value. */
+/* 0 or an errno value.  A mapping with guards (pages.h) has several entries, and theirs are not readable. */
 int maps_read(struct maps *maps);
 void maps_release(struct maps *maps);
 
@@ -37,6 +38,9 @@ bool maps_next(struct maps_reader *reader, struct mapping *out);
 
 /* The mapping that this address lies in, or NULL. */
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address);
+
+/* Where the mapping of this entry begins. */
+uintptr_t maps_beginning(const struct maps *maps, const struct mapping *mapping);
 
 /* Whether so many bytes from there on, in one mapping, may be read. */
 bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size);

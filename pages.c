@@ -6,14 +6,29 @@
 #include "pages.h"
 
 #include <stddef.h>
+#include <sys/ioctl.h>
 
 #include "kernel.h"
 #include "platform.h"
 
-enum { AT_ONCE = 128 /* pages */ };
+enum {
+    AT_ONCE = 128, /* pages */
+    RUNS_AT_ONCE = 32,
+};
 
 #define PRESENT   (UINT64_C(1) << 63)
 #define ELSEWHERE (UINT64_C(1) << 62) /* on a swap device, or there is a mark in its place, as of a guard */
+
+/* PAGEMAP_SCAN, which headers of the kernel have since 6.7, and IS_GUARD since 6.15. */
+struct run {
+    uint64_t start, end, categories;
+};
+struct scan {
+    uint64_t size, flags, start, end, walk_end, runs, run_count, max_pages;
+    uint64_t inverted, required, any_of, told; /* categories */
+};
+#define SCAN     _IOWR('f', 16, struct scan)
+#define IS_GUARD (UINT64_C(1) << 8)
 
 static int pagemap = -1;
 
@@ -69,4 +84,26 @@ void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn
     }
     if (from < end)
         visit(from, end, ctx);
+}
+
+void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)
+{
+    struct run runs[RUNS_AT_ONCE];
+    struct scan scan = {.size = sizeof(scan),
+                        .start = start,
+                        .end = end,
+                        .runs = (uint64_t)(uintptr_t)runs,
+                        .run_count = RUNS_AT_ONCE,
+                        .required = IS_GUARD,
+                        .told = IS_GUARD};
+
+    while (pagemap >= 0 && scan.start < end) {
+        long count = kernel_control(pagemap, SCAN, &scan);
+
+        if (count < 0)
+            return;
+        for (long i = 0; i < count; i++)
+            visit((uintptr_t)runs[i].start, (uintptr_t)runs[i].end, ctx);
+        scan.start = scan.walk_end;
+    }
 }

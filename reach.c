@@ -33,7 +33,7 @@ enum {
     WORD = sizeof(uintptr_t),
     STATE_SHIFT = REACH_SHIFT,
     GAP = 1 << 20,    /* bytes without a block that end a run */
-    SPARSE = 1 << 18, /* a block of so many may have pages that were never touched */
+    SPARSE = 1 << 18, /* a block, or static data, of so many may have pages that were never touched */
     DIGIT_BITS = 6,
     DIGITS = 1 << DIGIT_BITS,
     FEW = 24, /* blocks that are sorted by insertion */
@@ -466,7 +466,8 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
     struct heap *heap = ctx;
     bool is_stack = kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK;
     bool is_whatever = kind == ROOTS_MAPPED || kind == ROOTS_REGISTERED;
-    const struct mapping *mapping = is_stack || is_whatever ? maps_find(&heap->maps, start) : NULL;
+    const struct mapping *mapping = maps_find(&heap->maps, start);
+    bool is_private = mapping != NULL && mapping->is_private;
 
     if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
         return;
@@ -474,8 +475,8 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
-    if (mapping != NULL && (mapping->is_private || is_whatever))
-        pages_each(start, end, mapping->is_private, scan_run, heap);
+    if (is_whatever || (is_private && (is_stack || end - start >= SPARSE)))
+        pages_each(start, end, is_private, scan_run, heap);
     else
         scan(heap, start, end);
     heap->has_heap_keys = false;

@@ -377,7 +377,8 @@ static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer,
         maps_find(pass->snapshot->maps, is_first ? pass->snapshot->main_stack : thread_pointer);
 
     if (mapping != NULL)
-        visit_range(pass, ROOTS_STACK, mapping->start, is_first ? mapping->end : page_end(thread_pointer));
+        visit_range(pass, ROOTS_STACK, maps_beginning(pass->snapshot->maps, mapping),
+                    is_first ? mapping->end : page_end(thread_pointer));
 }
 
 #if defined(__x86_64__)
@@ -474,7 +475,8 @@ static void visit_running(const struct pass *pass, struct stop_thread *thread, b
     if (is_first || thread->thread_pointer != 0)
         visit_whole_stack(pass, thread->thread_pointer, is_first);
     else
-        visit_range(pass, ROOTS_STACK, mapping->start, pass->bound(thread->stack_pointer, pass->ctx));
+        visit_range(pass, ROOTS_STACK, maps_beginning(maps, mapping),
+                    pass->bound(thread->stack_pointer, pass->ctx));
 }
 
 /* A child that another thread than the first has forked runs on that thread's stack, under the id of a first

@@ -17,7 +17,8 @@ BEGIN {
     rank["restart"] = rank["tasks"] = 2.5
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
-    rank["maps"] = rank["stop"] = rank["pages"] = 3
+    rank["pages"] = 2.5
+    rank["maps"] = rank["stop"] = 3
     rank["withheld"] = 3.4
     rank["snapshot"] = 3.5
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = rank["gaps"] = 4

@@ -12,15 +12,23 @@
  *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
  *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
  *     shared    a block of 999 bytes that only the stack of another thread points to, which is in shared
- * memory end       a mapping whose last page cannot be read data      a block of 888 bytes, in a page of
- * static data that is kept out of copies sparse    two blocks of 222 bytes, in the midst of a block and of a
- * mapping of 64 GiB withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept
- * out of copies leave     the first thread ends, and another one the program nobody    the process is another
- * user's, and lets nobody look into it forked    what comes after it, in a child
+ * *               memory
+ *     end       a mapping whose last page cannot be read
+ *     within    blocks of 444 bytes that static data and a small block point to, behind pages that cannot be
+ *               read
+ *     apart     children will be of another pid namespace
+ *     data      a block of 888 bytes, in a page of static data that is kept out of copies
+ *     sparse    two blocks of 222 bytes, in the midst of a block and of a mapping of 64 GiB
+ *     withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept out of copies
+ *     leave     the first thread ends, and another one the program
+ *     nobody    the process is another user's, and lets nobody look into it
+ *     forked    what comes after it, in a child
  *
- * That a page cannot be read nothing tells (MADV_GUARD_INSTALL).  Status 77: the kernel does not do that. */
+ * That a page cannot be read nothing tells (MADV_GUARD_INSTALL).  Status 77: the kernel does not do that, or
+ * not for this user. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
@@ -215,6 +223,26 @@ static SITE void guard_the_end(void)
         exit(77);
 }
 
+static void guard_within(char *pages)
+{
+    memset(pages, 0, (size_t)4 * PAGE);
+    if (madvise(pages + PAGE, PAGE, GUARD_INSTALL) != 0)
+        exit(77);
+    keep_in((void **)(pages + (size_t)2 * PAGE), 444);
+}
+
+static SITE void guard_data_and_block(void)
+{
+    static _Alignas(PAGE) char data[4 * PAGE];
+    static void *volatile block;
+
+    block = aligned_alloc(PAGE, (size_t)4 * PAGE);
+    if (block == NULL)
+        exit(2);
+    guard_within(data);
+    guard_within(block);
+}
+
 static SITE void withhold_data(void)
 {
     static _Alignas(PAGE) void *data[2 * PAGE / sizeof(void *)] = {data};
@@ -279,6 +307,12 @@ static void leave(void)
     if (pthread_create(&thread, NULL, end_program, NULL) != 0)
         exit(2);
     pthread_exit(NULL);
+}
+
+static void live_apart(void)
+{
+    if (unshare(CLONE_NEWPID) != 0)
+        exit(77);
 }
 
 static void become_nobody(void)
@@ -363,6 +397,10 @@ int main(int argc, char **argv)
             start_on_shared_stack();
         else if (strcmp(word, "end") == 0)
             guard_the_end();
+        else if (strcmp(word, "within") == 0)
+            guard_data_and_block();
+        else if (strcmp(word, "apart") == 0)
+            live_apart();
         else if (strcmp(word, "data") == 0)
             withhold_data();
         else if (strcmp(word, "sparse") == 0)
