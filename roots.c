@@ -5,8 +5,7 @@
  *     stack pointer          the live part of its stack begins here, less the red zone
  *         ...
  *     thread pointer - n     static thread-local storage, n bytes for all modules
- *     thread pointer         glibc's struct pthread: itself, dtv, ..., arrays of its keys, result
- *     end of that page       where glibc's mapping of the stack ends
+ *     thread pointer         glibc's struct pthread (tcb.h)
  *
  * On the first thread the two halves lie apart: [stack], and memory of the loader.  A stack pointer that is
  * in neither is on a signal stack or on one that the program made for itself: then how much of the thread's
@@ -24,6 +23,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "platform.h"
+#include "tcb.h"
 
 enum {
     WORD = sizeof(uintptr_t),
@@ -33,18 +33,6 @@ enum {
     /* What modules loaded later find in the static storage of each thread: glibc's reserve, and some. */
     TLS_SURPLUS = 4096,
     TLS_MOST = 1 << 20,
-
-    /* glibc's struct pthread on x86-64, which gdb's libthread_db knows too: the thread pointer points to
-     * it. */
-    PTHREAD_BYTES = 2560,
-    PTHREAD_DTV = 8,
-    PTHREAD_SELF = 16,
-    PTHREAD_ID = 720, /* of the kernel; 0: it has ended; -1: and was joined */
-    PTHREAD_ALIGN = 64,
-    KEYS_FIRST =
-        512, /* bytes of the first array of keys, which lies in struct pthread; others are as large */
-    KEY_ARRAYS = 32,
-    DTV_MOST = 1 << 16,
 };
 
 /* --- Registered regions --------------------------------------------------------------------------------- */
@@ -250,6 +238,7 @@ struct pass {
     roots_visit_fn *visit;
     roots_bound_fn *bound;
     void *ctx;
+    bool is_one_missing; /* a thread that is running but was not found */
 };
 
 static bool counts(const struct pass *pass, enum roots_kind kind)
@@ -296,78 +285,51 @@ static void visit_range(const struct pass *pass, enum roots_kind kind, uintptr_t
     }
 }
 
-static READS_FRAMES uintptr_t word_at(uintptr_t address)
-{
-    return *(const uintptr_t *)address;
-}
-
-/* Whether a struct pthread seems to be at this address, which can be read: it points to itself twice. */
-static bool is_pthread(uintptr_t at)
-{
-    return word_at(at) == at && word_at(at + PTHREAD_SELF) == at;
-}
-
-static uintptr_t page_end(uintptr_t address)
-{
-    return (address | (PAGE - 1)) + 1;
-}
-
 /* The blocks of thread-local storage that the loader has allocated for one thread, and its own list of them.
  * glibc keeps those of a thread that has ended for the next thread. */
-static void visit_dtv(const struct pass *pass, uintptr_t thread_pointer, bool has_ended)
+static void visit_dtv(const struct pass *pass, uintptr_t tcb, bool has_ended)
 {
-    const struct maps *maps = pass->snapshot->maps;
     const struct roots *roots = pass->snapshot->roots;
-    uintptr_t dtv = word_at(thread_pointer + PTHREAD_DTV), block = dtv - (uintptr_t)2 * WORD;
-    size_t count;
+    struct tcb_dtv dtv;
 
-    if (dtv % WORD != 0 || !maps_can_read(maps, block, (size_t)2 * WORD))
+    if (!tcb_get_dtv(pass->snapshot->maps, tcb, &dtv))
         return;
-    count = word_at(block);
-    if (count > DTV_MOST || !maps_can_read(maps, block, (count + 2) * 2 * WORD))
-        return;
-    pass->visit(ROOTS_KEPT, (uintptr_t)&block, (uintptr_t)(&block + 1), pass->ctx);
-    visit_range(pass, ROOTS_KEPT, block, dtv + (count + 1) * 2 * WORD);
+    pass->visit(ROOTS_KEPT, (uintptr_t)&dtv.start, (uintptr_t)(&dtv.start + 1), pass->ctx);
+    visit_range(pass, ROOTS_KEPT, dtv.start, dtv.end);
     if (has_ended)
         return;
-    for (size_t i = 1; i <= count && i < roots->tls_count; i++) {
-        uintptr_t data = word_at(dtv + i * 2 * WORD);
+    for (size_t i = 1; i <= dtv.count && i < roots->tls_count; i++) {
+        uintptr_t storage = tcb_storage(&dtv, i);
 
-        if (data != 0 && data != UINTPTR_MAX)
-            visit_range(pass, ROOTS_TLS, data, data + roots->tls_sizes[i]);
+        if (storage != 0)
+            visit_range(pass, ROOTS_TLS, storage, storage + roots->tls_sizes[i]);
     }
 }
 
-/* The arrays of keys: the first lies in struct pthread, right before the pointers to all of them. */
-static void visit_keys(const struct pass *pass, uintptr_t thread_pointer, uintptr_t end)
+static void visit_keys(const struct pass *pass, uintptr_t tcb)
 {
-    for (uintptr_t at = thread_pointer + KEYS_FIRST; at + (uintptr_t)KEY_ARRAYS * WORD <= end; at += WORD) {
-        if (word_at(at) != at - KEYS_FIRST)
-            continue;
-        for (size_t i = 1; i < KEY_ARRAYS; i++)
-            if (word_at(at + i * WORD) != 0)
-                visit_range(pass, ROOTS_TLS, word_at(at + i * WORD), word_at(at + i * WORD) + KEYS_FIRST);
-        return;
-    }
+    const uintptr_t *arrays = tcb_key_arrays(pass->snapshot->maps, tcb);
+
+    for (size_t i = 1; arrays != NULL && i < TCB_KEY_ARRAYS; i++)
+        if (arrays[i] != 0)
+            visit_range(pass, ROOTS_TLS, arrays[i], arrays[i] + TCB_KEY_BYTES);
 }
 
 static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
-    uintptr_t end = is_first ? thread_pointer + PTHREAD_BYTES : page_end(thread_pointer);
     const struct mapping *mapping = maps_find(maps, thread_pointer);
     /* Other threads have what was loaded later above the beginning of their stack. */
     uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - (is_first ? TLS_SURPLUS : 0);
 
     if (mapping == NULL || !mapping->is_readable || !counts(pass, ROOTS_TLS))
         return;
-    if (end > mapping->end)
-        end = mapping->end;
-    visit_range(pass, ROOTS_TLS, start > mapping->start ? start : mapping->start, end);
-    if (!maps_can_read(maps, thread_pointer, PTHREAD_SELF + WORD) || !is_pthread(thread_pointer))
+    visit_range(pass, ROOTS_TLS, start > mapping->start ? start : mapping->start,
+                tcb_end(maps, thread_pointer));
+    if (!tcb_is_at(maps, thread_pointer))
         return;
     visit_dtv(pass, thread_pointer, false);
-    visit_keys(pass, thread_pointer, end);
+    visit_keys(pass, thread_pointer);
 }
 
 /* All of the stack that a thread was given. */
@@ -378,7 +340,7 @@ static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer,
 
     if (mapping != NULL)
         visit_range(pass, ROOTS_STACK, maps_beginning(pass->snapshot->maps, mapping),
-                    is_first ? mapping->end : page_end(thread_pointer));
+                    is_first ? mapping->end : tcb_end(pass->snapshot->maps, thread_pointer));
 }
 
 #if defined(__x86_64__)
@@ -439,7 +401,7 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
     /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's
      * making. */
     if (!is_first && thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
-        end = page_end(thread->thread_pointer);
+        end = tcb_end(maps, thread->thread_pointer);
         if (!counts(pass, ROOTS_TLS) || is_dead)
             end = thread->thread_pointer - pass->snapshot->roots->static_tls;
         visit_range(pass, kind, start, end);
@@ -457,26 +419,26 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
     visit_whole_stack(pass, thread->thread_pointer, is_first);
 }
 
-/* A thread that could not be stopped: all of its stack, as far as it can be found. */
-static void visit_running(const struct pass *pass, struct stop_thread *thread, bool is_first)
+/* A thread that could not be stopped: all of its stack, as far as it can be found.  Returns its thread
+ * pointer, or 0. */
+static uintptr_t visit_running(const struct pass *pass, const struct stop_thread *thread, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
+    uintptr_t thread_pointer = thread->thread_pointer;
 
     visit_range(pass, ROOTS_REGISTERS, (uintptr_t)thread->arguments,
                 (uintptr_t)thread->arguments + sizeof(thread->arguments));
     if (mapping == NULL)
-        return;
-    for (uintptr_t at = (thread->stack_pointer | (PTHREAD_ALIGN - 1)) + 1;
-         !is_first && thread->thread_pointer == 0 && at + PTHREAD_SELF + WORD <= mapping->end;
-         at += PTHREAD_ALIGN)
-        if (is_pthread(at))
-            thread->thread_pointer = at;
-    if (is_first || thread->thread_pointer != 0)
-        visit_whole_stack(pass, thread->thread_pointer, is_first);
+        return thread_pointer;
+    if (!is_first && thread_pointer == 0)
+        thread_pointer = tcb_find(maps, thread->stack_pointer);
+    if (is_first || thread_pointer != 0)
+        visit_whole_stack(pass, thread_pointer, is_first);
     else
         visit_range(pass, ROOTS_STACK, maps_beginning(maps, mapping),
                     pass->bound(thread->stack_pointer, pass->ctx));
+    return thread_pointer;
 }
 
 /* A child that another thread than the first has forked runs on that thread's stack, under the id of a first
@@ -525,22 +487,21 @@ static void visit_thread(const struct pass *pass, const struct stop_thread *thre
 {
     bool is_first = is_first_thread(pass, thread);
     enum stop_state state = thread->state;
-    struct stop_thread copy;
+    uintptr_t thread_pointer = thread->thread_pointer, alternate_stack = thread->alternate_stack;
 
-    memcpy(&copy, thread, sizeof(copy));
     if (state == STOP_GONE)
         return;
     if (state == STOP_RUNNING) {
-        visit_running(pass, &copy, is_first);
+        thread_pointer = visit_running(pass, thread, is_first);
     } else {
-        if (copy.alternate_stack != 0)
-            pass->visit(ROOTS_KEPT, (uintptr_t)&copy.alternate_stack, (uintptr_t)(&copy.alternate_stack + 1),
+        if (alternate_stack != 0)
+            pass->visit(ROOTS_KEPT, (uintptr_t)&alternate_stack, (uintptr_t)(&alternate_stack + 1),
                         pass->ctx);
-        visit_registers(pass, &copy);
+        visit_registers(pass, thread);
         visit_stack(pass, thread, is_first);
     }
-    if (copy.thread_pointer != 0)
-        visit_tls(pass, copy.thread_pointer, is_first);
+    if (thread_pointer != 0)
+        visit_tls(pass, thread_pointer, is_first);
 }
 
 static bool is_thread_known(const struct roots_snapshot *snapshot, uintptr_t thread_pointer)
@@ -553,62 +514,38 @@ static bool is_thread_known(const struct roots_snapshot *snapshot, uintptr_t thr
     return false;
 }
 
-static bool is_detached(uintptr_t thread_pointer, uintptr_t end)
+/* A thread that has ended but was not joined still has its result.  One that is running but was not found may
+ * be anywhere on its stack. */
+static void visit_other_thread(uintptr_t tcb, void *ctx)
 {
-    for (uintptr_t at = thread_pointer + PTHREAD_ID; at < end; at += WORD)
-        if (word_at(at) == thread_pointer)
-            return true;
-    return false;
-}
-
-/* A thread that has ended but was not joined still has its result, in a struct pthread at the end of a
- * mapping that is its stack.  And one that is running but was not found may be anywhere: then the whole
- * mapping. */
-static void visit_other_pthreads(const struct pass *pass, bool are_running_missing)
-{
+    const struct pass *pass = ctx;
     const struct maps *maps = pass->snapshot->maps;
+    int32_t id = tcb_id(tcb);
 
-    for (size_t i = 0; i < maps->count; i++) {
-        const struct mapping *mapping = &maps->entries[i];
-
-        if (!mapping->is_readable || !mapping->is_writable || !mapping->is_private || mapping->is_of_file)
-            continue;
-        if (!kernel_can_read(mapping->end - PAGE))
-            continue;
-        for (uintptr_t at = mapping->end - PAGE; at + PTHREAD_ID + WORD <= mapping->end;
-             at += PTHREAD_ALIGN) {
-            int32_t id;
-
-            if (!is_pthread(at) || is_thread_known(pass->snapshot, at))
-                continue;
-            memcpy(&id, (const void *)(at + PTHREAD_ID), sizeof(id));
-            if (id <= 0)
-                visit_dtv(pass, at, true);
-            if (id == 0 && !is_detached(at, mapping->end))
-                visit_range(pass, ROOTS_TLS, at, mapping->end);
-            if (id > 0 && are_running_missing) {
-                visit_whole_stack(pass, at, false);
-                visit_tls(pass, at, false);
-            }
-        }
+    if ((id > 0 && !pass->is_one_missing) || is_thread_known(pass->snapshot, tcb))
+        return;
+    if (id > 0) {
+        visit_whole_stack(pass, tcb, false);
+        visit_tls(pass, tcb, false);
+        return;
     }
+    visit_dtv(pass, tcb, true);
+    if (id == 0 && !tcb_is_detached(maps, tcb))
+        visit_range(pass, ROOTS_TLS, tcb, tcb_end(maps, tcb));
 }
 
-static bool knows_pthread(const struct stop_thread *caller)
+static bool has_tcb(const struct pass *pass, const struct stop_thread *thread)
 {
-    int32_t id;
-
-    memcpy(&id, (const void *)(caller->thread_pointer + PTHREAD_ID), sizeof(id));
-    return is_pthread(caller->thread_pointer) && id == caller->id;
+    return tcb_is_at(pass->snapshot->maps, thread->thread_pointer) &&
+           tcb_id(thread->thread_pointer) == thread->id;
 }
 
 void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, roots_bound_fn *bound,
                 void *ctx)
 {
-    const struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
+    struct pass pass = {.snapshot = snapshot, .visit = visit, .bound = bound, .ctx = ctx};
     const struct roots *roots = snapshot->roots;
     size_t used = atomic_load_explicit(&registered.used, memory_order_relaxed);
-    bool are_running_missing = false;
 
     for (size_t i = 0; i < roots->module_count; i++)
         visit_range(&pass, ROOTS_GLOBAL, roots->modules[i].start, roots->modules[i].end);
@@ -625,8 +562,8 @@ void roots_each(const struct roots_snapshot *snapshot, roots_visit_fn *visit, ro
 
         visit_thread(&pass, thread);
         if (thread->state == STOP_RUNNING && thread->stack_pointer == 0)
-            are_running_missing = true;
+            pass.is_one_missing = true;
     }
-    if (knows_pthread(&snapshot->caller))
-        visit_other_pthreads(&pass, are_running_missing);
+    if (has_tcb(&pass, &snapshot->caller))
+        tcb_each(snapshot->maps, snapshot->caller.thread_pointer, visit_other_thread, &pass);
 }

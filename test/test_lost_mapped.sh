@@ -91,6 +91,8 @@ for compiler in gcc clang; do
         options=use_mappings=1
         check "$what: use_mappings=1, a mapping holds a block" loses 0 0 $way held
         [ ! $has_guards ] || check "$what: use_mappings=1, beyond a page that cannot be read" loses 1 0 $way guarded lose
+        [ ! $has_guards ] || [ ! $tells_guards ] ||
+            check "$what: use_mappings=1, below a stack pointer and above such a page" loses 1 0 $way below
         [ ! $has_room ] || check "$what: use_mappings=1, in a range that is nearly empty" takes_short loses 1 0 $way sparse lose
         [ ! $has_room ] || check "$what: use_mappings=1, in what is kept out of copies" takes_short loses 1 0 $way withheld lose
         [ ! $has_room ] || check "$what: use_mappings=1, where that cannot be read, nothing is said" knows_nothing $way nobody withheld lose

@@ -11,15 +11,14 @@
  *     file      a block of 1,111 bytes that only a private mapping of a file points to
  *     guarded   a block of 444 bytes that only a mapped page points to, behind one that cannot be read
  *     deaf      the same, and a block of 333 bytes, in the stack of a thread that no signal reaches
- *     shared    a block of 999 bytes that only the stack of another thread points to, which is in shared
- * *               memory
+ *     shared    a block of 999 bytes that only another thread's stack points to, in shared memory
+ *     below     a block of 999 bytes that only a dead part of a stack points to, above a guard
  *     end       a mapping whose last page cannot be read
- *     within    blocks of 444 bytes that static data and a small block point to, behind pages that cannot be
- *               read
+ *     within    blocks of 444 bytes behind such a page, in static data and in a small block
  *     apart     children will be of another pid namespace
  *     data      a block of 888 bytes, in a page of static data that is kept out of copies
  *     sparse    two blocks of 222 bytes, in the midst of a block and of a mapping of 64 GiB
- *     withheld  two blocks of 111 bytes, in the midst of a mapping of 64 GiB, in what is kept out of copies
+ *     withheld  two blocks of 111 bytes, in the midst of 64 GiB, in what is kept out of copies
  *     leave     the first thread ends, and another one the program
  *     nobody    the process is another user's, and lets nobody look into it
  *     forked    what comes after it, in a child
@@ -212,6 +211,33 @@ static SITE void start_on_shared_stack(void)
     sem_wait(&ready);
 }
 
+static void *wait_for_ever(void *ready)
+{
+    sem_post(ready);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+static SITE void start_above_guard(void)
+{
+    static sem_t ready;
+    char *stack = map(STACK);
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    if (madvise(stack, PAGE, GUARD_INSTALL) != 0)
+        exit(77);
+    sem_init(&ready, 0, 0);
+    keep_in((void **)(stack + PAGE), 999);
+    pthread_attr_init(&attr);
+    pthread_attr_setstack(&attr, stack, STACK);
+    if (pthread_create(&thread, &attr, wait_for_ever, &ready) != 0)
+        exit(2);
+    pthread_attr_destroy(&attr);
+    sem_wait(&ready);
+}
+
 static SITE void guard_the_end(void)
 {
     char *pages = map((size_t)4 * PAGE);
@@ -395,6 +421,8 @@ int main(int argc, char **argv)
             start_deaf();
         else if (strcmp(word, "shared") == 0)
             start_on_shared_stack();
+        else if (strcmp(word, "below") == 0)
+            start_above_guard();
         else if (strcmp(word, "end") == 0)
             guard_the_end();
         else if (strcmp(word, "within") == 0)

@@ -180,6 +180,19 @@ static SITE void in_bss(void)
     drop(block);
 }
 
+/* What a static program asks for first lies behind what it has of its first thread. */
+static SITE void behind_first_thread(void)
+{
+    void **memory = sbrk(4096);
+    hidden block = make(1337);
+
+    for (size_t i = 0; i < 4096 / sizeof(void *); i++)
+        put(&memory[i], block);
+    expect(1337, LD_DEFINITELY_LOST);
+    memset(memory, 0, 4096);
+    drop(block);
+}
+
 static SITE void in_data(void)
 {
     hidden block = make(1337);
@@ -451,6 +464,31 @@ static _Thread_local void *tls_bss;
 static _Thread_local void *tls_data = &global_data;
 static hidden shared;
 static bool is_to_hold;
+static pthread_attr_t *attributes; /* NULL: as ever */
+
+/* The next threads have a stack of so many bytes, at the beginning of this memory. */
+static void use_stack(pthread_attr_t *attr, char *memory, size_t size)
+{
+    pthread_attr_init(attr);
+    pthread_attr_setstack(attr, memory, size);
+    attributes = attr;
+}
+
+static void use_no_stack(void)
+{
+    pthread_attr_destroy(attributes);
+    attributes = NULL;
+}
+
+enum { STACK = 1 << 18 };
+
+static char *map_stacks(size_t count)
+{
+    void *memory = mmap(NULL, count * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    require(memory != MAP_FAILED, "there is memory for stacks");
+    return memory;
+}
 
 static void meet(void)
 {
@@ -467,7 +505,7 @@ static SITE void run_thread(void *(*body)(void *), bool hold, enum ld_reach duri
     shared = make(1337);
     is_to_hold = hold;
     wipe_stack();
-    pthread_create(&thread, NULL, body, NULL);
+    pthread_create(&thread, attributes, body, NULL);
     while (sem_wait(&ready) != 0)
         continue;
     expect(1337, during);
@@ -533,6 +571,22 @@ static void *in_keys_of_thread(void *unused)
     return NULL;
 }
 
+/* Its keys may be in one page, and its thread pointer in another. */
+static SITE void run_in_keys_on_odd_stacks(void)
+{
+    char *memory = map_stacks(2);
+
+    for (size_t size = STACK; size < STACK + 4096; size += 512) {
+        pthread_attr_t attr;
+
+        use_stack(&attr, memory, size);
+        run_thread(in_keys_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+        run_thread(in_keys_of_thread, false, LD_REACHABLE, LD_DEFINITELY_LOST);
+        use_no_stack();
+    }
+    munmap(memory, (size_t)2 * STACK);
+}
+
 static SITE void in_keys(void)
 {
     hidden block = make(1337);
@@ -548,6 +602,7 @@ static SITE void in_keys(void)
     drop(block);
     run_thread(in_keys_of_thread, true, LD_REACHABLE, LD_DEFINITELY_LOST);
     run_thread(in_keys_of_thread, false, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_in_keys_on_odd_stacks();
     for (int i = 0; i < KEYS; i++)
         pthread_key_delete(keys[i]);
 }
@@ -651,16 +706,13 @@ static void *return_block(void *unused)
     return is_to_hold ? show(shared) : NULL;
 }
 
-static SITE void in_result_of_thread(void)
+static SITE void run_for_result(void)
 {
     pthread_t thread;
-    pthread_attr_t detached;
 
-    shared = make(1337);
-    is_to_hold = true;
-    pthread_create(&thread, NULL, return_block, NULL);
+    pthread_create(&thread, attributes, return_block, NULL);
     usleep(50000);
-    expect(1337, LD_REACHABLE);
+    expect(1337, is_to_hold ? LD_REACHABLE : LD_DEFINITELY_LOST);
     {
         void *result;
 
@@ -669,6 +721,37 @@ static SITE void in_result_of_thread(void)
         __asm__ volatile("" : : "r"(&result) : "memory");
     }
     expect(1337, LD_DEFINITELY_LOST);
+}
+
+/* A stack need not be the end of what is mapped. */
+static SITE void run_for_result_below_other_memory(void)
+{
+    const size_t size = (size_t)9 << 20;
+    char *memory = map_stacks(2);
+    void *above = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    pthread_attr_t attr;
+
+    run_for_result();
+    munmap(above, size);
+    use_stack(&attr, memory, STACK);
+    run_for_result();
+    use_no_stack();
+    munmap(memory, (size_t)2 * STACK);
+}
+
+static SITE void in_result_of_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t detached;
+
+    shared = make(1337);
+    is_to_hold = false;
+    wipe_stack();
+    run_for_result();
+    run_for_result_below_other_memory();
+    is_to_hold = true;
+    run_for_result();
+    run_for_result_below_other_memory();
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     pthread_create(&thread, &detached, return_block, NULL);
@@ -1005,6 +1088,7 @@ static const struct {
     const char *name;
     void (*run)(void);
 } scenarios[] = {
+    SCENARIO(behind_first_thread),
     SCENARIO(in_bss),
     SCENARIO(in_data),
     SCENARIO(in_unaligned),
