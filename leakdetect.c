@@ -656,7 +656,8 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
  * handler of fork may fork, and so may that of a signal which is not held back.  The outermost one takes
  * what is to be held for it, and gives it back. */
 static THREAD_LOCAL struct {
-    uint64_t signals; /* that are held back for it: bit n - 1 for signal n */
+    uint64_t signals;  /* that are held back for it: bit n - 1 for signal n */
+    const void *outer; /* see stop_defer */
     unsigned depth;
 } forks;
 
@@ -699,10 +700,13 @@ static void take_all(void)
     thread_before_fork();
 }
 
+/* Whoever were stopped with jemalloc's locks and ours would have all others wait. */
 static void before_fork(void)
 {
-    if (forks.depth == 0)
+    if (forks.depth == 0) {
         hold_signals();
+        forks.outer = stop_defer_wherever();
+    }
     if (forks.depth++ == 0)
         take_all();
 }
@@ -714,6 +718,7 @@ static void after_fork_in_parent(void)
     thread_after_fork(false);
     stackmap_after_fork(false);
     symbolize_after_fork(false);
+    stop_allow(forks.outer);
     let_signals_come();
 }
 
@@ -728,10 +733,12 @@ static void after_fork_in_child(void)
     unwind_pipe_after_fork();
     check_after_fork();
     /* Here, too, the fork around this one is still to come to its end. */
-    if (--forks.depth != 0)
+    if (--forks.depth != 0) {
         take_all();
-    else
-        let_signals_come();
+        return;
+    }
+    stop_allow(forks.outer);
+    let_signals_come();
 }
 
 /* --- Life --------------------------------------------------------------------------------------------- */

@@ -16,6 +16,10 @@
  * Whether a thread was stopped is decided by one compare-and-swap on its answer, from the request that it was
  * sent, in which the round is: a handler that comes too late changes nothing.  Answers are in memory that is
  * never unmapped.
+ *
+ * A thread that is not to be stopped now marks its request as postponed.  It may wait for a lock that one of
+ * those has which are stopped already, and then nobody would ever move: if only such are missing, and go on
+ * missing, the round is given up, and after a moment the next one begins.
  */
 #define _GNU_SOURCE
 #include "stop.h"
@@ -36,9 +40,16 @@ enum {
     LOOK_NS = 2000000,
     BLOCKED_LOOKS = 10,
     SILENT_LOOKS = 1000,
-    /* Rounds are told apart in requests by this many bits; the rest is the number of the thread. */
+    /* How often all are let go because some have postponed their answer for BLOCKED_LOOKS, and for how long:
+     * longer each time, because whoever has the lock must come to run. */
+    RETRIES_MAX = 20,
+    RETRY_NS = 1000000,
+    /* Rounds are told apart in requests by this many bits; the rest is the number of the thread, and a bit
+     * that says that it has postponed its answer. */
     ROUND_BITS = 32,
 };
+
+#define POSTPONED (UINT64_C(1) << 63)
 
 static struct {
     _Atomic uint32_t round;             /* odd: threads are stopped */
@@ -119,6 +130,11 @@ static void save(struct stop_thread *self, const ucontext_t *context)
     }
 }
 
+static _Atomic uintptr_t *answer_to(uint64_t request)
+{
+    return &all.answers[(request & ~POSTPONED) >> ROUND_BITS];
+}
+
 static void stay(uint64_t request, const ucontext_t *context)
 {
     uintptr_t asked = (uintptr_t)request;
@@ -127,9 +143,8 @@ static void stay(uint64_t request, const ucontext_t *context)
 
     save(&self, context);
     /* Release: what was saved. */
-    if (!atomic_compare_exchange_strong_explicit(&all.answers[request >> ROUND_BITS], &asked,
-                                                 (uintptr_t)&self, memory_order_release,
-                                                 memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(answer_to(request), &asked, (uintptr_t)&self,
+                                                 memory_order_release, memory_order_relaxed))
         return;
     /* Only the last one wakes whoever waits. */
     if (atomic_fetch_add_explicit(&all.arrived, 1, memory_order_seq_cst) + 1 ==
@@ -153,6 +168,15 @@ static bool is_deferred(const ucontext_t *context)
     return here < frame;
 }
 
+static void postpone(uint64_t request)
+{
+    uintptr_t asked = (uintptr_t)request, postponed = (uintptr_t)(request | POSTPONED);
+
+    if (atomic_compare_exchange_strong_explicit(answer_to(request), &asked, postponed, memory_order_relaxed,
+                                                memory_order_relaxed))
+        stop_self.request = (void *)postponed;
+}
+
 static void handle(int number, void *information, void *context)
 {
     const siginfo_t *info = information;
@@ -168,7 +192,7 @@ static void handle(int number, void *information, void *context)
     }
     if (round % 2 == 1 && round == atomic_load_explicit(&all.round, memory_order_acquire)) {
         if (is_deferred(context))
-            stop_self.request = info->si_value.sival_ptr;
+            postpone(request);
         else
             stay(request, context);
     }
@@ -180,7 +204,8 @@ COLD const void *stop_outer(const void *frame)
     const void *outer = stop_self.deferred;
     stack_t stack;
 
-    if (sigaltstack(NULL, &stack) == 0 && is_on(&stack, (uintptr_t)frame) != is_on(&stack, (uintptr_t)outer))
+    if (kernel_set_signal_stack(NULL, &stack) == 0 &&
+        is_on(&stack, (uintptr_t)frame) != is_on(&stack, (uintptr_t)outer))
         return is_on(&stack, (uintptr_t)frame) ? outer : NULL;
     return (uintptr_t)outer > (uintptr_t)frame ? outer : NULL;
 }
@@ -212,12 +237,19 @@ static void give_up(size_t i, bool is_gone)
 {
     uintptr_t answer = atomic_load_explicit(&all.answers[i], memory_order_relaxed);
 
-    if (!is_request(answer) || !atomic_compare_exchange_strong_explicit(
-                                   &all.answers[i], &answer, 0, memory_order_relaxed, memory_order_relaxed))
-        return;
+    do
+        if (!is_request(answer))
+            return;
+    while (!atomic_compare_exchange_weak_explicit(&all.answers[i], &answer, 0, memory_order_relaxed,
+                                                  memory_order_relaxed));
     all.threads[i].state = is_gone ? STOP_GONE : STOP_RUNNING;
     if (!is_gone)
         all.threads[i].stack_pointer = tasks_stack_pointer(all.threads[i].id, all.threads[i].arguments);
+}
+
+static bool is_postponed(size_t i)
+{
+    return (atomic_load_explicit(&all.answers[i], memory_order_relaxed) & POSTPONED) != 0;
 }
 
 static size_t count_asked(size_t count)
@@ -229,20 +261,21 @@ static size_t count_asked(size_t count)
     return asked;
 }
 
-/* Waits until every thread that was asked has answered or been given up. */
-static void wait_for_all(size_t count)
+/* Waits until every thread that was asked has answered or been given up.  False: that may take long, since
+ * some have postponed their answer and do not get on. */
+static bool wait_for_all(size_t count, bool is_last_try)
 {
     uint64_t next_look = kernel_now_ns() + LOOK_NS;
-    unsigned deaf_looks = 0;
+    unsigned stuck_looks = 0;
 
     atomic_store_explicit(&all.expected, (uint32_t)count, memory_order_seq_cst);
     for (unsigned look = 0; look < SILENT_LOOKS;) {
         uint32_t arrived = atomic_load_explicit(&all.arrived, memory_order_acquire);
         uint64_t now;
-        bool all_are_deaf = true;
+        bool all_are_stuck = true, has_postponed = false;
 
         if (count_asked(count) == 0)
-            return;
+            return true;
         now = kernel_now_ns();
         if (now < next_look) {
             kernel_wait_while(&all.arrived, arrived, next_look - now);
@@ -255,17 +288,24 @@ static void wait_for_all(size_t count)
 
             if (!is_asked(i))
                 continue;
+            if (!is_last_try && is_postponed(i)) {
+                has_postponed = true;
+                continue;
+            }
             state = tasks_state(all.threads[i].id, STOP_SIGNAL);
             if (state == TASK_GONE)
                 give_up(i, true);
-            all_are_deaf &= state != TASK_READY;
+            all_are_stuck &= state != TASK_READY;
         }
-        deaf_looks = all_are_deaf ? deaf_looks + 1 : 0;
-        if (deaf_looks == BLOCKED_LOOKS)
+        stuck_looks = all_are_stuck ? stuck_looks + 1 : 0;
+        if (stuck_looks == BLOCKED_LOOKS && has_postponed)
+            return false;
+        if (stuck_looks == BLOCKED_LOOKS)
             break;
     }
     for (size_t i = 0; i < count; i++)
         give_up(i, false);
+    return true;
 }
 
 /* What those that were stopped have said. */
@@ -393,6 +433,7 @@ void stop_avoid_signal_stacks(void)
     atomic_store_explicit(&all.on_own_stacks, true, memory_order_relaxed);
 }
 
+/* 0, or an errno value: EDEADLK if some threads wait for what those have that are stopped. */
 static int stop_once(struct stop *stop)
 {
     struct census census = {.self = kernel_thread(), .process = kernel_process()};
@@ -403,7 +444,8 @@ static int stop_once(struct stop *stop)
     /* Release: the answers are where they are. */
     atomic_store_explicit(&all.round, census.round, memory_order_release);
     while (ask_new(&census) != 0)
-        wait_for_all(census.count);
+        if (!wait_for_all(census.count, stop->retries == RETRIES_MAX))
+            return EDEADLK;
     /* Numbers of another pid namespace say who is there, but not to whom a signal can be sent.  A single one
      * is the calling thread's. */
     if (census.error == 0 && !census.has_met_self && census.count != 1)
@@ -433,9 +475,12 @@ int stop_begin(struct stop *stop)
         return ENOMEM;
     }
     take_signal();
+    stop->retries = 0;
     while ((error = stop_once(stop)) != 0) {
         release();
-        if (error != EAGAIN || !make_room()) {
+        if (error == EDEADLK) {
+            kernel_pause_ns(++stop->retries * (uint64_t)RETRY_NS);
+        } else if (error != EAGAIN || !make_room()) {
             return_signal();
             stop_unblock(stop);
             return error;
@@ -455,6 +500,7 @@ void stop_after_fork(void)
     uint32_t round = atomic_load_explicit(&all.round, memory_order_relaxed);
 
     atomic_store_explicit(&all.round, round + round % 2, memory_order_relaxed);
+    stop_self.request = NULL;
 }
 
 void stop_unblock(const struct stop *stop)

@@ -58,6 +58,7 @@ struct stop {
     const struct stop_thread *threads; /* without the calling one; until the next stop */
     size_t count;
     size_t running;   /* of them, those that could not be stopped */
+    unsigned retries; /* how often they were let go for a moment, and stopped anew */
     uint64_t blocked; /* signals that the calling thread had blocked */
 };
 
@@ -75,12 +76,14 @@ void stop_avoid_signal_stacks(void);
 /* In the child of a fork, where whoever had stopped the threads does not exist. */
 void stop_after_fork(void);
 
-/* Between these the calling thread is not stopped, because what it has in hand is where nobody would find it:
- * a request waits for the end.  Nothing in between may block for long.  They nest, in signal handlers.
+/* Between these the calling thread is not stopped, because what it has in hand is where nobody would find it,
+ * or because the others wait for it: a request waits for the end.  Nothing in between may block for long; if
+ * it waits for a thread that is stopped already, all are let go and stopped anew.  They nest, in signal
+ * handlers.
  *
  * Cost: two stores and two loads of the thread's own. */
 struct stop_self {
-    const void *deferred; /* frame of the innermost that is on; NULL: none */
+    const void *deferred; /* frame of the innermost that is on, or STOP_WHEREVER; NULL: none */
     void *request;        /* came meanwhile */
 };
 extern THREAD_LOCAL struct stop_self stop_self;
@@ -89,15 +92,28 @@ void stop_answer_late(void);
 
 /* Returns what stop_allow is to be given: the frame of the one that this one has interrupted, if there is one
  * that was not left by longjmp. */
-static ALWAYS_INLINE const void *stop_defer(void)
+static ALWAYS_INLINE const void *stop_defer_from(const void *frame)
 {
-    const void *frame = FRAME_ADDRESS(), *outer = NULL;
+    const void *outer = NULL;
 
     if (UNLIKELY(stop_self.deferred != NULL))
-        outer = stop_outer(frame);
+        outer = stop_outer(FRAME_ADDRESS());
     stop_self.deferred = frame;
     atomic_signal_fence(memory_order_seq_cst);
     return outer;
+}
+
+static ALWAYS_INLINE const void *stop_defer(void)
+{
+    return stop_defer_from(FRAME_ADDRESS());
+}
+
+/* For what ends in another call than it began in, and is never left by longjmp. */
+#define STOP_WHEREVER ((const void *)UINTPTR_MAX)
+
+static inline const void *stop_defer_wherever(void)
+{
+    return stop_defer_from(STOP_WHEREVER);
 }
 
 static inline void stop_allow(const void *outer)

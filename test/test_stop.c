@@ -13,8 +13,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "leakdetect.h"
 #include "stop.h"
 
 enum { STACK_SIZE = 256 * 1024, WAITS = 3000 };
@@ -133,6 +135,83 @@ static void what_was_left_by_a_jump_keeps_nobody_from_being_stopped(void **state
     stop_one(false, is_left);
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool is_wanted;
+
+/* It goes on when it was stopped, and let go. */
+static void *has_lock(void *unused)
+{
+    pthread_mutex_lock(&lock);
+    atomic_store(&is_ready, true);
+    wait_for(&is_wanted);
+    usleep(200000);
+    pthread_mutex_unlock(&lock);
+    wait_for(&is_over);
+    return unused;
+}
+
+static void *waits_for_lock(void *unused)
+{
+    const void *outer;
+
+    wait_for(&is_ready);
+    outer = stop_defer();
+    atomic_store(&is_wanted, true);
+    pthread_mutex_lock(&lock);
+    pthread_mutex_unlock(&lock);
+    stop_allow(outer);
+    wait_for(&is_over);
+    return unused;
+}
+
+static void who_waits_for_one_that_is_stopped_does_not_have_all_wait(void **state)
+{
+    pthread_t threads[2];
+    struct stop stop;
+
+    (void)state;
+    atomic_store(&is_ready, false);
+    atomic_store(&is_over, false);
+    assert_int_equal(pthread_create(&threads[0], NULL, has_lock, NULL), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, waits_for_lock, NULL), 0);
+    wait_for(&is_wanted);
+
+    assert_int_equal(stop_begin(&stop), 0);
+    stop_end();
+    stop_unblock(&stop);
+
+    atomic_store(&is_over, true);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(stop.count, 2);
+    assert_int_equal(stop.running, 0);
+}
+
+/* As jemalloc's own: the library's come before it, and after it. */
+static unsigned deferred_handlers;
+
+static void handle_fork(void)
+{
+    deferred_handlers += stop_self.deferred != NULL;
+}
+
+static void who_forks_is_not_stopped_with_the_locks_of_the_heap(void **state)
+{
+    pid_t child;
+    int status;
+
+    (void)state;
+    assert_int_equal(pthread_atfork(handle_fork, handle_fork, handle_fork), 0);
+    ld_init();
+    child = fork();
+    if (child == 0)
+        _exit(deferred_handlers == 2 && stop_self.deferred == NULL ? 0 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(deferred_handlers, 2);
+    assert_null(stop_self.deferred);
+}
+
 static int make_stacks(void **state)
 {
     (void)state;
@@ -154,6 +233,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_handler_on_a_stack_of_its_own_does_not_end_what_it_interrupts),
         cmocka_unit_test(what_was_left_by_a_jump_keeps_nobody_from_being_stopped),
+        cmocka_unit_test(who_waits_for_one_that_is_stopped_does_not_have_all_wait),
+        cmocka_unit_test(who_forks_is_not_stopped_with_the_locks_of_the_heap),
     };
 
     return HAS_THREAD_SANITIZER ? cmocka_run_group_tests(none, NULL, NULL)
