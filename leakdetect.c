@@ -805,8 +805,8 @@ ENTRY_POINT size_t ld_init(void)
         apply_period();
     }
     /* What is allocated on behalf of the start, in this very thread, cannot wait for it. */
-    while (!has_records() && !thread_is_foreign())
-        platform_yield();
+    for (unsigned times = 0; !has_records() && !thread_is_foreign(); times++)
+        platform_yield(times);
     errno = saved;
     return static_bytes();
 }

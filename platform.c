@@ -28,7 +28,9 @@ enum {
     NS_PER_S = 1000000000,
     WAIT_NS = 500000000,     /* a processor may be taken from a whole machine for a tenth of a second */
     WAIT_STEP_NS = 10000000, /* more than a turn of a busy processor takes */
-    WAIT_YIELDS = 10000000,  /* more than there is time for */
+    WAIT_YIELDS = 100000,    /* more than there is time for */
+    BUSY_YIELDS = 100,       /* those that take no longer than they must */
+    PAUSE_NS = 50000,        /* each of the others */
     SETTLE_YIELDS = 10000,   /* milliseconds, where a store takes nanoseconds to be seen */
     HIGH_DESCRIPTORS = 256,  /* those below are the program's, unless it may not have twice as many */
 };
@@ -58,14 +60,21 @@ void platform_heavy_fence(void)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
         atomic_store_explicit(&platform_has_membarrier, false, memory_order_seq_cst);
         for (int i = 0; i < SETTLE_YIELDS; i++)
-            platform_yield();
+            platform_yield(0);
     }
     errno = saved;
 }
 
-void platform_yield(void)
+/* By syscall(2), which is no cancellation point. */
+void platform_yield(unsigned times)
 {
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    int saved = errno;
+
     sched_yield();
+    if (times >= BUSY_YIELDS)
+        syscall(SYS_nanosleep, &pause, NULL);
+    errno = saved;
 }
 
 bool platform_wait(struct platform_wait *wait)
@@ -83,15 +92,18 @@ bool platform_wait(struct platform_wait *wait)
     wait->last_ns = now;
     if (wait->waited_ns >= WAIT_NS || wait->yields == WAIT_YIELDS)
         return false;
-    platform_yield();
+    platform_yield(wait->yields);
     return true;
 }
 
 bool platform_on_signal_stack(void)
 {
+    int saved = errno;
     stack_t stack;
+    bool is_on = sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
 
-    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_ONSTACK) != 0;
+    errno = saved;
+    return is_on;
 }
 
 bool platform_has_loader(void)

@@ -68,12 +68,13 @@ static inline const void *platform_thread_pointer(void)
 /* Called once, before the fences are used. */
 void platform_init(void);
 
-/* Gives the processor to another thread. */
-void platform_yield(void);
+/* Gives the processor to another thread, one that has waited for something so many times already.  It sleeps
+ * a little if those were many: a thread of a higher priority never yields to the one that it waits for. */
+void platform_yield(unsigned times);
 
 /* The same in a wait that must end, as for what this very thread may have.  False when half a second is over,
- * or after ten million yields, should the clock stand still.  Of the time between two yields 10 ms count at
- * most: while a process is stopped, or its machine, the others get no further either. */
+ * or after a hundred thousand yields, should the clock stand still.  Of the time between two yields 10 ms
+ * count at most: while a process is stopped, or its machine, the others get no further either. */
 struct platform_wait {
     uint64_t last_ns, waited_ns;
     unsigned yields;

@@ -29,7 +29,7 @@ static struct {
     pthread_key_t exit_key; /* whose destructor is release_share */
     bool has_exit_key;
     bool blocks_signals;
-    atomic_bool is_forking;
+    _Atomic uint32_t is_forking; /* 1, or 0; those wait on it that fork keeps out of the unwinder */
 } all;
 
 /* --- Shares ------------------------------------------------------------------------------------------- */
@@ -334,11 +334,11 @@ uint32_t thread_unwind_enter(struct thread *share, unsigned level)
     for (;;) {
         atomic_store_explicit(&share->unwinding, inside | 1u << level, memory_order_relaxed);
         platform_light_fence();
-        if (LIKELY(inside != 0 || !atomic_load_explicit(&all.is_forking, memory_order_acquire)) ||
+        if (LIKELY(inside != 0 || atomic_load_explicit(&all.is_forking, memory_order_acquire) == 0) ||
             thread_self.is_forking)
             break;
         atomic_store_explicit(&share->unwinding, inside, memory_order_release);
-        platform_yield();
+        kernel_wait_while(&all.is_forking, 1, 0);
     }
     if (LIKELY((inside & 1u << level) == 0))
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &share->cancel_states[level]);
@@ -383,7 +383,7 @@ bool thread_is_unwinding(void)
 void thread_before_fork(void)
 {
     thread_self.is_forking = true;
-    atomic_store_explicit(&all.is_forking, true, memory_order_seq_cst);
+    atomic_store_explicit(&all.is_forking, 1, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
         struct platform_wait wait = {0};
@@ -405,7 +405,8 @@ bool thread_after_fork(bool in_child)
             give_back(t);
             had_others = true;
         }
-    atomic_store_explicit(&all.is_forking, false, memory_order_release);
+    atomic_store_explicit(&all.is_forking, 0, memory_order_release);
+    kernel_wake_all(&all.is_forking);
     thread_self.is_forking = false;
     return had_others;
 }

@@ -40,7 +40,7 @@
 
 #define LIBRARY_FILE "libleakdetect_malloc.so"
 
-enum { WAIT_FOR_REPORT_YIELDS = 1000000 }; /* of another thread, seconds */
+enum { WAIT_FOR_REPORT_YIELDS = 20000 }; /* of another thread, seconds */
 
 static struct {
     struct options options;
@@ -213,7 +213,7 @@ static bool begin_report(bool is_of_end, bool is_patient)
 
     if (is_of_end)
         atomic_store_explicit(&whole.is_ending, true, memory_order_relaxed);
-    for (int i = 0;; i += i < WAIT_FOR_REPORT_YIELDS) {
+    for (unsigned i = 0;; i += i < WAIT_FOR_REPORT_YIELDS) {
         int now = NOBODY;
 
         if (atomic_compare_exchange_strong_explicit(&whole.reporter, &now, is_of_end ? -thread : thread,
@@ -221,7 +221,7 @@ static bool begin_report(bool is_of_end, bool is_patient)
             return true;
         if (now == thread || now == -thread || (i == WAIT_FOR_REPORT_YIELDS && !is_patient && now > NOBODY))
             return false;
-        platform_yield();
+        platform_yield(i);
     }
 }
 

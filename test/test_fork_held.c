@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * fork while what it waits for is held by another thread for longer than it waits: it goes on, and both sides
- * work.  The thread holds it as a fork would, whose functions are those of the library's inside.
+ * work.  The thread holds it as a fork would, whose functions are those of the library's inside.  And who
+ * waits for a fork.
  *
  * build: sources
  */
 #define _GNU_SOURCE
 #include "test_support.h"
 
+#include <sched.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "stackmap.h"
 #include "symbolize.h"
+#include "thread.h"
 
 enum { CHILD_SECONDS = 60 };
 
@@ -123,11 +127,55 @@ static void trap_20_another_thread_collects_for_ever(void **state)
     fork_while_held(stackmap_before_fork, stackmap_after_fork, allocate_and_free);
 }
 
+/* --- The gate ------------------------------------------------------------------------------------------- */
+
+static atomic_size_t yields;
+
+int sched_yield(void)
+{
+    atomic_fetch_add(&yields, 1);
+    return (int)syscall(SYS_sched_yield);
+}
+
+static atomic_bool is_ready, is_closed, is_inside;
+
+static void *go_in(void *unused)
+{
+    ld_free(ld_malloc(1337));
+    atomic_store(&is_ready, true);
+    while (!atomic_load(&is_closed))
+        usleep(100);
+    thread_unwind_enter(thread_self.share, 0);
+    atomic_store(&is_inside, true);
+    thread_unwind_leave(thread_self.share, 0);
+    return unused;
+}
+
+/* A thread of real-time priority that yields all the time keeps the fork from its processor. */
+static void who_waits_for_a_fork_sleeps(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    REQUIRE(pthread_create(&thread, NULL, go_in, NULL) == 0);
+    while (!atomic_load(&is_ready))
+        usleep(100);
+    thread_before_fork();
+    atomic_store(&yields, 0);
+    atomic_store(&is_closed, true);
+    usleep(100000);
+    REQUIRE(!atomic_load(&is_inside));
+    REQUIRE(atomic_load(&yields) < 1000);
+    thread_after_fork(false);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_20_another_thread_symbolizes_for_ever),
         cmocka_unit_test(trap_20_another_thread_collects_for_ever),
+        cmocka_unit_test(who_waits_for_a_fork_sleeps),
     };
 
     test_deadline(280);

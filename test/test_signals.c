@@ -392,7 +392,7 @@ int sched_yield(void)
 
 enum {
     PATHS_MEANWHILE = 20,
-    YIELDS_MAX = 600000, /* the library waits half of this, once; it was once more than this for each path */
+    YIELDS_MAX = 12000, /* the library waits for less than this, once, and not for each path */
 };
 static atomic_bool is_left, may_go_on;
 
