@@ -37,7 +37,8 @@ static NOINLINE void clear_stack(void)
 {
     volatile char room[8192];
 
-    memset((void *)(uintptr_t)room, 0, sizeof(room));
+    for (size_t i = 0; i < sizeof(room); i++)
+        room[i] = 0;
 }
 
 static NOINLINE void make(bool is_hidden)

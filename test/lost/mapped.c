@@ -53,6 +53,16 @@ static void *map(size_t size)
     return address;
 }
 
+/* Writes over what earlier calls have left on the stack: where there is one arena, as with one processor,
+ * what malloc has left there may be the address of another thread's next block. */
+static SITE void clear_stack(void)
+{
+    volatile char frame[16384];
+
+    for (size_t i = 0; i < sizeof(frame); i++)
+        frame[i] = 0;
+}
+
 /* A pointer that no register and no word of the stack has afterwards. */
 static SITE void keep_in(void *volatile *place, size_t size)
 {
@@ -141,6 +151,7 @@ static SITE void *wait_deaf(void *ready)
     unsigned long all = ~0UL;
     void *volatile block = malloc(333);
 
+    clear_stack();
     syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
     sem_post(ready);
     for (;;)
@@ -182,6 +193,7 @@ static SITE void wait_with_block(sem_t *ready)
 {
     void *volatile block = malloc(999);
 
+    clear_stack();
     wait_deep(ready);
     free(block);
 }
@@ -349,14 +361,6 @@ static void become_nobody(void)
         exit(2);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         exit(2);
-}
-
-/* Writes over what earlier calls have left on the stack. */
-static SITE void clear_stack(void)
-{
-    volatile char frame[16384];
-
-    memset((void *)frame, 0, sizeof(frame));
 }
 
 static void fork_and_wait(void)
