@@ -247,7 +247,7 @@ size_t ld_symbol_name(const void *frame, char *buffer, size_t size);
 
 struct ld_stats {
     size_t live_blocks, live_bytes; /* on record now */
-    size_t peak_blocks, peak_bytes; /* the most there ever were: exact for one thread; with more, short by at
+    size_t peak_blocks, peak_bytes; /* the most there ever were: exact for one thread; with more, off by at
                                      * most 64 blocks and 64 KiB, or one block's size, for each */
     size_t capacity_blocks;         /* LD_MAX_BLOCKS */
 
