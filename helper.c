@@ -15,8 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/types.h>
 #include <sys/wait.h>
 
 #include "kernel.h"
@@ -37,7 +36,8 @@ static struct {
     struct {
         int signal;
         void (*report)(void);
-        atomic_bool is_wanted;
+        /* The process that was asked for it, or 0.  A child has what its parent was asked for as well. */
+        _Atomic pid_t is_wanted_of;
     } of[SIGNALS];
     size_t count; /* of them */
     size_t stack_size;
@@ -63,7 +63,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
     (void)info;
     for (size_t i = 0; i < SIGNALS; i++)
         if (helper.of[i].signal == signal)
-            atomic_store_explicit(&helper.of[i].is_wanted, true, memory_order_relaxed);
+            atomic_store_explicit(&helper.of[i].is_wanted_of, kernel_process(), memory_order_relaxed);
     wake();
     restart_call(context);
     errno = saved;
@@ -87,11 +87,10 @@ static int status_of_main_thread(void)
 /* Whether there is no thread but this one, and perhaps a main thread that has ended. */
 static bool is_last(void)
 {
-    char text[4096];
-    const char *threads =
-        kernel_read_file("/proc/self/status", text, sizeof(text)) > 0 ? strstr(text, "\nThreads:") : NULL;
+    enum { THREADS = 20 };
+    unsigned long threads = tasks_stat(kernel_process(), THREADS);
 
-    return threads != NULL && strtoul(threads + strlen("\nThreads:"), NULL, 10) <= 2;
+    return threads != 0 && threads <= 2;
 }
 
 /* The status of a program is that of its last thread. */
@@ -124,7 +123,8 @@ static void *work(void *unused)
 
         for (size_t i = 0; i < SIGNALS; i++)
             if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed) &&
-                atomic_exchange_explicit(&helper.of[i].is_wanted, false, memory_order_relaxed))
+                atomic_exchange_explicit(&helper.of[i].is_wanted_of, 0, memory_order_relaxed) ==
+                    kernel_process())
                 helper.of[i].report();
         if (atomic_load_explicit(&helper.is_over, memory_order_relaxed))
             return unused;

@@ -191,6 +191,15 @@ for way in preloaded linked static; do
         [ "$(head -n 1 "$work/err")" = 'leakdetect: signal 12 cannot ask for reports: another option has it already' ]
     }
     check "$way: a report on a signal, in a forked child too" on_signal
+
+    parent_alone() {
+        options=signal=USR2:log_path=$work/report.%p:report_at_exit=none && run $way leave fork-asked
+        set -- "$work"/report.*
+        echo $# reports
+        rm "$@"
+        [ $# -eq 1 ]
+    }
+    check "$way: none of a forked child whose parent alone was asked" parent_alone
 done
 
 executed() {

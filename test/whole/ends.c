@@ -63,6 +63,22 @@ static void fork_child(void)
     exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
 }
 
+/* Each child has what its parent was asked for at that moment, and was asked for nothing. */
+static void fork_while_asked(void)
+{
+    for (int i = 0; i < 20; i++) {
+        pid_t child;
+
+        raise(SIGUSR2);
+        child = fork();
+        if (child == 0) {
+            usleep(20000);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+    }
+}
+
 static void redirect(int fd, const char *path, int flags)
 {
     int file = open(path, flags | O_WRONLY | O_CREAT, 0600);
@@ -117,6 +133,8 @@ int main(int argc, char **argv)
 
             pthread_create(&thread, NULL, end_thread, NULL);
             pthread_exit(NULL);
+        } else if (strcmp(word, "fork-asked") == 0) {
+            fork_while_asked();
         } else if (strcmp(word, "usr2") == 0) {
             kill(getpid(), SIGUSR2);
             usleep(500000);
