@@ -42,12 +42,15 @@ static uint64_t hexadecimal(const char **at)
     }
 }
 
-/* Reads TASKS/id/name as a string, cut to what fits.  False if there is none. */
-static bool read_text(pid_t id, const char *name, char *text, size_t size)
+enum { PATH = 64, STAT = 1024 };
+
+/* TASKS/id/name */
+static const char *path_of(pid_t id, const char *name, char path[PATH])
 {
-    char path[64] = TASKS "/", digits[24];
-    char *end = path + strlen(path);
+    char digits[24], *end = path + strlen(TASKS "/");
     size_t count = 0;
+
+    memcpy(path, TASKS "/", sizeof(TASKS "/"));
 
     for (unsigned long rest = (unsigned long)id; count == 0 || rest != 0; rest /= 10)
         digits[count++] = (char)('0' + rest % 10);
@@ -55,7 +58,45 @@ static bool read_text(pid_t id, const char *name, char *text, size_t size)
         *end++ = digits[--count];
     *end++ = '/';
     memcpy(end, name, strlen(name) + 1);
-    return kernel_read_file(path, text, size) > 0;
+    return path;
+}
+
+/* Reads it as a string, cut to what fits.  False if there is none. */
+static bool read_text(pid_t id, const char *name, char *text, size_t size)
+{
+    char path[PATH];
+
+    return kernel_read_file(path_of(id, name, path), text, size) > 0;
+}
+
+/* Whether a thread's status has a line that begins with this label, and the hexadecimal number behind it.
+ * Before most of them come the groups that the process is in, which may be 65,536. */
+static bool read_status(pid_t id, const char *label, uint64_t *number)
+{
+    char path[PATH], chunk[1024], line[64];
+    int fd = kernel_open(path_of(id, "status", path));
+    size_t length = 0;
+    bool is_found = false;
+
+    for (long size; fd >= 0 && !is_found && (size = kernel_read(fd, chunk, sizeof(chunk))) > 0;)
+        for (long i = 0; i < size && !is_found; i++) {
+            if (chunk[i] != '\n') {
+                if (length < sizeof(line) - 1)
+                    line[length++] = chunk[i];
+                continue;
+            }
+            line[length] = 0;
+            length = 0;
+            is_found = strncmp(line, label, strlen(label)) == 0;
+        }
+    if (fd >= 0)
+        kernel_close(fd);
+    if (is_found) {
+        const char *at = line + strlen(label);
+
+        *number = hexadecimal(&at);
+    }
+    return is_found;
 }
 
 int tasks_each(bool (*each)(void *ctx, pid_t id), void *ctx)
@@ -79,18 +120,23 @@ int tasks_each(bool (*each)(void *ctx, pid_t id), void *ctx)
     return size < 0 ? (int)-size : 0;
 }
 
-unsigned long tasks_stat(pid_t id, int field)
+/* The field of a thread's stat, in text, or NULL. */
+static const char *read_stat(pid_t id, int field, char text[STAT])
 {
-    char text[1024];
-    const char *at = read_text(id, "stat", text, sizeof(text)) ? strrchr(text, ')') : NULL;
+    const char *at = read_text(id, "stat", text, STAT) ? strrchr(text, ')') : NULL;
 
     /* The name, which may be any text, is the second one. */
     for (int i = 2; i < field && at != NULL; i++)
         at = strchr(at + 1, ' ');
-    if (at == NULL)
-        return 0;
-    at++;
-    return decimal(&at);
+    return at == NULL ? NULL : at + 1;
+}
+
+unsigned long tasks_stat(pid_t id, int field)
+{
+    char text[STAT];
+    const char *at = read_stat(id, field, text);
+
+    return at == NULL ? 0 : decimal(&at);
 }
 
 /* Whether it is one of the kernel's own, which work for io_uring: they have no memory but the program's, and
@@ -104,21 +150,16 @@ static bool is_of_kernel(pid_t id)
 
 enum task_state tasks_state(pid_t id, int signal)
 {
-    static const char state_label[] = "\nState:\t", blocked_label[] = "\nSigBlk:\t";
-    char text[4096];
-    const char *state, *blocked;
+    enum { STATE = 3 };
+    char text[STAT];
+    const char *state = read_stat(id, STATE, text);
+    uint64_t blocked = 0;
 
-    if (!read_text(id, "status", text, sizeof(text)))
+    if (state == NULL || *state == 'Z' || *state == 'X' || is_of_kernel(id))
         return TASK_GONE;
-    state = strstr(text, state_label);
-    blocked = strstr(text, blocked_label);
-    if (state == NULL || blocked == NULL)
+    if (!read_status(id, "SigBlk:\t", &blocked))
         return TASK_READY;
-    state += strlen(state_label);
-    blocked += strlen(blocked_label);
-    if (*state == 'Z' || *state == 'X' || is_of_kernel(id))
-        return TASK_GONE;
-    return *state == 'D' || (hexadecimal(&blocked) >> (signal - 1) & 1) != 0 ? TASK_DEAF : TASK_READY;
+    return *state == 'D' || (blocked >> (signal - 1) & 1) != 0 ? TASK_DEAF : TASK_READY;
 }
 
 /* The kernel says "number arguments... sp pc", or "-1 sp pc" of a thread that is in none, or "running". */

@@ -13,11 +13,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "leakdetect.h"
 #include "stop.h"
+#include "tasks.h"
 
 enum { STACK_SIZE = 256 * 1024, WAITS = 3000 };
 
@@ -187,6 +190,43 @@ static void who_waits_for_one_that_is_stopped_does_not_have_all_wait(void **stat
     assert_int_equal(stop.running, 0);
 }
 
+static _Atomic pid_t deaf;
+
+/* Whoever may not have other groups has those that it has. */
+static void *is_deaf(void *unused)
+{
+    enum { GROUPS = 3000, FIRST_GROUP = 100000 };
+    static gid_t groups[GROUPS];
+    uint64_t mask;
+
+    for (gid_t i = 0; i < GROUPS; i++)
+        groups[i] = FIRST_GROUP + i;
+    syscall(SYS_setgroups, (size_t)GROUPS, groups);
+    kernel_block(~UINT64_C(0), &mask);
+    atomic_store(&deaf, kernel_thread());
+    wait_for(&is_over);
+    kernel_set_blocked(mask);
+    return unused;
+}
+
+/* They come before nearly all else that the kernel tells of a thread. */
+static void threads_of_many_groups_are_known(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    atomic_store(&is_over, false);
+    assert_int_equal(pthread_create(&thread, NULL, is_deaf, NULL), 0);
+    for (int i = 0; atomic_load(&deaf) == 0; i++) {
+        REQUIRE(i < WAITS);
+        usleep(1000);
+    }
+    assert_int_equal(tasks_state(atomic_load(&deaf), STOP_SIGNAL), TASK_DEAF);
+    assert_int_equal(tasks_state(kernel_thread(), STOP_SIGNAL), TASK_READY);
+    atomic_store(&is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 /* As jemalloc's own: the library's come before it, and after it. */
 static unsigned deferred_handlers;
 
@@ -234,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_handler_on_a_stack_of_its_own_does_not_end_what_it_interrupts),
         cmocka_unit_test(what_was_left_by_a_jump_keeps_nobody_from_being_stopped),
         cmocka_unit_test(who_waits_for_one_that_is_stopped_does_not_have_all_wait),
+        cmocka_unit_test(threads_of_many_groups_are_known),
         cmocka_unit_test(who_forks_is_not_stopped_with_the_locks_of_the_heap),
     };
 
