@@ -18,9 +18,22 @@ extern const char *__lsan_default_options(void) __attribute__((weak));
 extern const char *__lsan_default_suppressions(void) __attribute__((weak));
 extern int __lsan_is_turned_off(void) __attribute__((weak));
 
+/* It is called once, when the first block is made or before main. */
+static const char *default_options(void)
+{
+    static const char *text;
+    static bool was_asked;
+
+    if (!was_asked && ld_default_options != NULL) {
+        was_asked = true;
+        text = ld_default_options();
+    }
+    return text;
+}
+
 void given_options(struct options *out, options_complain_fn *complain)
 {
-    const char *compiled_in = ld_default_options == NULL ? NULL : ld_default_options();
+    const char *compiled_in = default_options();
     const char *set = secure_getenv("LEAKDETECT_OPTIONS");
 
     options_init(out);

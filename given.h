@@ -14,7 +14,7 @@
 
 #if LD_OVERRIDE
 
-/* Calls ld_default_options, if the program has one.  Allocates nothing itself. */
+/* Calls ld_default_options, if the program has one, the first time.  Allocates nothing itself. */
 void given_options(struct options *out, options_complain_fn *complain);
 
 /* The suppressions that are compiled into the program.  Calls the functions that it has for it, and returns

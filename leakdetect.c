@@ -404,12 +404,22 @@ ENTRY_POINT char *ld_strdup(const char *text)
 
 /* --- Freeing and reallocating --------------------------------------------------------------------------- */
 
+static inline uintptr_t foreign_bits(void)
+{
+    /* Acquire: what ld_init has set up. */
+    return atomic_load_explicit(&library.foreign_bits, memory_order_acquire);
+}
+
 /* Whether this block may be on record; NULL may, too. */
 static inline bool may_have_record(const void *block)
 {
-    /* Acquire: what ld_init has set up. */
-    return LIKELY(((uintptr_t)block & atomic_load_explicit(&library.foreign_bits, memory_order_acquire)) ==
-                  0);
+    return LIKELY(((uintptr_t)block & foreign_bits()) == 0);
+}
+
+/* Before there are records each block that is made is a gap in them. */
+static inline bool is_early(void)
+{
+    return LD_OVERRIDE && UNLIKELY(foreign_bits() == UINTPTR_MAX);
 }
 
 static inline void release(void *block)
@@ -418,6 +428,8 @@ static inline void release(void *block)
         if (block == NULL)
             return;
         forget(block);
+    } else if (is_early()) {
+        gaps_close();
     }
     backing_free(block);
 }
@@ -521,7 +533,7 @@ static void *resize(void *block, size_t size, struct unwind_caller caller)
     }
     if (is_held)
         drop(&hold);
-    else if (LD_OVERRIDE && may_be_held)
+    else if (LD_OVERRIDE && (may_be_held || is_early()))
         gaps_close();
     if (LIKELY(now == RECORDING) || (now < PAUSED && begins_with(size)))
         record(moved, size, 0, caller);

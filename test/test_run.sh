@@ -143,6 +143,58 @@ compiled_in() {
 }
 check 'ld_default_options, and the environment counts more' compiled_in
 
+asked_once() {
+    cat >"$work/once.c" <<'END'
+#include <stdlib.h>
+#include <string.h>
+static int calls;
+const char *ld_default_options(void);
+const char *ld_default_options(void)
+{
+    void *volatile block = malloc(10);
+    block = realloc(block, 1000);
+    free(block);
+    calls++;
+    return "exitcode=5";
+}
+static void *volatile kept;
+/* More than there is room for, and then none of them. */
+static __attribute__((noinline)) void fill_table(void)
+{
+    void **list = NULL, **next;
+    for (int i = 0; i < 1200000; i++) {
+        next = malloc(16);
+        *next = list;
+        kept = list = next;
+    }
+    for (; list != NULL; list = next) {
+        next = *list;
+        free(list);
+    }
+}
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "fill") == 0)
+        fill_table();
+    kept = malloc(1337);
+    kept = NULL;
+    return calls != 1;
+}
+END
+    $CC -g -rdynamic "$work/once.c" -o "$work/once"
+    $CC -g "$work/once.c" -o "$work/once.linked" -L"$BUILD" -lleakdetect_malloc
+    for app in "$command run $work/once" "$work/once.linked"; do
+        for word in '' fill; do
+            got=0
+            LEAKDETECT_OPTIONS=exitcode=0 $app $word 2>"$work/err" || got=$?
+            cat "$work/err"
+            [ $got -eq 0 ]
+            grep -q '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/err"
+        done
+    done
+}
+check 'ld_default_options is called once, and what it has freed is no gap in the record' asked_once
+
 no_command() {
     got=0
     "$command" frobnicate 2>"$work/err" || got=$?
