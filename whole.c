@@ -125,11 +125,17 @@ static const char *why_unknown(int error)
         ld_get_stats(&stats);
         return stats.dropped_blocks == 0 || whole.options.sample != 0
                    ? "not all blocks are on record (report_at_exit=live shows those that are): "
-                   : "not all blocks are on record, as more were alive than LD_MAX_BLOCKS (README, Sizes): ";
+                   : "not all blocks are on record, as there were more than LD_MAX_BLOCKS (README, Sizes) or "
+                     "no "
+                     "memory for that: ";
     case EAGAIN:
         return "libraries come and go all the time: ";
     case ENOSYS:
-        return "this processor's registers are not known: ";
+        if (!CHECK_CAN_LOOK)
+            return "this processor's registers are not known: ";
+        /* fall through */
+    case EPERM:
+        return "/proc cannot be read, or a system call is refused that a look needs (seccomp): ";
     default:
         return "";
     }

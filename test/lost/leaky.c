@@ -14,15 +14,21 @@
  *     thread     with another thread that sleeps when the program ends
  *     forked     the words that follow are those of a child that a thread has forked
  *     blind      the process can open nothing more
+ *     barred     a filter of system calls lets it open nothing more
  *     tiny       no file may grow
  *     wait       does not end before its standard input does
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -126,6 +132,21 @@ static void limit(int resource)
     setrlimit(resource, &none);
 }
 
+static void bar(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        exit(2);
+}
+
 static void obey(int count, char **words);
 
 static char **words_of_child;
@@ -187,6 +208,8 @@ static void obey(int count, char **words)
         }
         if (strcmp(words[i], "blind") == 0)
             limit(RLIMIT_NOFILE);
+        if (strcmp(words[i], "barred") == 0)
+            bar();
         if (strcmp(words[i], "tiny") == 0)
             limit(RLIMIT_FSIZE);
         wipe_stack();
