@@ -12,6 +12,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -134,7 +135,7 @@ static void find_signal_stack(struct stop_thread *thread)
 {
     stack_t stack;
 
-    if (sigaltstack(NULL, &stack) != 0)
+    if (kernel_set_signal_stack(NULL, &stack) != 0)
         return;
     thread->alternate_stack = (uintptr_t)stack.ss_sp;
     if ((stack.ss_flags & SS_ONSTACK) == 0)
@@ -408,17 +409,22 @@ static int write_lost(const struct look *look, int fd, const struct ld_report_op
     return error;
 }
 
+/* Whoever cancels the thread does so when all that was mapped for the look is gone again. */
 static NOINLINE int report_and_count(int fd, const struct ld_report_options *options, size_t *lost,
                                      const struct check_caller *caller)
 {
     struct report_found reported = {0};
     struct look *look;
     const struct vantage vantage = vantage_of(caller);
-    int error = find_lost(&vantage, &look);
+    int cancel_state, error;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    error = find_lost(&vantage, &look);
     if (error == 0)
         error = write_lost(look, fd, options, &reported);
     unmap_look(look);
+    pthread_setcancelstate(cancel_state, NULL);
+    pthread_testcancel();
     if (lost != NULL)
         *lost = reported.blocks;
     return error;
@@ -450,13 +456,15 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     const struct vantage vantage = vantage_of(caller);
     struct look *look;
     struct walk walk;
-    int error;
+    int cancel_state, error;
 
     walk_init(&walk, callback, ctx);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     error = find_lost(&vantage, &look);
     if (error == 0)
         hand_over(look, &walk);
     unmap_look(look);
+    pthread_setcancelstate(cancel_state, NULL);
     if (error != 0)
         errno = error;
     return walk.count;

@@ -351,7 +351,8 @@ struct ld_report_options {
  * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
  * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
  * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
- * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack. */
+ * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack.  Who cancels the thread
+ * meanwhile does so at the end. */
 int ld_report(int fd, const struct ld_report_options *options);
 
 /* --- Lost blocks ------------------------------------------------------------------------------------------
@@ -383,7 +384,7 @@ size_t ld_lost_leaks(ld_leak_fn *callback, void *ctx);
 /* Looks now, and writes a report of what is lost, as ld_report does of what is alive.  *lost, if lost is not
  * NULL, is the number of blocks that are definitely, indirectly and possibly lost, as the report has them:
  * without those that a suppression has taken, and those that they lead.  Returns 0, or an errno value as
- * ld_report or ld_lost_leaks. */
+ * ld_report or ld_lost_leaks, and is cancelled as ld_report is. */
 int ld_check(int fd, const struct ld_report_options *options, size_t *lost);
 
 /* Never to be reported as lost, nor what only this block leads to.  Holds until the block is freed.  The

@@ -15,6 +15,7 @@
 #include "report.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "names.h"
@@ -208,7 +209,14 @@ int report_live(int fd, const struct ld_report_options *options, struct report_f
     return report_walk(fd, &copy, "live", walk_live, &copy, found);
 }
 
+/* Whoever cancels the thread does so when all that was mapped for the report is gone again. */
 ENTRY_POINT int ld_report(int fd, const struct ld_report_options *options)
 {
-    return report_live(fd, options, NULL);
+    int cancel_state, error;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    error = report_live(fd, options, NULL);
+    pthread_setcancelstate(cancel_state, NULL);
+    pthread_testcancel();
+    return error;
 }

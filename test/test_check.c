@@ -368,6 +368,47 @@ static void a_child_does_not_wait_for_its_parents_look(void **state)
     assert_int_equal(status, 0);
 }
 
+/* --- Ends ----------------------------------------------------------------------------------------------- */
+
+static void *report_to_nowhere(void *nowhere)
+{
+    pthread_cancel(pthread_self());
+    ld_report(*(int *)nowhere, NULL);
+    return NULL;
+}
+
+static void *check_to_nowhere(void *nowhere)
+{
+    pthread_cancel(pthread_self());
+    ld_check(*(int *)nowhere, NULL, NULL);
+    return NULL;
+}
+
+static void who_is_cancelled_leaves_no_mapping_behind(void **state)
+{
+    enum { TIMES = 20 };
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    size_t before = 0;
+
+    (void)state;
+    for (int i = 0; i <= TIMES; i++) {
+        void *(*const run[])(void *) = {report_to_nowhere, check_to_nowhere};
+
+        for (size_t k = 0; k < 2; k++) {
+            pthread_t thread;
+            void *result;
+
+            assert_int_equal(pthread_create(&thread, NULL, run[k], &nowhere), 0);
+            assert_int_equal(pthread_join(thread, &result), 0);
+            assert_ptr_equal(result, PTHREAD_CANCELED);
+        }
+        if (i == 0)
+            before = count_mappings();
+    }
+    assert_true(count_mappings() < before + TIMES);
+    close(nowhere);
+}
+
 /* --- Sandboxes ---------------------------------------------------------------------------------------- */
 
 /* From now on the system call fails with EPERM. */
@@ -413,6 +454,28 @@ static void works_in_place_where_a_copy_is_refused(void **state)
 {
     (void)state;
     look_where_refused(SYS_clone);
+}
+
+static void works_where_no_signal_stack_is_told(void **state)
+{
+    (void)state;
+    look_where_refused(SYS_sigaltstack);
+}
+
+/* The copy ends all the same.  The child itself has no other end than this. */
+static void works_where_the_end_is_refused(void **state)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        refuse(SYS_exit_group);
+        lose_one();
+        raise(SIGKILL);
+    }
+    waitpid(child, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static void works_where_threads_cannot_be_signalled(void **state)
@@ -705,7 +768,10 @@ int main(void)
         cmocka_unit_test(a_child_does_not_wait_for_its_parents_look),
         cmocka_unit_test(works_where_ptrace_is_refused),
         cmocka_unit_test(works_in_place_where_a_copy_is_refused),
+        cmocka_unit_test(works_where_no_signal_stack_is_told),
+        cmocka_unit_test(works_where_the_end_is_refused),
         cmocka_unit_test(works_where_threads_cannot_be_signalled),
+        cmocka_unit_test(who_is_cancelled_leaves_no_mapping_behind),
         cmocka_unit_test(works_in_place_where_a_copy_would_found_a_namespace),
         cmocka_unit_test(fails_where_threads_cannot_be_listed),
         cmocka_unit_test(fails_where_threads_have_other_numbers),
