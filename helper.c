@@ -216,7 +216,8 @@ int helper_init(int signal, void (*report)(void))
         helper.of[helper.count++].signal = signal;
     }
     /* Whoever sends it need not know that there is nobody to take it, and does not mean to end the program.
-     */
+     * On no signal stack (SA_ONSTACK): that threads share one, or have a small one, shows later than this,
+     * and to change the action then takes a system call that a sandbox may not allow. */
     sigfillset(&ours.sa_mask);
     if (sigaction(signal, &ours, NULL) != 0 && error == 0)
         error = errno;
