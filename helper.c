@@ -60,12 +60,11 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
 
-    (void)info;
     for (size_t i = 0; i < SIGNALS; i++)
         if (helper.of[i].signal == signal)
             atomic_store_explicit(&helper.of[i].is_wanted_of, kernel_process(), memory_order_relaxed);
     wake();
-    restart_call(context);
+    restart_call(info, context);
     errno = saved;
 }
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "ours.h"
+#include "platform.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -144,6 +146,21 @@ bool kernel_can_read(uintptr_t address)
     enum { NO_SUCH_CHANGE = -1 };
 
     return call(SYS_rt_sigprocmask, NO_SUCH_CHANGE, (long)address, 0, sizeof(uint64_t)) != -EFAULT;
+}
+
+/* The kernel writes what is blocked. */
+READS_FRAMES bool kernel_can_write(uintptr_t address)
+{
+    volatile uint64_t *at = (volatile uint64_t *)address;
+    uint64_t saved;
+
+    if (!kernel_can_read(address))
+        return false;
+    saved = *at;
+    if (call(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)address, sizeof(*at)) != 0)
+        return false;
+    *at = saved;
+    return true;
 }
 
 int kernel_mincore(void *start, size_t size, unsigned char *pages)
@@ -326,6 +343,14 @@ int kernel_set_signal_stack(const void *stack, void *old)
 int kernel_change_mask(int how, const void *set, void *old)
 {
     return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));
+}
+
+bool kernel_tells_what_is_left(void)
+{
+    const long nothing_new = 0xffffffff;
+    long personality = call(SYS_personality, nothing_new, 0, 0, 0);
+
+    return personality >= 0 && (personality & STICKY_TIMEOUTS) == 0;
 }
 
 int kernel_send(pid_t process, pid_t thread, int signal, void *value)

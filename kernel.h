@@ -34,8 +34,10 @@ void kernel_unmap(void *address, size_t size);
 /* Private memory at this very place, where nothing must be; false if it cannot be had. */
 bool kernel_map_at(void *address, size_t size);
 
-/* Whether there is something to read. */
+/* Whether there is something to read; whether 8 bytes can be written, which are as before afterwards, and are
+ * the calling thread's. */
 bool kernel_can_read(uintptr_t address);
+bool kernel_can_write(uintptr_t address);
 int kernel_mincore(void *start, size_t size, unsigned char *pages);
 
 /* Processes and threads. */
@@ -86,6 +88,10 @@ int kernel_change_mask(int how, const void *set, void *old);
 
 /* sigaltstack.  0 or an errno value. */
 int kernel_set_signal_stack(const void *stack, void *old);
+
+/* Whether calls that wait for a time, and are interrupted, write how much of it is left where they have read
+ * it. */
+bool kernel_tells_what_is_left(void);
 
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);

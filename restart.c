@@ -11,14 +11,17 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <ucontext.h>
 
 #include "platform.h"
 
-enum { SIGNALS = 64 };
+enum { SIGNALS = 64, SYSCALL = 2, NS_PER_US = 1000 };
 #define C_LIBRARYS (bit(32) | bit(33)) /* and this library's */
 
 static inline uint64_t bit(int number)
@@ -31,7 +34,7 @@ static inline uint64_t bit(int number)
  * fetched from the stack in between, mov displacement(%rsp), %edi. */
 static READS_FRAMES int interrupted_call(const greg_t *registers)
 {
-    enum { SYSCALL = 2, FETCH = 4, NUMBER = 5 };
+    enum { FETCH = 4, NUMBER = 5 };
     uintptr_t pc = (uintptr_t)registers[REG_RIP];
     const volatile uint8_t *code = (const volatile uint8_t *)pc - SYSCALL;
     unsigned number = 0;
@@ -47,37 +50,6 @@ static READS_FRAMES int interrupted_call(const greg_t *registers)
     for (int i = 1; i < NUMBER; i++)
         number = number << 8 | code[-i];
     return (int)number;
-}
-
-/* Whether this call, with these arguments, waits as long as it would have when it begins anew. */
-static bool waits_as_long(int call, const greg_t *registers)
-{
-    switch (call) {
-    case SYS_poll:
-        return (int)registers[REG_RDX] < 0;
-    case SYS_epoll_wait:
-    case SYS_epoll_pwait:
-        return (int)registers[REG_R10] < 0;
-    case SYS_rt_sigtimedwait:
-        return registers[REG_RDX] == 0;
-    case SYS_semtimedop:
-        return registers[REG_R10] == 0;
-    case SYS_clock_nanosleep: /* until a moment, or what is left is written where it is read from */
-        return (registers[REG_RSI] & TIMER_ABSTIME) != 0 || registers[REG_RDX] == registers[REG_R10];
-    case SYS_nanosleep:
-        return registers[REG_RDI] == registers[REG_RSI];
-    case SYS_select: /* what is left is written where it is read from */
-    case SYS_pselect6:
-    case SYS_ppoll:
-    case SYS_pause:
-    case SYS_rt_sigsuspend:
-    case SYS_semop:
-    case SYS_msgsnd:
-    case SYS_msgrcv:
-        return true;
-    default:
-        return false;
-    }
 }
 
 static kernel_handler_fn *_Atomic own_handler;
@@ -107,23 +79,308 @@ static bool has_program_handlers(void)
     return false;
 }
 
-void restart_call(void *context)
-{
-    enum { SYSCALL = 2 };
-    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    int call = interrupted_call(registers);
+/* --- The call that goes on ------------------------------------------------------------------------------ */
 
-    if (call < 0 || !waits_as_long(call, registers) || platform_is_filtered() || has_program_handlers())
+/* What it needs, below what the thread has on its stack. */
+struct wait {
+    uint64_t stack_pointer, next; /* where the program goes on */
+    uint64_t rdi, rsi, rdx, r10, r8, r9;
+    uint64_t mask;
+    int64_t result; /* before: the number of the call */
+    struct timespec left;
+    struct timeval *select_left; /* where select says it; NULL: nowhere */
+    struct {
+        const uint64_t *mask;
+        size_t size;
+    } pselect;
+};
+
+/* It takes the place of the siginfo_t. */
+_Static_assert(sizeof(struct wait) <= sizeof(siginfo_t), "a wait lies in the frame of a signal");
+_Static_assert(offsetof(struct wait, stack_pointer) == 0 && offsetof(struct wait, next) == 8,
+               "the unwinding rules of go_on say where these are");
+
+/* Our handler returns here, with all signals blocked, the stack pointer at a struct wait, and the arguments
+ * in place.  The call unblocks what the program has not blocked for just as long as it waits: a signal that
+ * has come before interrupts it at once.  After it all are blocked again, so that one of ours finds the
+ * thread right behind the call only if no other has been handled since.  In the end all is as the program's
+ * own call would have left it.
+ *
+ * How to unwind, for threads that are cancelled here and for stacks: the frame's address is the word at rsp,
+ * and the return address the one after it. */
+static __attribute__((naked, noinline)) void go_on(void)
+{
+    __asm__(
+        ".cfi_escape 0x0f, 3, 0x77, 0, 6\n\t"
+        ".cfi_escape 0x10, 16, 2, 0x77, 8\n\t"
+        "syscall\n\t"
+        "mov %%rax, %c[result](%%rsp)\n\t"
+        "mov %c[select_left](%%rsp), %%rcx\n\t"
+        "test %%rcx, %%rcx\n\t"
+        "jz 1f\n\t"
+        "mov %c[left](%%rsp), %%rax\n\t"
+        "mov %%rax, (%%rcx)\n\t"
+        "mov 8+%c[left](%%rsp), %%rax\n\t"
+        "xor %%edx, %%edx\n\t"
+        "mov $1000, %%esi\n\t"
+        "div %%rsi\n\t"
+        "mov %%rax, 8(%%rcx)\n"
+        "1:\n\t"
+        "mov %[set], %%edi\n\t"
+        "lea %c[mask](%%rsp), %%rsi\n\t"
+        "xor %%edx, %%edx\n\t"
+        "mov $8, %%r10d\n\t"
+        "mov %[change_mask], %%eax\n\t"
+        "syscall\n\t"
+        "mov %c[result](%%rsp), %%rax\n\t"
+        "mov %c[rdi](%%rsp), %%rdi\n\t"
+        "mov %c[rsi](%%rsp), %%rsi\n\t"
+        "mov %c[rdx](%%rsp), %%rdx\n\t"
+        "mov %c[r10](%%rsp), %%r10\n\t"
+        "mov %c[r8](%%rsp), %%r8\n\t"
+        "mov %c[r9](%%rsp), %%r9\n\t"
+        "mov 8(%%rsp), %%rcx\n\t"
+        "mov (%%rsp), %%rsp\n\t"
+        ".cfi_def_cfa 7, 0\n\t"
+        ".cfi_register 16, 2\n\t"
+        "jmp *%%rcx"
+        :
+        : [result] "i"(offsetof(struct wait, result)), [select_left] "i"(offsetof(struct wait, select_left)),
+          [left] "i"(offsetof(struct wait, left)), [mask] "i"(offsetof(struct wait, mask)),
+          [rdi] "i"(offsetof(struct wait, rdi)), [rsi] "i"(offsetof(struct wait, rsi)),
+          [rdx] "i"(offsetof(struct wait, rdx)), [r10] "i"(offsetof(struct wait, r10)),
+          [r8] "i"(offsetof(struct wait, r8)), [r9] "i"(offsetof(struct wait, r9)), [set] "i"(SIG_SETMASK),
+          [change_mask] "i"(SYS_rt_sigprocmask));
+}
+
+/* Whether the call of go_on is what was interrupted.  The compiler may put an ENDBR64 before it. */
+static bool is_going_on(const greg_t *registers)
+{
+    enum { ENDBR64 = 4 };
+
+    return (uintptr_t)registers[REG_RIP] - (uintptr_t)go_on <= ENDBR64 + SYSCALL;
+}
+
+static greg_t word(const void *pointer)
+{
+    return (greg_t)(uintptr_t)pointer;
+}
+
+/* Whether the kernel has written there for how long the call had still to wait, and will do so again. */
+static bool is_left(greg_t time)
+{
+    return kernel_tells_what_is_left() && kernel_can_write((uintptr_t)time);
+}
+
+/* The mask that the program has given the call; NULL: none. */
+static READS_FRAMES const uint64_t *own_mask(int call, const greg_t *registers)
+{
+    switch (call) {
+    case SYS_epoll_pwait:
+        return (const uint64_t *)registers[REG_R8];
+    case SYS_pselect6:
+        return registers[REG_R9] == 0 ? NULL : *(const uint64_t *const *)registers[REG_R9];
+    case SYS_ppoll:
+        return (const uint64_t *)registers[REG_R10];
+    case SYS_rt_sigsuspend:
+        return (const uint64_t *)registers[REG_RDI];
+    default:
+        return NULL;
+    }
+}
+
+/* Whether the program counts on signals of its own to interrupt just this call, because only its mask lets
+ * them in.  One whose handler was returning when ours came has interrupted it as well, which cannot be seen.
+ * (Without such a mask nobody can count on it: it may come before the call.) */
+static READS_FRAMES bool waits_for_signals(int call, const greg_t *registers, uint64_t mask)
+{
+    const uint64_t *own = own_mask(call, registers);
+
+    return own != NULL && (mask & ~*own) != 0 && has_program_handlers();
+}
+
+/* Makes the arguments those of the call that goes on, with the mask if the program has given it none.
+ * Returns its number; -1: there is none that waits as long. */
+static READS_FRAMES int like_it(int call, greg_t *registers, struct wait *wait)
+{
+    greg_t mask = word(&wait->mask), left;
+
+    switch (call) {
+    case SYS_poll:
+        if ((int)registers[REG_RDX] >= 0)
+            return -1;
+        registers[REG_RDX] = 0;
+        registers[REG_R10] = mask;
+        registers[REG_R8] = sizeof(wait->mask);
+        return SYS_ppoll;
+    case SYS_ppoll:
+        if (registers[REG_RDX] != 0 && !is_left(registers[REG_RDX]))
+            return -1;
+        if (registers[REG_R10] == 0)
+            registers[REG_R10] = mask;
+        registers[REG_R8] = sizeof(wait->mask);
+        return SYS_ppoll;
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+        if ((int)registers[REG_R10] >= 0)
+            return -1;
+        if (call == SYS_epoll_wait || registers[REG_R8] == 0)
+            registers[REG_R8] = mask;
+        registers[REG_R9] = sizeof(wait->mask);
+        return SYS_epoll_pwait;
+    case SYS_select:
+    case SYS_pselect6:
+        if (registers[REG_R8] != 0 && !is_left(registers[REG_R8]))
+            return -1;
+        if (call == SYS_select && registers[REG_R8] != 0) {
+            wait->select_left = (struct timeval *)registers[REG_R8];
+            wait->left.tv_sec = wait->select_left->tv_sec;
+            wait->left.tv_nsec = wait->select_left->tv_usec * NS_PER_US;
+            registers[REG_R8] = word(&wait->left);
+        }
+        if (own_mask(call, registers) == NULL)
+            registers[REG_R9] = word(&wait->pselect);
+        return SYS_pselect6;
+    case SYS_pause:
+        registers[REG_RDI] = mask;
+        registers[REG_RSI] = sizeof(wait->mask);
+        return SYS_rt_sigsuspend;
+    case SYS_rt_sigsuspend:
+        return call;
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+        left = registers[call == SYS_nanosleep ? REG_RSI : REG_R10];
+        if (call == SYS_clock_nanosleep &&
+            (registers[REG_RSI] != 0 ||
+             (registers[REG_RDI] != CLOCK_REALTIME && registers[REG_RDI] != CLOCK_MONOTONIC)))
+            return -1;
+        if (left == 0 || !is_left(left))
+            return -1;
+        registers[REG_RDI] = registers[REG_RSI] = 0;
+        registers[REG_RDX] = left;
+        registers[REG_R10] = mask;
+        registers[REG_R8] = sizeof(wait->mask);
+        return SYS_ppoll;
+    default:
+        return -1;
+    }
+}
+
+static bool is_on(const stack_t *stack, uintptr_t address)
+{
+    return address - (uintptr_t)stack->ss_sp < stack->ss_size;
+}
+
+/* In the frame of the signal, so that the wait is above it; but if that is on a signal stack, which handlers
+ * of the program's may need or must not use, where the call was made.  NULL: there is no room. */
+static struct wait *place_of_wait(void *info, const ucontext_t *context)
+{
+    enum { RED_ZONE = 128, ALIGNMENT = 16 };
+    uintptr_t top = (uintptr_t)context->uc_mcontext.gregs[REG_RSP], place;
+
+    if (is_on(&context->uc_stack, (uintptr_t)info) == is_on(&context->uc_stack, top))
+        return info;
+    place = (top - RED_ZONE - sizeof(struct wait)) & ~(uintptr_t)(ALIGNMENT - 1);
+    return kernel_can_write(place) ? (struct wait *)place : NULL;
+}
+
+static READS_FRAMES bool let_go_on(int call, void *info, ucontext_t *context)
+{
+    const uint64_t all = ~UINT64_C(0);
+    greg_t *registers = context->uc_mcontext.gregs;
+    struct wait *wait = place_of_wait(info, context);
+    uint64_t mask;
+    int like;
+
+    memcpy(&mask, &context->uc_sigmask, sizeof(mask)); /* the kernel's is no longer */
+    if (wait == NULL || waits_for_signals(call, registers, mask))
+        return false;
+    *wait = (struct wait){
+        .stack_pointer = (uint64_t)registers[REG_RSP],
+        .next = (uint64_t)registers[REG_RIP],
+        .rdi = (uint64_t)registers[REG_RDI],
+        .rsi = (uint64_t)registers[REG_RSI],
+        .rdx = (uint64_t)registers[REG_RDX],
+        .r10 = (uint64_t)registers[REG_R10],
+        .r8 = (uint64_t)registers[REG_R8],
+        .r9 = (uint64_t)registers[REG_R9],
+        .mask = mask,
+        .pselect = {.mask = &wait->mask, .size = sizeof(wait->mask)},
+    };
+    like = like_it(call, registers, wait);
+    if (like < 0)
+        return false;
+    wait->result = like;
+    registers[REG_RAX] = like;
+    registers[REG_RIP] = (greg_t)(uintptr_t)go_on;
+    registers[REG_RSP] = word(wait);
+    memcpy(&context->uc_sigmask, &all, sizeof(all));
+    return true;
+}
+
+/* --- The call itself once more -------------------------------------------------------------------------- */
+
+/* Calls that there is none like with a mask: whether this one, with these arguments, waits as long as it
+ * would have when it begins anew. */
+static bool waits_as_long(int call, const greg_t *registers)
+{
+    switch (call) {
+    case SYS_rt_sigtimedwait:
+        return registers[REG_RDX] == 0;
+    case SYS_semtimedop:
+        return registers[REG_R10] == 0;
+    case SYS_clock_nanosleep:
+        return (registers[REG_RSI] & TIMER_ABSTIME) != 0;
+    case SYS_semop:
+    case SYS_msgsnd:
+    case SYS_msgrcv:
+        return true;
+    default:
+        return false;
+    }
+}
+
+READS_FRAMES void restart_call(void *info, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    int call;
+
+    if (platform_is_filtered())
         return;
-    registers[REG_RIP] -= SYSCALL;
-    registers[REG_RAX] = call;
+    if (is_going_on(registers) && registers[REG_RAX] == -EINTR) {
+        registers[REG_RIP] = (greg_t)(uintptr_t)go_on;
+        registers[REG_RAX] = ((const struct wait *)registers[REG_RSP])->result;
+        return;
+    }
+    call = interrupted_call(registers);
+    if (call < 0 || let_go_on(call, info, context))
+        return;
+    if (waits_as_long(call, registers) && !has_program_handlers()) {
+        registers[REG_RIP] -= SYSCALL;
+        registers[REG_RAX] = call;
+    }
+}
+
+READS_FRAMES uintptr_t restart_stack_pointer(const void *registers)
+{
+    const greg_t *of_thread = registers;
+    uintptr_t pointer = (uintptr_t)of_thread[REG_RSP];
+
+    return is_going_on(of_thread) ? ((const struct wait *)pointer)->stack_pointer : pointer;
 }
 
 #else
 
-void restart_call(void *context)
+void restart_call(void *info, void *context)
 {
+    (void)info;
     (void)context;
+}
+
+uintptr_t restart_stack_pointer(const void *registers)
+{
+    (void)registers;
+    return 0;
 }
 
 void restart_know_handler(kernel_handler_fn *handler)

@@ -2,19 +2,30 @@
  *
  * System calls that a signal of this library's has interrupted.  Some the kernel never restarts, whatever
  * SA_RESTART says (signal(7)): poll, select, epoll_wait, nanosleep and their like, and what waits for System
- * V queues and semaphores.  There are programs without signal handlers that do not expect that they fail with
- * EINTR: Varnish ends its child, for one.
+ * V queues and semaphores.  There are programs that do not expect that they fail with EINTR: Varnish's child
+ * ends, fio loses a thread, and perl's select is over too early.
+ *
+ * To begin such a call anew would lose signals of the program's: one that comes before the call has begun
+ * interrupts nothing.  So the handler returns to a call like it that takes a mask of signals, with all of
+ * them blocked until it waits (restart.c).
  */
 #ifndef RESTART_H
 #define RESTART_H
 
+#include <stdint.h>
+
 #include "kernel.h"
 
-/* At the end of a handler that all signals wait for, with its ucontext_t.  Lets the call that it interrupted
- * begin anew, if the program has no signal handlers that may have interrupted it, too, and if it then waits
- * as long as it would have: to no end, until a moment, or for as long as the kernel has said is left.
- * Otherwise it fails with EINTR.  x86-64 only; elsewhere it always does. */
-void restart_call(void *context);
+/* At the end of a handler that all signals wait for, with its siginfo_t, which is used up, and its
+ * ucontext_t.  Lets the call that it interrupted go on, if it then waits as long as it would have: to no end,
+ * until a moment, or for as long as the kernel has said is left; and if no handler of the program's is known
+ * to be waited for by that very call, or by one that there is nothing like.  Otherwise it fails with EINTR.
+ * x86-64 only; elsewhere it always does. */
+void restart_call(void *info, void *context);
+
+/* The stack pointer of a thread that was stopped with these registers, a ucontext_t's, while it is in a
+ * system call: its own, if the call is one that goes on. */
+uintptr_t restart_stack_pointer(const void *registers);
 
 /* One more handler that is not the program's. */
 void restart_know_handler(kernel_handler_fn *handler);

@@ -23,6 +23,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "platform.h"
+#include "restart.h"
 #include "tcb.h"
 
 enum {
@@ -394,8 +395,10 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         return;
     }
     if (pass->snapshot->options.strict && is_in_system_call(pass, thread)) {
-        visit_range(pass, ROOTS_DEAD_STACK, start, thread->stack_pointer);
-        start = thread->stack_pointer;
+        uintptr_t pointer = restart_stack_pointer((const void *)thread->registers);
+
+        visit_range(pass, ROOTS_DEAD_STACK, start, pointer);
+        start = pointer;
     }
     end = mapping->end;
     /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's

@@ -196,7 +196,7 @@ static void handle(int number, void *information, void *context)
         else
             stay(request, context);
     }
-    restart_call(context);
+    restart_call(information, context);
 }
 
 COLD const void *stop_outer(const void *frame)

@@ -134,6 +134,31 @@ for option in signal check_signal; do
     done
 done
 
+# So it is if it has signal handlers.  With a seed, what was lost is said.
+is_handled() { # WORDS WAY
+    program=$work/handled settings=
+    case $2 in
+    preloaded) settings="LD_PRELOAD=$preload" ;;
+    linked) program=$work/handled_linked ;;
+    esac
+    # shellcheck disable=SC2086 # words
+    timeout -s KILL 120 env $settings LEAKDETECT_OPTIONS="report_at_exit=none:$option=USR2:log_path=$work/report" "$program" $1 >"$work/out" 2>&1
+    diff /dev/null "$work/out"
+}
+${CC:-gcc} -g -O1 -pthread test/whole/handled.c -o "$work/handled"
+${CC:-gcc} -g -O1 -pthread test/whole/handled.c -o "$work/handled_linked" "-L$library" -lleakdetect_malloc
+for option in signal check_signal; do
+    for way in preloaded linked; do
+        if [ "$(uname -m)" = x86_64 ]; then
+            check "$option: calls go on where there are signal handlers: $way" is_handled calls $way
+            check "$option: calls that go on are left, and need no signal stack: $way" is_handled threads $way
+            check "$option: signals of the program's own are not lost: $way" is_handled 'storm 20000' $way
+        else
+            skip "$option: calls go on where there are signal handlers: $way" 'they do on x86-64 only'
+        fi
+    done
+done
+
 # The thread that writes reports has as much of its stack left as a report needs, whatever is thread-local.
 reports_on_signal() { # COMMAND...
     rm -f "$work/report"
