@@ -16,11 +16,11 @@
 
 #include "kernel.h"
 
-/* At the end of a handler that all signals wait for, with its siginfo_t, which is used up, and its
- * ucontext_t.  Lets the call that it interrupted go on, if it then waits as long as it would have: to no end,
- * until a moment, or for as long as the kernel has said is left; and if no handler of the program's is known
- * to be waited for by that very call, or by one that there is nothing like.  Otherwise it fails with EINTR.
- * x86-64 only; elsewhere it always does. */
+/* At the end of a handler that all signals wait for, with its ucontext_t, and its siginfo_t, which is used
+ * up.  Lets the call that it interrupted go on, if it then waits as long as it would have: to no end, until a
+ * moment, or for as long as the kernel has said is left.  But if the program has handlers, calls whose own
+ * mask lets in what is blocked otherwise fail with EINTR, and those that there is none like; and so do all
+ * others.  x86-64 only; elsewhere every call fails. */
 void restart_call(void *info, void *context);
 
 /* The stack pointer of a thread that was stopped with these registers, a ucontext_t's, while it is in a

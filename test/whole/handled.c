@@ -5,7 +5,8 @@
  *     handled calls    waits in system calls, which go on, and are over when they must be
  *     handled threads  threads that wait are cancelled, and leave by longjmp; a handler needs more than there
  *                      is on a signal stack
- *     handled storm N  N signals of its own, each of which must end a wait, amid one report after the other
+ *     handled lend     exits while a thread is in a call that goes on, and alone has the address of 4003
+ * bytes handled storm N  N signals of its own, each of which must end a wait, amid one report after the other
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -260,6 +261,30 @@ static void leave_calls(void)
     pthread_join(leaving, NULL);
 }
 
+/* Not by the C library's function, which has its arguments on the stack, too. */
+static void *lend(void *unused)
+{
+#if defined(__x86_64__)
+    void *block = malloc(4003);
+
+    __asm__ volatile("mov $7, %%eax\n\tsyscall"
+                     : "+D"(block)
+                     : "S"(0L), "d"(-1L)
+                     : "rax", "rcx", "r11", "memory");
+#endif
+    return unused;
+}
+
+static void lend_and_exit(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, lend, NULL) != 0)
+        exit(2);
+    ask_for_reports();
+    exit(0);
+}
+
 /* --- The storm ------------------------------------------------------------------------------------------ */
 
 /* What comes in the microsecond between the program's handler and the call that it has interrupted cannot be
@@ -392,6 +417,8 @@ int main(int count, char **words)
         wait_in_calls();
     else if (strcmp(word, "threads") == 0)
         leave_calls();
+    else if (strcmp(word, "lend") == 0)
+        lend_and_exit();
     else if (strcmp(word, "storm") == 0 && count > 2)
         wait_in_storm((unsigned)strtoul(words[2], NULL, 10));
     else
