@@ -78,7 +78,7 @@ endif
 
 # What config.h has, if it was given to make, but for LD_OVERRIDE, which is set below.  The environment does not count:
 # LD_DEBUG there is the dynamic linker's.  (The dot is a #, with which some makes would begin a comment.)
-CONFIG := $(filter-out LD_OVERRIDE,$(shell sed -n 's/^.ifndef \(LD_.*\)/\1/p' config.h))
+CONFIG := $(filter-out LD_OVERRIDE,$(shell sed -n 's/^.ifndef \(LD_.*\)/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))config.h))
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
 # libbacktrace comes with gcc, in a folder of its own, where clang looks too.

@@ -26,10 +26,12 @@
 #include "platform.h"
 #include "reach.h"
 #include "report.h"
+#include "restart.h"
 #include "roots.h"
 #include "snapshot.h"
 #include "stackmap.h"
 #include "stop.h"
+#include "tasks.h"
 #include "text.h"
 #include "unwind.h"
 #include "walk.h"
@@ -461,10 +463,10 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     walk_init(&walk, callback, ctx);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     error = find_lost(&vantage, &look);
+    pthread_setcancelstate(cancel_state, NULL);
     if (error == 0)
         hand_over(look, &walk);
     unmap_look(look);
-    pthread_setcancelstate(cancel_state, NULL);
     if (error != 0)
         errno = error;
     return walk.count;
@@ -534,6 +536,12 @@ ENTRY_POINT int ld_unregister_root(const void *start, size_t size)
 }
 
 /* --- Life --------------------------------------------------------------------------------------------- */
+
+void check_init(void)
+{
+    restart_init();
+    tasks_init();
+}
 
 void check_set_options(const struct check_options *options)
 {

@@ -29,6 +29,9 @@ struct check_options {
                           nothing is */
 };
 
+/* Called once, at the start of the program. */
+void check_init(void);
+
 /* For all later checks. */
 void check_set_options(const struct check_options *options);
 

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -343,14 +342,6 @@ int kernel_set_signal_stack(const void *stack, void *old)
 int kernel_change_mask(int how, const void *set, void *old)
 {
     return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));
-}
-
-bool kernel_tells_what_is_left(void)
-{
-    const long nothing_new = 0xffffffff;
-    long personality = call(SYS_personality, nothing_new, 0, 0, 0);
-
-    return personality >= 0 && (personality & STICKY_TIMEOUTS) == 0;
 }
 
 int kernel_send(pid_t process, pid_t thread, int signal, void *value)

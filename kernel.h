@@ -89,10 +89,6 @@ int kernel_change_mask(int how, const void *set, void *old);
 /* sigaltstack.  0 or an errno value. */
 int kernel_set_signal_stack(const void *stack, void *old);
 
-/* Whether calls that wait for a time, and are interrupted, write how much of it is left where they have read
- * it. */
-bool kernel_tells_what_is_left(void);
-
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);
 

@@ -762,6 +762,7 @@ static COLD void start(void)
     thread_init(LD_OVERRIDE);
     module_init();
     unwind_init();
+    check_init();
     CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
 }
 

@@ -339,8 +339,8 @@ struct ld_report_options {
      *
      * What the C library and the C++ run time keep on purpose is left out too, by built-in rules (kept.def)
      * that name what they are about: stdio's buffers, the dynamic loader's tables, the pool for exceptions
-     * ...  Given rules take what a lost block leads, too; what a block leads that a built-in one takes was
-     * given to the library by the program, and becomes definitely lost. */
+     * ...  A given rule takes a lost block with all that it leads.  A built-in one takes that block alone:
+     * what hangs on it is the program's, and each block of that is reported as definitely lost. */
     const char *suppressions;
     bool no_default_suppressions; /* without the built-in ones */
 };
@@ -351,8 +351,8 @@ struct ld_report_options {
  * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
  * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
  * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
- * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack.  Who cancels the thread
- * meanwhile does so at the end. */
+ * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack.  A cancellation
+ * that comes meanwhile takes effect at the end. */
 int ld_report(int fd, const struct ld_report_options *options);
 
 /* --- Lost blocks ------------------------------------------------------------------------------------------

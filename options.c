@@ -50,8 +50,8 @@ static int shown(size_t length)
     return length < 100 ? (int)length : 100;
 }
 
-/* What is wrong with this part of the text, and what becomes of it, each if there is one.  Of an argument the
- * part has been shown, and nothing becomes. */
+/* What is wrong with this part of the text, and what becomes of it, each if there is one.  An argument
+ * has been shown already, and the command does not run. */
 __attribute__((format(printf, 4, 5))) static void complain(const struct parser *parser, struct span part,
                                                            const char *outcome, const char *format, ...)
 {

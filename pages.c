@@ -97,7 +97,8 @@ void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, voi
                         .required = IS_GUARD,
                         .told = IS_GUARD};
 
-    while (pagemap >= 0 && scan.start < end) {
+    /* Nor if a filter of system calls may not know of this one. */
+    while (pagemap >= 0 && !platform_is_filtered() && scan.start < end) {
         long count = kernel_control(pagemap, SCAN, &scan);
 
         if (count < 0)

@@ -121,8 +121,9 @@ void platform_with_high_descriptors(void (*function)(void));
 /* prctl(2), with errno. */
 int platform_prctl(int option, const unsigned long arguments[4]);
 
-/* Whether this process, or one that it was forked from, has given itself a filter of system calls by
- * prctl(2), as sandbox.c notes: then no call is made that could be done without. */
+/* Whether this process, or one that it was forked from, has given itself a filter of system calls: by
+ * prctl(2), as sandbox.c notes, or otherwise, as tasks.c finds out.  Then no call is made that
+ * could be done without. */
 bool platform_is_filtered(void);
 void platform_note_filter(void);
 

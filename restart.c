@@ -13,13 +13,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <ucontext.h>
 
 #include "platform.h"
+#include "tasks.h"
 
 enum { SIGNALS = 64, SYSCALL = 2, NS_PER_US = 1000 };
 #define C_LIBRARYS (bit(32) | bit(33)) /* and this library's */
@@ -50,6 +53,18 @@ static READS_FRAMES int interrupted_call(const greg_t *registers)
     for (int i = 1; i < NUMBER; i++)
         number = number << 8 | code[-i];
     return (int)number;
+}
+
+/* Whether calls that wait for a time, and are interrupted, write how much of it is left where they have read
+ * it. */
+static bool tells_what_is_left;
+
+void restart_init(void)
+{
+    char text[32];
+
+    tells_what_is_left = kernel_read_file("/proc/self/personality", text, sizeof(text)) > 0 &&
+                         (strtoul(text, NULL, 16) & STICKY_TIMEOUTS) == 0;
 }
 
 static kernel_handler_fn *_Atomic own_handler;
@@ -97,8 +112,16 @@ struct wait {
 
 /* It takes the place of the siginfo_t. */
 _Static_assert(sizeof(struct wait) <= sizeof(siginfo_t), "a wait lies in the frame of a signal");
-_Static_assert(offsetof(struct wait, stack_pointer) == 0 && offsetof(struct wait, next) == 8,
-               "the unwinding rules of go_on say where these are");
+
+/* Where it has what the code below uses. */
+_Static_assert(offsetof(struct wait, stack_pointer) == 0 && offsetof(struct wait, next) == 8 &&
+                   offsetof(struct wait, rdi) == 16 && offsetof(struct wait, rsi) == 24 &&
+                   offsetof(struct wait, rdx) == 32 && offsetof(struct wait, r10) == 40 &&
+                   offsetof(struct wait, r8) == 48 && offsetof(struct wait, r9) == 56 &&
+                   offsetof(struct wait, mask) == 64 && offsetof(struct wait, result) == 72 &&
+                   offsetof(struct wait, left) == 80 && offsetof(struct wait, select_left) == 96,
+               "a wait is laid out as restart_go_on has it");
+_Static_assert(SYS_rt_sigprocmask == 14 && SIG_SETMASK == 2 && NS_PER_US == 1000, "as are its numbers");
 
 /* Our handler returns here, with all signals blocked, the stack pointer at a struct wait, and the arguments
  * in place.  The call unblocks what the program has not blocked for just as long as it waits: a signal that
@@ -108,57 +131,58 @@ _Static_assert(offsetof(struct wait, stack_pointer) == 0 && offsetof(struct wait
  *
  * How to unwind, for threads that are cancelled here and for stacks: the frame's address is the word at rsp,
  * and the return address the one after it. */
-static __attribute__((naked, noinline)) void go_on(void)
-{
-    __asm__(
+__asm__(".text\n"
+        ".globl restart_go_on, restart_is_going_on\n"
+        ".hidden restart_go_on, restart_is_going_on\n"
+        ".type restart_go_on, @function\n"
+        "restart_go_on:\n\t"
+        ".cfi_startproc\n\t"
         ".cfi_escape 0x0f, 3, 0x77, 0, 6\n\t"
         ".cfi_escape 0x10, 16, 2, 0x77, 8\n\t"
-        "syscall\n\t"
-        "mov %%rax, %c[result](%%rsp)\n\t"
-        "mov %c[select_left](%%rsp), %%rcx\n\t"
-        "test %%rcx, %%rcx\n\t"
+        "syscall\n"
+        "restart_is_going_on:\n\t"
+        "mov %rax, 72(%rsp)\n\t"
+        "mov 96(%rsp), %rcx\n\t" /* what is left, for select */
+        "test %rcx, %rcx\n\t"
         "jz 1f\n\t"
-        "mov %c[left](%%rsp), %%rax\n\t"
-        "mov %%rax, (%%rcx)\n\t"
-        "mov 8+%c[left](%%rsp), %%rax\n\t"
-        "xor %%edx, %%edx\n\t"
-        "mov $1000, %%esi\n\t"
-        "div %%rsi\n\t"
-        "mov %%rax, 8(%%rcx)\n"
+        "mov 80(%rsp), %rax\n\t"
+        "mov %rax, (%rcx)\n\t"
+        "mov 88(%rsp), %rax\n\t"
+        "xor %edx, %edx\n\t"
+        "mov $1000, %esi\n\t"
+        "div %rsi\n\t"
+        "mov %rax, 8(%rcx)\n"
         "1:\n\t"
-        "mov %[set], %%edi\n\t"
-        "lea %c[mask](%%rsp), %%rsi\n\t"
-        "xor %%edx, %%edx\n\t"
-        "mov $8, %%r10d\n\t"
-        "mov %[change_mask], %%eax\n\t"
+        "mov $2, %edi\n\t" /* rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8) */
+        "lea 64(%rsp), %rsi\n\t"
+        "xor %edx, %edx\n\t"
+        "mov $8, %r10d\n\t"
+        "mov $14, %eax\n\t"
         "syscall\n\t"
-        "mov %c[result](%%rsp), %%rax\n\t"
-        "mov %c[rdi](%%rsp), %%rdi\n\t"
-        "mov %c[rsi](%%rsp), %%rsi\n\t"
-        "mov %c[rdx](%%rsp), %%rdx\n\t"
-        "mov %c[r10](%%rsp), %%r10\n\t"
-        "mov %c[r8](%%rsp), %%r8\n\t"
-        "mov %c[r9](%%rsp), %%r9\n\t"
-        "mov 8(%%rsp), %%rcx\n\t"
-        "mov (%%rsp), %%rsp\n\t"
+        "mov 72(%rsp), %rax\n\t"
+        "mov 16(%rsp), %rdi\n\t"
+        "mov 24(%rsp), %rsi\n\t"
+        "mov 32(%rsp), %rdx\n\t"
+        "mov 40(%rsp), %r10\n\t"
+        "mov 48(%rsp), %r8\n\t"
+        "mov 56(%rsp), %r9\n\t"
+        "mov 8(%rsp), %rcx\n\t"
+        "mov (%rsp), %rsp\n\t"
         ".cfi_def_cfa 7, 0\n\t"
         ".cfi_register 16, 2\n\t"
-        "jmp *%%rcx"
-        :
-        : [result] "i"(offsetof(struct wait, result)), [select_left] "i"(offsetof(struct wait, select_left)),
-          [left] "i"(offsetof(struct wait, left)), [mask] "i"(offsetof(struct wait, mask)),
-          [rdi] "i"(offsetof(struct wait, rdi)), [rsi] "i"(offsetof(struct wait, rsi)),
-          [rdx] "i"(offsetof(struct wait, rdx)), [r10] "i"(offsetof(struct wait, r10)),
-          [r8] "i"(offsetof(struct wait, r8)), [r9] "i"(offsetof(struct wait, r9)), [set] "i"(SIG_SETMASK),
-          [change_mask] "i"(SYS_rt_sigprocmask));
-}
+        "jmp *%rcx\n\t"
+        ".cfi_endproc\n"
+        ".size restart_go_on, . - restart_go_on\n");
 
-/* Whether the call of go_on is what was interrupted.  The compiler may put an ENDBR64 before it. */
+extern const char restart_go_on[] __attribute__((visibility("hidden")));
+extern const char restart_is_going_on[] __attribute__((visibility("hidden")));
+
+/* Whether the call there is what was interrupted. */
 static bool is_going_on(const greg_t *registers)
 {
-    enum { ENDBR64 = 4 };
+    uintptr_t pc = (uintptr_t)registers[REG_RIP];
 
-    return (uintptr_t)registers[REG_RIP] - (uintptr_t)go_on <= ENDBR64 + SYSCALL;
+    return pc == (uintptr_t)restart_go_on || pc == (uintptr_t)restart_is_going_on;
 }
 
 static greg_t word(const void *pointer)
@@ -169,7 +193,7 @@ static greg_t word(const void *pointer)
 /* Whether the kernel has written there for how long the call had still to wait, and will do so again. */
 static bool is_left(greg_t time)
 {
-    return kernel_tells_what_is_left() && kernel_can_write((uintptr_t)time);
+    return tells_what_is_left && kernel_can_write((uintptr_t)time);
 }
 
 /* The mask that the program has given the call; NULL: none. */
@@ -272,13 +296,17 @@ static bool is_on(const stack_t *stack, uintptr_t address)
 }
 
 /* In the frame of the signal, so that the wait is above it; but if that is on a signal stack, which handlers
- * of the program's may need or must not use, where the call was made.  NULL: there is no room. */
+ * of the program's may need or must not use, where the call was made.  NULL: there is no room, or the call
+ * was made on a signal stack, which may have none for a frame that stays. */
 static struct wait *place_of_wait(void *info, const ucontext_t *context)
 {
-    enum { RED_ZONE = 128, ALIGNMENT = 16 };
+    enum { RED_ZONE = 128, ALIGNMENT = 16, KERNELS_CONTEXT = 304 };
     uintptr_t top = (uintptr_t)context->uc_mcontext.gregs[REG_RSP], place;
 
-    if (is_on(&context->uc_stack, (uintptr_t)info) == is_on(&context->uc_stack, top))
+    /* Whoever hands a signal on to our handler may have copied it. */
+    if (is_on(&context->uc_stack, top) || (uintptr_t)info - (uintptr_t)context != KERNELS_CONTEXT)
+        return NULL;
+    if (!is_on(&context->uc_stack, (uintptr_t)info))
         return info;
     place = (top - RED_ZONE - sizeof(struct wait)) & ~(uintptr_t)(ALIGNMENT - 1);
     return kernel_can_write(place) ? (struct wait *)place : NULL;
@@ -312,7 +340,7 @@ static READS_FRAMES bool let_go_on(int call, void *info, ucontext_t *context)
         return false;
     wait->result = like;
     registers[REG_RAX] = like;
-    registers[REG_RIP] = (greg_t)(uintptr_t)go_on;
+    registers[REG_RIP] = (greg_t)(uintptr_t)restart_go_on;
     registers[REG_RSP] = word(wait);
     memcpy(&context->uc_sigmask, &all, sizeof(all));
     return true;
@@ -343,17 +371,23 @@ static bool waits_as_long(int call, const greg_t *registers)
 READS_FRAMES void restart_call(void *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    uint64_t before;
     int call;
 
     if (platform_is_filtered())
         return;
     if (is_going_on(registers) && registers[REG_RAX] == -EINTR) {
-        registers[REG_RIP] = (greg_t)(uintptr_t)go_on;
+        registers[REG_RIP] = (greg_t)(uintptr_t)restart_go_on;
         registers[REG_RAX] = ((const struct wait *)registers[REG_RSP])->result;
         return;
     }
     call = interrupted_call(registers);
-    if (call < 0 || let_go_on(call, info, context))
+    if (call < 0)
+        return;
+    /* Until the end of the handler: nobody is to be cancelled between two changes of the context. */
+    kernel_block(~UINT64_C(0), &before);
+    tasks_note_filters();
+    if (platform_is_filtered() || let_go_on(call, info, context))
         return;
     if (waits_as_long(call, registers) && !has_program_handlers()) {
         registers[REG_RIP] -= SYSCALL;
@@ -370,6 +404,10 @@ READS_FRAMES uintptr_t restart_stack_pointer(const void *registers)
 }
 
 #else
+
+void restart_init(void)
+{
+}
 
 void restart_call(void *info, void *context)
 {

@@ -16,11 +16,14 @@
 
 #include "kernel.h"
 
-/* At the end of a handler that all signals wait for, with its ucontext_t, and its siginfo_t, which is used
- * up.  Lets the call that it interrupted go on, if it then waits as long as it would have: to no end, until a
- * moment, or for as long as the kernel has said is left.  But if the program has handlers, calls whose own
- * mask lets in what is blocked otherwise fail with EINTR, and those that there is none like; and so do all
- * others.  x86-64 only; elsewhere every call fails. */
+/* Called once, before the program gives itself a filter of system calls. */
+void restart_init(void);
+
+/* At the end of a handler that all signals wait for, but for glibc's own, with its ucontext_t, and its
+ * siginfo_t, which is used up.  Lets the call that it interrupted go on, if it then waits as long as it would
+ * have: to no end, until a moment, or for as long as the kernel has said is left.  But if the program has
+ * handlers, calls whose own mask lets in what is blocked otherwise fail with EINTR, and those that there is
+ * none like; and so do all others.  x86-64 only; elsewhere every call fails. */
 void restart_call(void *info, void *context);
 
 /* The stack pointer of a thread that was stopped with these registers, a ucontext_t's, while it is in a

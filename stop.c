@@ -84,6 +84,11 @@ static uintptr_t stack_pointer_of(const ucontext_t *context)
     return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 }
 
+static uintptr_t own_stack_pointer_of(const ucontext_t *context)
+{
+    return restart_stack_pointer(context->uc_mcontext.gregs);
+}
+
 static void save_registers(struct stop_thread *self, const ucontext_t *context)
 {
     const mcontext_t *machine = &context->uc_mcontext;
@@ -102,6 +107,11 @@ static void save_registers(struct stop_thread *self, const ucontext_t *context)
 static uintptr_t stack_pointer_of(const ucontext_t *context)
 {
     return (uintptr_t)context;
+}
+
+static uintptr_t own_stack_pointer_of(const ucontext_t *context)
+{
+    return stack_pointer_of(context);
 }
 
 static void save_registers(struct stop_thread *self, const ucontext_t *context)
@@ -159,7 +169,7 @@ static void stay(uint64_t request, const ucontext_t *context)
  * it. */
 static bool is_deferred(const ucontext_t *context)
 {
-    uintptr_t frame = (uintptr_t)stop_self.deferred, here = stack_pointer_of(context);
+    uintptr_t frame = (uintptr_t)stop_self.deferred, here = own_stack_pointer_of(context);
 
     if (frame == 0)
         return false;
@@ -262,7 +272,7 @@ static size_t count_asked(size_t count)
 }
 
 /* Waits until every thread that was asked has answered or been given up.  False: that may take long, since
- * some have postponed their answer and do not get on. */
+ * some have postponed their answer. */
 static bool wait_for_all(size_t count, bool is_last_try)
 {
     uint64_t next_look = kernel_now_ns() + LOOK_NS;
@@ -288,7 +298,7 @@ static bool wait_for_all(size_t count, bool is_last_try)
 
             if (!is_asked(i))
                 continue;
-            if (!is_last_try && is_postponed(i)) {
+            if (is_postponed(i)) {
                 has_postponed = true;
                 continue;
             }
@@ -298,7 +308,7 @@ static bool wait_for_all(size_t count, bool is_last_try)
             all_are_stuck &= state != TASK_READY;
         }
         stuck_looks = all_are_stuck ? stuck_looks + 1 : 0;
-        if (stuck_looks == BLOCKED_LOOKS && has_postponed)
+        if (stuck_looks == BLOCKED_LOOKS && has_postponed && !is_last_try)
             return false;
         if (stuck_looks == BLOCKED_LOOKS)
             break;
@@ -474,6 +484,7 @@ int stop_begin(struct stop *stop)
         stop_unblock(stop);
         return ENOMEM;
     }
+    tasks_note_filters();
     take_signal();
     stop->retries = 0;
     while ((error = stop_once(stop)) != 0) {

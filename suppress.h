@@ -41,8 +41,8 @@ void suppress_judge(const struct suppress *suppress, const struct name *name, st
 /* Whether a site is left out, by itself or with the one that leads its blocks; it is counted then.
  *
  * A built-in rule takes no more than what the run-time library has allocated.  What that leads to, such as
- * the value of a thread's key, was given to it by the program: nothing of the program leads there, so that it
- * becomes definitely lost. */
+ * the value of a thread's key, was given to it by the program: nothing of the program leads there, so that
+ * each block of it becomes definitely lost. */
 bool suppress_takes(struct suppress *suppress, struct site *site, struct names *names);
 
 /* All rules, those that were given first; index counts from 0. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "platform.h"
 
 #define TASKS "/proc/self/task"
 
@@ -73,7 +74,7 @@ static bool read_text(pid_t id, const char *name, char *text, size_t size)
  * Before most of them come the groups that the process is in, which may be 65,536. */
 static bool read_status(pid_t id, const char *label, uint64_t *number)
 {
-    char path[PATH], chunk[1024], line[64];
+    char path[PATH], chunk[512], line[64];
     int fd = kernel_open(path_of(id, "status", path));
     size_t length = 0;
     bool is_found = false;
@@ -118,6 +119,27 @@ int tasks_each(bool (*each)(void *ctx, pid_t id), void *ctx)
     if (fd >= 0)
         kernel_close(fd);
     return size < 0 ? (int)-size : 0;
+}
+
+static uint64_t count_filters(void)
+{
+    uint64_t count = 0;
+
+    read_status(kernel_thread(), "Seccomp_filters:\t", &count);
+    return count;
+}
+
+static uint64_t first_filters;
+
+void tasks_init(void)
+{
+    first_filters = count_filters();
+}
+
+void tasks_note_filters(void)
+{
+    if (count_filters() > first_filters)
+        platform_note_filter();
 }
 
 /* The field of a thread's stat, in text, or NULL. */

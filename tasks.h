@@ -27,6 +27,13 @@ enum task_state tasks_state(pid_t id, int signal);
 enum { TASK_ARGUMENTS = 6 };
 uintptr_t tasks_stack_pointer(pid_t id, uintptr_t arguments[TASK_ARGUMENTS]);
 
+/* Called once, at the start of the program. */
+void tasks_init(void);
+
+/* Notes (platform.h) if the calling thread has more filters of system calls than the program was started
+ * with, which the kernel tells since Linux 5.9. */
+void tasks_note_filters(void);
+
 /* A number of a thread's stat, by the place that proc(5) gives it, which is beyond the name.  0 if it cannot
  * be read. */
 unsigned long tasks_stat(pid_t id, int field);

@@ -2,8 +2,9 @@
  *
  * Control blocks of tcb.h.  glibc has each in one of three lists, whose heads lie side by side in its data:
  * threads on stacks that it has made, threads on stacks of the program's and the first one, and stacks that
- * it keeps for threads to come.  It changes them so that they can be read forwards at any moment.  Where the
- * heads are not found, there is the end of a mapping, where a stack that glibc has made mostly ends.
+ * it keeps for threads to come.  It changes them so that they can be read forwards at any moment.  Before
+ * glibc 2.34 the heads lie apart; then there is the end of a mapping, where a stack that glibc has made
+ * mostly ends.
  */
 #define _GNU_SOURCE
 #include "tcb.h"
@@ -101,7 +102,8 @@ bool tcb_is_detached(const struct maps *maps, uintptr_t tcb)
 {
     uintptr_t end = tcb_end(maps, tcb);
 
-    for (uintptr_t at = tcb + ID; at + WORD <= end; at += WORD)
+    /* Not beyond the block, where the program may have noted the thread. */
+    for (uintptr_t at = tcb + ID; at + WORD <= end && at < tcb + LEAST_BYTES; at += WORD)
         if (word_at(at) == tcb)
             return true;
     return false;

@@ -3,7 +3,7 @@
  * glibc's struct pthread, the control block of a thread: all that is assumed of its layout on x86-64, which
  * gdb's libthread_db knows too.  Its address is the thread pointer:
  *
- *     thread pointer         itself, dtv, ..., links of a list of all, the kernel's id,
+ *     thread pointer         itself, dtv, ..., links of a list, the kernel's id,
  *                            ..., an array of keys, pointers to all arrays of keys, ..., the result
  *     end of that page       where the stack ends that glibc has made, with this block in it
  *

@@ -190,7 +190,7 @@ void thread_each_in_flight(stackmap_mark_fn *mark);
  * or was left by longjmp.
  *
  * Nor is a thread cancelled in there: libunwind reads and writes a pipe, and malloc is no cancellation point.
- */
+ * One that has left by longjmp can be cancelled again from its next entry point on. */
 uint32_t thread_unwind_enter(struct thread *thread, unsigned level);
 void thread_unwind_leave(struct thread *thread, unsigned level);
 

@@ -14,7 +14,8 @@ BEGIN {
     rank["ours"] = 0.5
     rank["backing_libc"] = rank["elf_file"] = rank["text"] = rank["scratch"] = rank["pattern"] = 2
     rank["backing_private"] = rank["options"] = rank["destination"] = rank["unwind_pipe"] = 2
-    rank["restart"] = rank["tasks"] = 2.5
+    rank["tasks"] = 2.3
+    rank["restart"] = 2.5
     rank["backing"] = rank["module"] = rank["given"] = 3
     rank["kernel"] = 2
     rank["pages"] = 2.5

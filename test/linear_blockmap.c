@@ -22,7 +22,7 @@ static atomic_flag lock = ATOMIC_FLAG_INIT;
 static void take_lock(void)
 {
     while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
-        platform_yield();
+        platform_yield(0);
 }
 
 static void drop_lock(void)

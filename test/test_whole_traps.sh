@@ -77,6 +77,22 @@ trap_is_harmless 'descriptors that it does not know are closed, and taken' descr
 is_shut_in() { # COMMAND...
     LEAKDETECT_OPTIONS=log_path=$work/reports.%p "$@"
 }
+# The program must not be killed for what lets its calls wait on, nor the look for what it could do without.
+is_looked_into_shut_in() {
+    status=0
+    LEAKDETECT_OPTIONS=check_signal=USR2 "$@" 2>"$work/said" || status=$?
+    [ $status -eq 23 ]
+    grep -q 'definitely lost: 1 block, 1,337 bytes' "$work/said"
+}
+status=0
+$CC -g -O1 test/whole/sandbox_waits.c -o "$work/sandbox_waits" -lpthread
+LEAKDETECT_OPTIONS='' timeout 5 "$work/sandbox_waits" || status=$?
+if [ $status -ne 77 ]; then
+    check 'a sandbox by seccomp(2) that allows little to wait with' is_looked_into_shut_in env LD_PRELOAD="$preload" "$work/sandbox_waits"
+else
+    skip 'a sandbox by seccomp(2)' 'there is no seccomp'
+fi
+
 $CC -g -O1 test/whole/sandbox.c -o "$work/sandbox"
 $CC -g -O1 test/whole/sandbox.c -o "$work/sandbox_linked" -L"$library" -lleakdetect_malloc
 if "$work/sandbox"; then
