@@ -189,13 +189,13 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
-/* Older kernels than Linux 3.17 do not have the first. */
+/* The first is also what an emulator knows to answer for the program, as qemu's does. */
 const char *platform_program_file(void)
 {
-    static const char of_thread[] = "/proc/thread-self/exe";
+    static const char of_process[] = "/proc/self/exe";
     char start;
 
-    return readlink(of_thread, &start, sizeof(start)) > 0 ? of_thread : "/proc/self/exe";
+    return readlink(of_process, &start, sizeof(start)) > 0 ? of_process : "/proc/thread-self/exe";
 }
 
 int platform_first_descriptor(void)

@@ -106,8 +106,8 @@ void platform_unmap(void *address, size_t size);
 /* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
 int platform_write(int fd, const void *data, size_t size);
 
-/* The name under which the kernel has the program's file, whatever became of its path.  That of this thread:
- * /proc/self leads to no file any more once the main thread has ended, as by pthread_exit. */
+/* The name under which the kernel has the program's file, whatever became of its path: that of this thread,
+ * once the main thread has ended, as by pthread_exit, and /proc/self leads to no file any more. */
 const char *platform_program_file(void);
 
 /* Where descriptors of the library's own begin: programs count on the lowest free one, and close or look at

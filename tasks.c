@@ -121,15 +121,16 @@ int tasks_each(bool (*each)(void *ctx, pid_t id), void *ctx)
     return size < 0 ? (int)-size : 0;
 }
 
-static uint64_t count_filters(void)
+/* Together they have at most 32,768 instructions. */
+static uint16_t count_filters(void)
 {
     uint64_t count = 0;
 
     read_status(kernel_thread(), "Seccomp_filters:\t", &count);
-    return count;
+    return (uint16_t)count;
 }
 
-static uint64_t first_filters;
+static uint16_t first_filters;
 
 void tasks_init(void)
 {
