@@ -384,13 +384,17 @@ static void *check_to_nowhere(void *nowhere)
     return NULL;
 }
 
+/* AddressSanitizer does not see the frames go of a thread that is cancelled. */
 static void who_is_cancelled_leaves_no_mapping_behind(void **state)
 {
     enum { TIMES = 20 };
-    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     size_t before = 0;
+    int nowhere;
 
     (void)state;
+    if (HAS_SANITIZER)
+        skip();
+    nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     for (int i = 0; i <= TIMES; i++) {
         void *(*const run[])(void *) = {report_to_nowhere, check_to_nowhere};
 
