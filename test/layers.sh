@@ -31,6 +31,10 @@ BEGIN {
     rank["sampling"] = 8
     rank["walk"] = 8.5
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = rank["unwind_exit"] = 8
+    rank["locate"] = 4
+    rank["loader"] = 2
+    rank["demangle"] = 8
+    rank["views"] = 8.5
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
     rank["suppress"] = 10
     rank["report_format"] = rank["suppress_file"] = 11
@@ -42,7 +46,10 @@ BEGIN {
     rank["operators"] = 2
 
     # These are built on the public interface and little else.
-    only["symbolize"] = " leakdetect.h config.h platform elf_file module thread "
+    only["locate"] = " module loader "
+    only["demangle"] = " leakdetect.h thread "
+    only["views"] = " leakdetect.h config.h platform elf_file module loader locate demangle "
+    only["symbolize"] = " leakdetect.h platform elf_file module thread loader locate views demangle "
     only["sites"] = " leakdetect.h config.h platform scratch "
     only["names"] = " leakdetect.h scratch "
     only["skip"] = " pattern "
@@ -55,8 +62,8 @@ BEGIN {
     # What only these may name, as a pattern of code.
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
     door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules)"
-    door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^symbolize"
-    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|symbolize|roots)"
+    door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^views"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots)"
     door["(^|[^a-z_])syscall *[(]"] = "^(platform|kernel)"
 }
 

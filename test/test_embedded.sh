@@ -190,8 +190,8 @@ else
     skip 'clang: the sources straight in another build' 'no clang'
 fi
 
-# symbolize.c has a copy of what it uses of gcc's header: it does not compile if they differ.
+# views.c has a copy of what it uses of gcc's header: it does not compile if they differ.
 check "what is used of libbacktrace is as gcc's header has it" gcc -std=c11 -D_GNU_SOURCE=1 -Wall -Wextra -Werror \
-    -include backtrace.h -fsyntax-only symbolize.c
+    -include backtrace.h -fsyntax-only views.c
 
 exit $failed

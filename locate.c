@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Locating frames: see locate.h.
+ */
+#define _GNU_SOURCE 1
+#include "locate.h"
+
+#include <link.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "loader.h"
+
+typedef ElfW(Phdr) elf_segment;
+
+/* The code to which a signal handler returns; what called it is the instruction that was interrupted, and no
+ * call. */
+#if defined(__x86_64__)
+#define KNOWS_TRAMPOLINE 1
+static const unsigned char trampoline[] = {0x48, 0xc7, 0xc0, 15, 0, 0, 0, /* mov $SYS_rt_sigreturn, %rax */
+                                           0x0f, 0x05 /* syscall */};
+#elif defined(__aarch64__)
+#define KNOWS_TRAMPOLINE 1
+static const unsigned char trampoline[] = {0x68, 0x11, 0x80, 0xd2, /* mov x8, #SYS_rt_sigreturn */
+                                           0x01, 0x00, 0x00, 0xd4 /* svc #0 */};
+#else
+#define KNOWS_TRAMPOLINE 0 /* what a signal interrupts is looked up one byte too early */
+static const unsigned char trampoline[1];
+#endif
+
+static const elf_segment *find_segment(const struct dl_phdr_info *info, uintptr_t address)
+{
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const elf_segment *segment = &info->dlpi_phdr[i];
+
+        if (segment->p_type == PT_LOAD && address - info->dlpi_addr - segment->p_vaddr < segment->p_memsz)
+            return segment;
+    }
+    return NULL;
+}
+
+static bool is_trampoline(const struct dl_phdr_info *info, const elf_segment *segment, uintptr_t address)
+{
+    uintptr_t offset = address - info->dlpi_addr - segment->p_vaddr;
+
+    return KNOWS_TRAMPOLINE && (segment->p_flags & (PF_R | PF_X)) == (PF_R | PF_X) &&
+           segment->p_filesz >= sizeof(trampoline) && offset <= segment->p_filesz - sizeof(trampoline) &&
+           memcmp((const void *)address, trampoline, sizeof(trampoline)) == 0;
+}
+
+static void look_at_inner(struct place *place, const struct dl_phdr_info *info)
+{
+    const elf_segment *segment = find_segment(info, place->inner);
+
+    if (segment == NULL)
+        return;
+    place->has_seen_inner = true;
+    place->inner_is_trampoline = is_trampoline(info, segment, place->inner);
+}
+
+static bool loader_has_path(const struct dl_phdr_info *info, const struct module *module)
+{
+    return module->is_program || strcmp(info->dlpi_name, module->name) == 0;
+}
+
+static void look_at_frame(struct place *place, const struct dl_phdr_info *info)
+{
+    const elf_segment *segment = find_segment(info, place->frame - 1);
+    const void *home;
+
+    if (segment == NULL)
+        segment = find_segment(info, place->frame);
+    if (segment == NULL)
+        return;
+    /* One address for all of the segment, for the sake of module_at's cache. */
+    home = (const void *)(info->dlpi_addr + segment->p_vaddr);
+    place->has_seen_frame = true;
+    place->loads = info->dlpi_adds;
+    if (place->id == 0)
+        place->id = module_at(home);
+    place->is_loaded = place->id != 0 && module_is_current(place->id, home);
+    place->is_in_view = place->is_loaded && loader_has_path(info, module_get(place->id));
+    place->is_code = (segment->p_flags & PF_X) != 0;
+    place->is_trampoline = place->is_loaded && is_trampoline(info, segment, place->frame);
+}
+
+/* With the loader's lock held, so that no module goes away while it is read. */
+static int visit_module(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct place *place = ctx;
+
+    (void)size;
+    if (!place->has_seen_inner)
+        look_at_inner(place, info);
+    if (!place->has_seen_frame)
+        look_at_frame(place, info);
+    return place->has_seen_inner && place->has_seen_frame;
+}
+
+bool locate_frame(struct place *place)
+{
+    place->has_seen_inner = place->inner == 0;
+    loader_ask(visit_module, place);
+    /* A call that never returns may be the last instruction of its function, line or module: what is looked
+     * up is the call, and not what follows it. */
+    place->address = place->frame - !(place->is_trampoline || place->inner_is_trampoline);
+    if (place->id == 0)
+        place->id = module_last_at((const void *)place->address);
+    if (!place->is_loaded)
+        place->is_code = true; /* for want of knowledge */
+    return module_get(place->id) != NULL;
+}
