@@ -31,7 +31,7 @@ BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 # In this order, so that little is lost between what begins a cache line: rules.c comes after small data, thread.c after rules.c.
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c sampling.c unwind_common.c rules.c trail.c shortcuts.c unwind.c unwind_generic.c unwind_check.c unwind_exit.c \
-           thread.c module.c symbolize.c locate.c views.c demangle.c loader.c elf_file.c unwind_pipe.c platform.c ours.c backing.c \
+           thread.c module.c locate.c views.c demangle.c symbolize.c loader.c elf_file.c unwind_pipe.c platform.c ours.c backing.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
            report_folded.c report.c kernel.c maps.c pages.c restart.c tasks.c stop.c tcb.c roots.c mapped.c withheld.c snapshot.c interior.c reach.c walk.c gaps.c check.c
 
@@ -182,14 +182,15 @@ $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
 	echo '/* GNU ld script */ EXTERN(ld_init) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
 
-# The preload has operators, too.  Calls of any of these names go to the program's, should it have one; all others stay
-# inside.
-$(BUILD)/whole/operators.o: ALL_CFLAGS += -fno-lto -fno-plt
+# The preload has operators and dlopen, too.  Calls of any of these names go to the program's, should it have one; all others
+# stay inside.
+PRELOAD_OBJECTS = $(BUILD)/whole/operators.o $(BUILD)/whole/deepbind.o
+$(PRELOAD_OBJECTS): ALL_CFLAGS += -fno-lto -fno-plt
 
-$(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a $(BUILD)/whole/operators.o operators.ld
+$(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a $(PRELOAD_OBJECTS) operators.ld
 	@mkdir -p $(@D)
-	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '_Zn*; _Zd*;'; echo '};'; } >$(BUILD)/whole/names.list
-	$(CC) -shared -o $@ operators.ld $(BUILD)/whole/libleakdetect_malloc.o $(BUILD)/whole/operators.o $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
+	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '_Zn*; _Zd*; dlopen;'; echo '};'; } >$(BUILD)/whole/names.list
+	$(CC) -shared -o $@ operators.ld $(BUILD)/whole/libleakdetect_malloc.o $(PRELOAD_OBJECTS) $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
 	    -Wl,--dynamic-list=$(BUILD)/whole/names.list -lgcc_s -lunwind -lm
 
 $(COMMAND): $(BUILD)/whole/run.o $(BUILD)/whole/options.o
@@ -355,11 +356,11 @@ lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
 	# One by one: with several files clang-tidy 14 takes each va_list but the first for uninitialised.
 	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I.
-	printf '%s\n' $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c) | \
+	printf '%s\n' $(WHOLE_SOURCES) knobs.c operators.c deepbind.c $(wildcard tools/*.c) | \
 	    xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""'
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -DLD_OVERRIDE=1 \
-	    $(WHOLE_SOURCES) knobs.c operators.c $(wildcard tools/*.c)
+	    $(WHOLE_SOURCES) knobs.c operators.c deepbind.c $(wildcard tools/*.c)
 	shellcheck --severity=warning $(ALL_SH)
 
 layers:

@@ -43,10 +43,10 @@ enum { DESCRIPTORS_NEEDED = 3, BYTES_NEEDED = 32 << 20 };
 
 /* They are numbered from 1; 0 is none. */
 static struct {
-    struct view all[VIEWS_MAX + 1];
-    uint8_t count;                   /* made ever, complete or not */
+    struct view all[VIEWS_MAX];
+    unsigned long long newest_loads; /* how many modules had ever been loaded when the newest was made */
     uint8_t newest;                  /* of the views of what was loaded */
-    unsigned long long newest_loads; /* how many modules had ever been loaded when it was made */
+    uint8_t count;                   /* made ever, complete or not */
     uint8_t of[LD_MAX_MODULES + 1];  /* which one knows the module */
 } views;
 
@@ -147,7 +147,7 @@ static uint8_t make_view(struct scan *scan, int fd)
     loader_ask(scan_modules, scan);
     if (scan->view.state == NULL)
         return 0;
-    views.all[++views.count] = scan->view;
+    views.all[views.count++] = scan->view;
     return scan->is_incomplete ? 0 : views.count;
 }
 
@@ -240,7 +240,7 @@ static void ignore_error(void *data, const char *message, int error)
 
 void views_ask(uint8_t number, const struct place *place, int level, struct ld_symbol *out)
 {
-    const struct view *view = &views.all[number];
+    const struct view *view = &views.all[number - 1];
     uintptr_t address = place->address + view->shift;
     struct lines lines = {.out = out, .wanted = level};
 

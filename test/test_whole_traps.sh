@@ -102,6 +102,23 @@ else
     skip 'a sandbox' 'there is no seccomp'
 fi
 
+mkdir "$work/plugins"
+$CC -g -O1 -fPIC -shared -DPLUGIN test/whole/deepbind.c -o "$work/plugins/libdeepbind.so"
+# shellcheck disable=SC2016 # $ORIGIN is the loader's
+$CC -D_GNU_SOURCE -g -O1 test/whole/deepbind.c -o "$work/deepbind" -Wl,-rpath,'$ORIGIN/plugins',--enable-new-dtags -ldl
+binds_deep() { # COMMAND...
+    rm -f "$work/report"
+    LEAKDETECT_OPTIONS=report_at_exit=live:log_path=$work/report "$@" | diff - "$work/end"
+}
+binds_deep_and_is_recorded() {
+    binds_deep env LD_PRELOAD="$preload" "$work/deepbind"
+    [ "$(blocks 1337 "$work/report")" -eq 1 ]
+    grep '  exchange (.*deepbind.c:' "$work/report"
+}
+echo end >"$work/end"
+check 'a library that is opened with RTLD_DEEPBIND: plain' binds_deep "$work/deepbind"
+check 'a library that is opened with RTLD_DEEPBIND: preloaded' binds_deep_and_is_recorded
+
 refuses_memory() { # COMMAND...
     # What is freed goes back at once.
     times=$(MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 LEAKDETECT_OPTIONS=report_at_exit=none "$@")
