@@ -59,15 +59,20 @@ if has ld.mold; then
     for compiler in gcc g++ clang clang++; do
         run_app "$compiler plain, mold" $compiler -L"$lib" -fuse-ld=mold -lleakdetect
     done
-    whole_by_mold() {
-        gcc -g -x c - -fuse-ld=mold -o "$work/whole" -L"$lib" -Wl,-u,ld_init -lleakdetect_malloc_core -lleakdetect_unwind -lm <<'EOF'
+    # Whole: of malloc in an archive, mold prefers the C library's, which is not weak.
+    whole_by_mold() { # COMPILER ARGUMENT...
+        "$@" -g -x c - -x none -fuse-ld=mold -o "$work/whole" -L"$lib" -Wl,--whole-archive -lleakdetect_malloc_core \
+            -Wl,--no-whole-archive -lleakdetect_unwind -lm <<'EOF'
 #include <stdio.h>
 int main(void) { return fclose(stdin); }
 EOF
         LEAKDETECT_OPTIONS=report_at_exit=live:verbosity=1 "$work/whole" 2>"$work/report"
         grep -q '^leakdetect report: ' "$work/report"
     }
-    check 'a whole program, mold' whole_by_mold
+    for mode in '' -static '-O2 -flto' -Wl,--gc-sections; do
+        # shellcheck disable=SC2086
+        check "a whole program ${mode:-plain}, mold" whole_by_mold gcc $mode
+    done
 else
     skip 'mold' 'no ld.mold'
 fi
