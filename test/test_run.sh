@@ -274,6 +274,23 @@ library() {
 }
 check '--library is what to preload' library
 
+# Static, so that it runs in a root folder that has nothing else.
+alone_at_the_root() {
+    mkdir -p "$work/root/proc"
+    $CC -static "$BUILD/whole/run.o" "$BUILD/whole/options.o" -o "$work/root/leakdetect"
+    got=0
+    # shellcheck disable=SC2016 # $1 is for the inner sh
+    unshare -rm sh -c 'mount --rbind /proc "$1/proc" && exec chroot "$1" /leakdetect --library' - "$work/root" 2>"$work/err" || got=$?
+    cat "$work/err"
+    [ $got -eq 125 ]
+    grep -q '^leakdetect: /lib/leakdetect/libleakdetect_malloc.so: No such file .* installed by' "$work/err"
+}
+if unshare -rm true 2>/dev/null; then
+    check 'a command in the root folder says that it has no library' alone_at_the_root
+else
+    skip 'a command in the root folder' 'no namespaces of its own'
+fi
+
 documented() {
     same_make -s "$BUILD/whole/options_md" >&2
     "$BUILD/whole/options_md" | diff docs/options.md -

@@ -108,8 +108,13 @@ static const char *find_library(void)
     if (length < 0)
         fail(STATUS_USAGE, "cannot find its own place: /proc/self/exe: %s", strerror(errno));
     path[length] = '\0';
-    for (int i = 0; i < 2; i++)
-        *strrchr(path, '/') = '\0';
+    /* Two levels up, or one from a command that lies in the root folder. */
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(path, '/');
+
+        if (slash != NULL)
+            *slash = '\0';
+    }
     memcpy(path + strlen(path), below, sizeof(below));
     if (access(path, R_OK) != 0)
         fail(STATUS_USAGE, "%s: %s; was leakdetect installed by `make install`?", path, strerror(errno));
