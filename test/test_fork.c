@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { BUSY_MAX = 32, INHERITED = 10, CHILD_SECONDS = 60 };
 
@@ -48,12 +49,16 @@ static void *be_busy(void *seed_of_thread)
     return NULL;
 }
 
-/* Runs `what` a number of times while so many threads are busy; alone with a sanitizer, whose own locks fork
- * leaves taken in the child. */
+/* What so many times may take: there are machines where one fork from 32 threads takes 140 ms. */
+enum { BUSY_SECONDS = 15 };
+
+/* Runs `what` a number of times while so many threads are busy, or as often as the time allows, once at
+ * least; alone with a sanitizer, whose own locks fork leaves taken in the child. */
 static void while_busy(unsigned threads, size_t times, void (*what)(size_t time))
 {
     pthread_t busy[BUSY_MAX];
     uint64_t seeds[BUSY_MAX];
+    time_t end = time(NULL) + BUSY_SECONDS;
 
     if (HAS_SANITIZER)
         threads = 0;
@@ -62,8 +67,8 @@ static void while_busy(unsigned threads, size_t times, void (*what)(size_t time)
         seeds[i] = test_seed() + i;
         REQUIRE(pthread_create(&busy[i], NULL, be_busy, &seeds[i]) == 0);
     }
-    for (size_t time = 0; time < times; time++)
-        what(time);
+    for (size_t i = 0; i < times && (i == 0 || time(NULL) < end); i++)
+        what(i);
     atomic_store(&is_over, true);
     for (unsigned i = 0; i < threads; i++)
         REQUIRE(pthread_join(busy[i], NULL) == 0);
@@ -379,13 +384,32 @@ static void on_signal_fork(int number)
     forks_of_handler++;
 }
 
+/* Microseconds of processor time for one fork. */
+static long fork_cost(void)
+{
+    clock_t before = clock();
+
+    for (size_t i = 0; i < 10; i++) {
+        pid_t child = fork();
+
+        if (child == 0)
+            _exit(0);
+        await(child);
+    }
+    return (long)(clock() - before) * 1000000 / CLOCKS_PER_SEC / 10;
+}
+
+/* The kernel begins a fork anew that a signal has interrupted: it has to come to its end in between. */
 static void fork_under_a_timer(void)
 {
-    struct itimerval timer = {.it_interval = {.tv_usec = 1500}, .it_value = {.tv_usec = 1500}}, none = {0};
+    long cost = fork_cost();
+    struct timeval interval = {.tv_usec = cost < 300 ? 1500 : cost < 100000 ? 5 * cost : 500000};
+    struct itimerval timer = {.it_interval = interval, .it_value = interval}, none = {0};
+    time_t end = time(NULL) + BUSY_SECONDS;
     sigset_t mask = mask_now();
 
     REQUIRE(setitimer(ITIMER_PROF, &timer, NULL) == 0);
-    for (size_t i = 0; i < scaled(1000) || forks_of_handler == 0; i++) {
+    for (size_t i = 0; (i < scaled(1000) && time(NULL) < end) || forks_of_handler == 0; i++) {
         pid_t child = fork();
 
         check_mask(&mask);

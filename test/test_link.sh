@@ -99,6 +99,25 @@ if has pkg-config; then
         # shellcheck disable=SC2046
         run_app "$compiler -static, pkg-config" $compiler -static $(pkg-config --static --cflags --libs leakdetect)
     done
+    # CMake and Meson leave -L out of what pkg-config says, and put the path of a library for its name.
+    by_path() { # MODULE PROGRAM ARGUMENT...
+        module=$1 program=$2
+        shift 2
+        for flag in $(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --define-variable=libdir="$lib" --libs "$module"); do
+            case $flag in
+            -L*) ;;
+            -l*) set -- "$@" "$lib/lib${flag#-l}.a" ;;
+            *) set -- "$@" "$flag" ;;
+            esac
+        done
+        link_and_run gcc -g -I"$include" "$program" "$@"
+    }
+    for mode in '' -static -fuse-ld=gold -fuse-ld=lld; do
+        # shellcheck disable=SC2086
+        check "by path, as CMake has it, ${mode:-plain}" by_path leakdetect "$link/app.c" $mode
+    done
+    echo 'int main(void) { return 0; }' >"$work/nothing.c"
+    check 'by path, as CMake has it, a whole program' by_path leakdetect_malloc "$work/nothing.c"
 else
     skip 'pkg-config' 'no pkg-config'
 fi
