@@ -55,9 +55,10 @@ _Static_assert(RTLD_DEEPBIND == 8, "that is the bit");
 /* Where dlopen looks first depends on who has called it: it is taken to be this library. */
 __attribute__((visibility("default"))) void *dlopen(const char *file, int mode)
 {
-    void *(*open)(const char *, int) = (void *(*)(const char *, int))next();
+    void *(*behind)(const char *, int);
 
-    return open(file, mode & ~RTLD_DEEPBIND);
+    *(void **)&behind = next();
+    return behind(file, mode & ~RTLD_DEEPBIND);
 }
 
 #endif
