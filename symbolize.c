@@ -38,9 +38,6 @@ static THREAD_LOCAL bool has_lock;
 /* The fork that this thread is in has it. */
 static THREAD_LOCAL bool fork_has_lock;
 
-/* What a fork waits for the lock while whoever has it reads large files: some seconds. */
-enum { FORK_WORK_YIELDS = 3000000 };
-
 /* --- Looking up --------------------------------------------------------------------------------------- */
 
 /* The module's file, if it is what was loaded, or a negative errno value.  Without a build id that is taken
@@ -219,6 +216,9 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 }
 
 /* --- Fork --------------------------------------------------------------------------------------------- */
+
+/* What a fork waits for the lock while whoever has it reads large files: some seconds. */
+enum { FORK_WORK_YIELDS = 3000000 };
 
 void symbolize_before_fork(void)
 {
