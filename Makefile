@@ -33,7 +33,7 @@ BLOCKMAP = blockmap.c
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c sampling.c unwind_common.c rules.c trail.c shortcuts.c unwind.c unwind_generic.c unwind_check.c unwind_exit.c \
            thread.c module.c locate.c views.c demangle.c symbolize.c loader.c elf_file.c unwind_pipe.c platform.c ours.c backing.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
-           report_folded.c report.c kernel.c maps.c pages.c restart.c tasks.c stop.c tcb.c roots.c mapped.c withheld.c snapshot.c interior.c reach.c walk.c gaps.c check.c
+           report_folded.c report.c kernel.c maps.c pages.c restart.c tasks.c stop.c tcb.c roots.c mapped.c withheld.c collapse.c snapshot.c interior.c reach.c walk.c gaps.c check.c
 
 PREFIX     = /usr/local
 prefix     = $(PREFIX)

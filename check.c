@@ -19,6 +19,7 @@
 #include <sys/auxv.h>
 
 #include "blockmap.h"
+#include "collapse.h"
 #include "gaps.h"
 #include "kernel.h"
 #include "ours.h"
@@ -206,6 +207,8 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
 
     if (look == NULL)
         return ENOMEM;
+    if (!check.options.keeps_pages && !vantage->is_ending)
+        collapse_pages();
     error = gather_roots(&look->roots);
     if (error != 0)
         return error;

@@ -25,6 +25,7 @@ struct check_options {
     bool no_globals, no_tls, no_registers, no_stacks; /* that are not roots */
     bool is_strict;                                   /* what looks dead holds nothing, but is noted */
     bool are_unaligned;                               /* pointers may be at any address */
+    bool keeps_pages;                                 /* as small as they are */
     bool counts_mapped; /* memory that the program has mapped itself is a root: where that is not known,
                           nothing is */
 };

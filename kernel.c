@@ -167,6 +167,13 @@ int kernel_mincore(void *start, size_t size, unsigned char *pages)
     return (int)call(SYS_mincore, (long)start, (long)size, (long)pages, 0);
 }
 
+int kernel_collapse(uintptr_t start, size_t size)
+{
+    enum { COLLAPSE = 25 }; /* MADV_COLLAPSE, which headers of the C library have since 2.37 */
+
+    return (int)call(SYS_madvise, (long)start, (long)size, COLLAPSE, 0);
+}
+
 /* --- Processes and threads ------------------------------------------------------------------------------ */
 
 pid_t kernel_process(void)

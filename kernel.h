@@ -39,6 +39,7 @@ bool kernel_map_at(void *address, size_t size);
 bool kernel_can_read(uintptr_t address);
 bool kernel_can_write(uintptr_t address);
 int kernel_mincore(void *start, size_t size, unsigned char *pages);
+int kernel_collapse(uintptr_t start, size_t size); /* into huge pages */
 
 /* Processes and threads. */
 pid_t kernel_process(void);

@@ -18,6 +18,8 @@ enum {
 
 #define PRESENT   (UINT64_C(1) << 63)
 #define ELSEWHERE (UINT64_C(1) << 62) /* on a swap device, or there is a mark in its place, as of a guard */
+#define OF_FILE   (UINT64_C(1) << 61) /* or of memory that is shared */
+#define EXCLUSIVE (UINT64_C(1) << 56) /* no other process has it; not the page of zeroes either */
 
 /* PAGEMAP_SCAN, which headers of the kernel have since 6.7, and IS_GUARD since 6.15. */
 struct run {
@@ -84,6 +86,23 @@ void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn
     }
     if (from < end)
         visit(from, end, ctx);
+}
+
+bool pages_are_own(uintptr_t start, uintptr_t end)
+{
+    const uintptr_t size = platform_page_size();
+    size_t count;
+
+    for (uintptr_t first = start / size; first < end / size; first += count) {
+        uint64_t entries[AT_ONCE];
+
+        count = end / size - first < AT_ONCE ? end / size - first : AT_ONCE;
+        look_up(entries, first, count, true);
+        for (size_t i = 0; i < count; i++)
+            if ((entries[i] & (PRESENT | OF_FILE | EXCLUSIVE)) != (PRESENT | EXCLUSIVE))
+                return false;
+    }
+    return true;
 }
 
 void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)

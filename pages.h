@@ -22,6 +22,10 @@ void pages_close(void);
 typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);
 void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn *visit, void *ctx);
 
+/* Whether each of these pages is in memory, holds what this process has written, and is shared with no other.
+ */
+bool pages_are_own(uintptr_t start, uintptr_t end);
+
 /* Calls visit for the runs of pages that MADV_GUARD_INSTALL has put there, in ascending order: for none where
  * the page map cannot be opened, or does not tell them (before Linux 6.15). */
 void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx);

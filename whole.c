@@ -492,6 +492,7 @@ __attribute__((constructor(101))) static void start(void)
         .no_stacks = whole.options.use_stacks == 0,
         .is_strict = whole.options.strict_stack != 0,
         .are_unaligned = whole.options.use_unaligned != 0,
+        .keeps_pages = whole.options.huge_pages == 0,
         .counts_mapped = whole.options.use_mappings != 0,
     });
     pthread_atfork(NULL, NULL, after_fork_in_child);

@@ -20,7 +20,7 @@ BEGIN {
     rank["kernel"] = 2
     rank["pages"] = 2.5
     rank["maps"] = rank["stop"] = 3
-    rank["withheld"] = rank["tcb"] = 3.4
+    rank["withheld"] = rank["tcb"] = rank["collapse"] = 3.4
     rank["snapshot"] = 3.5
     rank["blockmap"] = rank["stackmap"] = rank["roots"] = rank["interior"] = rank["gaps"] = 4
     rank["mapped"] = 4.5

@@ -91,6 +91,32 @@ ended_in_a_look() {
 }
 check "a signal handler ends the program in a look" ended_in_a_look
 
+# test_collapse.c has more of it, and says where the kernel does not do it.
+huge_pages() {
+    kib=$(LEAKDETECT_OPTIONS=report_at_exit=none:huge_pages=0 as_malloc large "$@")
+    [ "$kib" -eq 0 ]
+    kib=$(as_malloc large "$@")
+    [ "$kib" -gt 0 ]
+}
+cc -o "$work/can_collapse" -x c - <<'END'
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+int main(void)
+{
+    enum { HUGE_PAGE = 2 << 20, COLLAPSE = 25 };
+    char *memory = aligned_alloc(HUGE_PAGE, HUGE_PAGE);
+
+    return memory == NULL || (memset(memory, 1, HUGE_PAGE), madvise(memory, HUGE_PAGE, COLLAPSE)) != 0;
+}
+END
+if "$work/can_collapse" && ! grep -q '\[never\]' /sys/kernel/mm/transparent_hugepage/enabled; then
+    check "huge pages" huge_pages -L"$library" -lleakdetect_malloc
+    check "huge pages, shared" huge_pages "$shared" -Wl,-rpath,"$library/lib/leakdetect"
+else
+    skip "huge_pages" "this kernel moves nothing into huge pages"
+fi
+
 idioms() { # COMPILER FLAGS...
     # shellcheck disable=SC2086 # words
     "$@" -std=c++17 -g -I. -o "$work/idioms" test/lost/idioms.cc $last

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Collapsing (collapse.h) as the kernel has the word: Documentation/admin-guide/mm/transhuge.rst, and
+ * madvise(2) for the errors.  The page map is open for no longer than it takes to read of a few huge pages,
+ * since a program may close all descriptors that it does not know.
+ */
+#include "collapse.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel.h"
+#include "maps.h"
+#include "pages.h"
+#include "platform.h"
+
+#define HUGE_PAGE \
+    ((uintptr_t)2 << 20) /* of x86-64; of others, what is smaller than theirs is not collapsed */
+
+enum {
+    AT_ONCE = 16,               /* huge pages */
+    WORTH_IT = 16,              /* huge pages: a copy of less takes a millisecond or so */
+    NS_PER_HUGE_PAGE = 1000000, /* at most, on average; half of that is what marking needs */
+};
+
+/* What of this process is in memory. */
+static size_t count_huge_pages(void)
+{
+    char words[256]; /* in pages: size resident ... */
+    char *resident;
+
+    if (kernel_read_file("/proc/thread-self/statm", words, sizeof(words)) <= 0)
+        return 0;
+    resident = strchr(words, ' ');
+    return resident == NULL ? 0 : strtoul(resident, NULL, 10) * platform_page_size() / HUGE_PAGE;
+}
+
+/* One of the words is in brackets: always, madvise (those who ask for it, as is done here), never. */
+static bool is_allowed(void)
+{
+    char words[256];
+
+    return !platform_is_filtered() &&
+           kernel_read_file("/sys/kernel/mm/transparent_hugepage/enabled", words, sizeof(words)) > 0 &&
+           strstr(words, "[never]") == NULL;
+}
+
+/* Bit i: each small page of the i-th huge page from there on is in use, and by this process alone. */
+static uint64_t find_full(uintptr_t start, size_t count)
+{
+    uint64_t full = 0;
+
+    if (!pages_open())
+        return 0;
+    for (size_t i = 0; i < count; i++, start += HUGE_PAGE)
+        full |= (uint64_t)pages_are_own(start, start + HUGE_PAGE) << i;
+    pages_close();
+    return full;
+}
+
+/* False if there is no sense in going on: the time is up, there is no huge page to be had, or it would be
+ * more than the process may have.  A range that cannot be moved just now is left as it is. */
+static bool collapse(uintptr_t start, uintptr_t end, uint64_t until)
+{
+    int error = -kernel_collapse(start, end - start);
+
+    return (error == 0 || error == EAGAIN || error == EINVAL) && kernel_now_ns() < until;
+}
+
+static bool collapse_full(uintptr_t start, size_t count, uint64_t until)
+{
+    const uint64_t full = find_full(start, count);
+    size_t from = 0;
+
+    for (size_t i = 0; i <= count; i++) {
+        if (i < count && (full >> i & 1) != 0)
+            continue;
+        if (i > from && !collapse(start + from * HUGE_PAGE, start + i * HUGE_PAGE, until))
+            return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+static bool collapse_mapping(const struct mapping *mapping, uint64_t until)
+{
+    uintptr_t start = (mapping->start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    size_t count;
+
+    for (; start < mapping->end && mapping->end - start >= HUGE_PAGE; start += count * HUGE_PAGE) {
+        count = (mapping->end - start) / HUGE_PAGE;
+        if (count > AT_ONCE)
+            count = AT_ONCE;
+        if (!collapse_full(start, count, until))
+            return false;
+    }
+    return true;
+}
+
+void collapse_pages(void)
+{
+    const size_t huge_pages = count_huge_pages();
+    const uint64_t until = kernel_now_ns() + huge_pages * NS_PER_HUGE_PAGE;
+    struct maps maps;
+    bool goes_on = true;
+
+    if (huge_pages < WORTH_IT || !is_allowed() || maps_read(&maps) != 0)
+        return;
+    for (size_t i = 0; i < maps.count && goes_on; i++) {
+        const struct mapping *mapping = &maps.entries[i];
+
+        if (mapping->is_private && mapping->is_writable && !mapping->is_of_file)
+            goes_on = collapse_mapping(mapping, until);
+    }
+    maps_release(&maps);
+}
