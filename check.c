@@ -207,8 +207,6 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
 
     if (look == NULL)
         return ENOMEM;
-    if (!check.options.keeps_pages && !vantage->is_ending)
-        collapse_pages();
     error = gather_roots(&look->roots);
     if (error != 0)
         return error;
@@ -240,6 +238,8 @@ static int look_well(const struct vantage *vantage, const struct look *before, s
     size_t room = ROOM_TO_SPARE;
     int error = 0;
 
+    if (!check.options.keeps_pages && !vantage->is_ending)
+        collapse_pages();
     blockmap_each(count_one, &room);
     for (int i = 0; i < LOOKS_MAX; i++) {
         error = look_once(vantage, before, room, out);

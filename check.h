@@ -2,6 +2,7 @@
  *
  * Looking for lost blocks: who may ask, what is asked of each room, and what becomes of the answer.
  *
+ *     collapse_pages      the coming copy is made short
  *     roots_gather        the loader says which modules there are
  *     stop_begin          all other threads stand still
  *     snapshot_run          a copy of the process is made

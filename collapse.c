@@ -18,14 +18,24 @@
 #include "pages.h"
 #include "platform.h"
 
-#define HUGE_PAGE \
-    ((uintptr_t)2 << 20) /* of x86-64; of others, what is smaller than theirs is not collapsed */
+/* Of x86-64.  Where it is more, the kernel finds nothing to collapse. */
+#define HUGE_PAGE ((uintptr_t)2 << 20)
 
 enum {
-    AT_ONCE = 16,               /* huge pages */
-    WORTH_IT = 16,              /* huge pages: a copy of less takes a millisecond or so */
-    NS_PER_HUGE_PAGE = 1000000, /* at most, on average; half of that is what marking needs */
+    AT_ONCE = 16,  /* huge pages */
+    WORTH_IT = 16, /* huge pages: a copy of less takes a millisecond or so */
 };
+
+/* The time it may take, as far as it goes: what marking takes, or no time that anybody minds. */
+#define NS_PER_HUGE_PAGE UINT64_C(1000000)
+#define LEAST_NS         UINT64_C(250000000)
+
+static uint64_t limit_ns(size_t huge_pages)
+{
+    uint64_t limit = huge_pages * NS_PER_HUGE_PAGE;
+
+    return limit < LEAST_NS ? LEAST_NS : limit;
+}
 
 /* What of this process is in memory. */
 static size_t count_huge_pages(void)
@@ -39,14 +49,22 @@ static size_t count_huge_pages(void)
     return resident == NULL ? 0 : strtoul(resident, NULL, 10) * platform_page_size() / HUGE_PAGE;
 }
 
-/* One of the words is in brackets: always, madvise (those who ask for it, as is done here), never. */
-static bool is_allowed(void)
+static bool says(const char *path, const char *word)
 {
     char words[256];
 
-    return !platform_is_filtered() &&
-           kernel_read_file("/sys/kernel/mm/transparent_hugepage/enabled", words, sizeof(words)) > 0 &&
-           strstr(words, "[never]") == NULL;
+    return kernel_read_file(path, words, sizeof(words)) > 0 && strstr(words, word) != NULL;
+}
+
+/* The mode in brackets is always, madvise (those who ask for it, as is done here) or never.  The kernel waits
+ * for work of its own on other processors, without end where real-time threads may keep one for themselves.
+ */
+static bool is_allowed(void)
+{
+    static const char modes[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+    return !platform_is_filtered() && says(modes, "[") && !says(modes, "[never]") &&
+           !says("/proc/sys/kernel/sched_rt_runtime_us", "-1");
 }
 
 /* Bit i: each small page of the i-th huge page from there on is in use, and by this process alone. */
@@ -104,7 +122,7 @@ static bool collapse_mapping(const struct mapping *mapping, uint64_t until)
 void collapse_pages(void)
 {
     const size_t huge_pages = count_huge_pages();
-    const uint64_t until = kernel_now_ns() + huge_pages * NS_PER_HUGE_PAGE;
+    const uint64_t until = kernel_now_ns() + limit_ns(huge_pages);
     struct maps maps;
     bool goes_on = true;
 

@@ -8,8 +8,8 @@
 
 /* Has the kernel move what lies in small pages into huge ones, while the program goes on.  It takes 0.3 ms
  * for each 2 MiB (10 times as long on virtual machines that have to ask for the memory first), and next to
- * nothing for those that are huge already; at most 1 ms for each 2 MiB that the process has: what is left
- * then is for the next time. A thread that touches such a range meanwhile waits until it is moved.
+ * nothing for those that are huge already; at most 1 ms for each 2 MiB that the process has, or 250 ms: what
+ * is left then is for the next time.  A thread that touches such a range meanwhile waits until it is moved.
  *
  * Only private memory in which each small page is in use, so that the process needs no more of it afterwards,
  * and which it shares with no process that it was forked from or has forked.  Nothing in a process of less

@@ -362,7 +362,8 @@ int ld_report(int fd, const struct ld_report_options *options);
  * any number of blocks.  What that cannot know is said in docs/lost-blocks.md.
  *
  * To look, all other threads are stopped for as long as it takes to copy the process (fork's copy, without
- * its handlers and without SIGCHLD), some milliseconds; then they go on, and the copy is examined.  Threads
+ * its handlers and without SIGCHLD), some milliseconds; then they go on, and the copy is examined.  So that
+ * there is less to copy, memory in use is moved into huge pages before (docs/lost-blocks.md).  Threads
  * that are in a system call take a signal for it: nearly all calls are restarted, and those that may fail
  * with EINTR instead, or transfer less than they were asked to, are listed in docs/lost-blocks.md.  The
  * calling thread has its signals blocked until the answer is there.  One look at a time: others wait.  Not

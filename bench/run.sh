@@ -132,12 +132,12 @@ pause_of_peer() { # NAME COMMAND...
     LSAN_OPTIONS=report_objects=0:log_path=/dev/null timeout 120 "$@" 2>/dev/null || say "pause of $peer, $*: skipped, it failed"
 }
 {
-    printf 'tool\tblocks\tMiB\tthreads\tpause ms\tleast\tfork ms\ttotal ms\tleast\tlost\n'
+    printf 'tool\tblocks\tMiB\tthreads\tpause ms\tleast\tfirst\tfork ms\ttotal ms\tleast\tfirst\tlost\n'
     "$out/pause" 10000 100 1 $rounds
     "$out/pause" 10000 100 100 $rounds
     [ -n "$quick" ] || "$out/pause" 1000000 1024 1 $rounds
-    MALLOC_CONF=thp:always "$out/pause" 10000 100 1 $rounds | sed 's/^leakdetect/leakdetect, huge pages/'
-    [ -n "$quick" ] || MALLOC_CONF=thp:always "$out/pause" 1000000 1024 1 $rounds | sed 's/^leakdetect/leakdetect, huge pages/'
+    MALLOC_CONF=thp:always "$out/pause" 10000 100 1 $rounds | sed 's/^leakdetect/leakdetect, thp:always/'
+    [ -n "$quick" ] || MALLOC_CONF=thp:always "$out/pause" 1000000 1024 1 $rounds | sed 's/^leakdetect/leakdetect, thp:always/'
     if $CC -std=gnu11 -O2 -g -fsanitize=leak -DLEAK_SANITIZER -o "$out/pause.lsan" bench/pause.c -lpthread 2>/dev/null; then
         pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 1 3
         pause_of_peer LeakSanitizer "$out/pause.lsan" 10000 100 100 3
@@ -190,7 +190,12 @@ commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
         file == 3 { say($1 ", a sample", $8, 1.03, 1.03) }
         file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 10000 { say("pause, 100 MiB, ms (" $1 ")", $5, 2, 2) }
         file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 1000000 { say("pause, 1 GiB, ms (" $1 ")", $5, 15, 15) }
-        file == 4 && $1 == "leakdetect" && $2 == 1000000 { say("the whole look, 1 GiB, ms", $8, 1000, 1000) }' \
+        file == 4 && $1 == "leakdetect" && $4 == 1 && $2 == 10000 { say("pause of the first look, 100 MiB, ms", $7, 2, 2) }
+        file == 4 && $1 == "leakdetect" && $4 == 1 && $2 == 1000000 {
+            say("pause of the first look, 1 GiB, ms", $7, 15, 15)
+            say("the whole look, 1 GiB, ms", $9, 1000, 1000)
+            say("the whole first look, 1 GiB, ms", $11, 1000, 1000)
+        }' \
         "$out/micro.tsv" "$out/programs.tsv" "$out/programs.tsv" "$out/pause.tsv"
 } >"$out/targets.tsv"
 
@@ -273,8 +278,8 @@ $(table "$out/symbols.tsv")
 ## Looking for lost blocks
 
 \`ld_lost_leaks\` in a process with so many blocks, in so much memory, and so many threads: the largest gap that a thread notices
-which does nothing but read the clock, and the time until the answer is there, in milliseconds. \`fork\` is what the kernel needs to copy that
-process, less than which no look that works on a copy can pause it; with \`huge pages\`, jemalloc's \`thp:always\`, it has much less to copy. The same heap for LeakSanitizer's \`__lsan_do_recoverable_leak_check\` and for valgrind's
+which does nothing but read the clock, and the time until the answer is there, in milliseconds; medians, the least, and the first, which finds small pages. \`fork\` is what
+the kernel needs to copy that process before it is looked into for the first time. \`thp:always\`: jemalloc has asked for huge pages from the beginning. The same heap for LeakSanitizer's \`__lsan_do_recoverable_leak_check\` and for valgrind's
 \`VALGRIND_DO_LEAK_CHECK\`, in which threads take turns.
 
 $(table "$out/pause.tsv")
