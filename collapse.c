@@ -67,37 +67,50 @@ static bool is_allowed(void)
            !says("/proc/sys/kernel/sched_rt_runtime_us", "-1");
 }
 
-/* Bit i: each small page of the i-th huge page from there on is in use, and by this process alone. */
-static uint64_t find_full(uintptr_t start, size_t count)
+/* A few huge pages, or what is to become one. */
+struct stretch {
+    uintptr_t start;
+    size_t count;
+    uint64_t full; /* bit i: each small page of the i-th is in use, and by this process alone */
+};
+
+/* The first ones in the range of which anything is in use; `count` is 0 if there are none. */
+static struct stretch find_stretch(uintptr_t start, uintptr_t end)
 {
-    uint64_t full = 0;
+    struct stretch stretch = {0};
 
     if (!pages_open())
-        return 0;
-    for (size_t i = 0; i < count; i++, start += HUGE_PAGE)
-        full |= (uint64_t)pages_are_own(start, start + HUGE_PAGE) << i;
+        return stretch;
+    stretch.start = pages_first_present(start, end) & ~(HUGE_PAGE - 1);
+    stretch.count = (end - stretch.start) / HUGE_PAGE;
+    if (stretch.count > AT_ONCE)
+        stretch.count = AT_ONCE;
+    for (size_t i = 0; i < stretch.count; i++) {
+        uintptr_t at = stretch.start + i * HUGE_PAGE;
+
+        stretch.full |= (uint64_t)pages_are_own(at, at + HUGE_PAGE) << i;
+    }
     pages_close();
-    return full;
+    return stretch;
 }
 
-/* False if there is no sense in going on: the time is up, there is no huge page to be had, or it would be
- * more than the process may have.  A range that cannot be moved just now is left as it is. */
-static bool collapse(uintptr_t start, uintptr_t end, uint64_t until)
+/* False if there is no sense in going on: there is no huge page to be had, or it would be more than the
+ * process may have.  A range that cannot be moved just now is left as it is. */
+static bool collapse(uintptr_t start, uintptr_t end)
 {
     int error = -kernel_collapse(start, end - start);
 
-    return (error == 0 || error == EAGAIN || error == EINVAL) && kernel_now_ns() < until;
+    return error == 0 || error == EAGAIN || error == EINVAL;
 }
 
-static bool collapse_full(uintptr_t start, size_t count, uint64_t until)
+static bool collapse_stretch(const struct stretch *stretch)
 {
-    const uint64_t full = find_full(start, count);
     size_t from = 0;
 
-    for (size_t i = 0; i <= count; i++) {
-        if (i < count && (full >> i & 1) != 0)
+    for (size_t i = 0; i <= stretch->count; i++) {
+        if (i < stretch->count && (stretch->full >> i & 1) != 0)
             continue;
-        if (i > from && !collapse(start + from * HUGE_PAGE, start + i * HUGE_PAGE, until))
+        if (i > from && !collapse(stretch->start + from * HUGE_PAGE, stretch->start + i * HUGE_PAGE))
             return false;
         from = i + 1;
     }
@@ -107,14 +120,15 @@ static bool collapse_full(uintptr_t start, size_t count, uint64_t until)
 static bool collapse_mapping(const struct mapping *mapping, uint64_t until)
 {
     uintptr_t start = (mapping->start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-    size_t count;
 
-    for (; start < mapping->end && mapping->end - start >= HUGE_PAGE; start += count * HUGE_PAGE) {
-        count = (mapping->end - start) / HUGE_PAGE;
-        if (count > AT_ONCE)
-            count = AT_ONCE;
-        if (!collapse_full(start, count, until))
+    while (start < mapping->end) {
+        const struct stretch stretch = find_stretch(start, mapping->end);
+
+        if (stretch.count == 0)
+            break;
+        if (!collapse_stretch(&stretch) || kernel_now_ns() >= until)
             return false;
+        start = stretch.start + stretch.count * HUGE_PAGE;
     }
     return true;
 }

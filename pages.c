@@ -5,6 +5,7 @@
  */
 #include "pages.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 
@@ -29,8 +30,9 @@ struct scan {
     uint64_t size, flags, start, end, walk_end, runs, run_count, max_pages;
     uint64_t inverted, required, any_of, told; /* categories */
 };
-#define SCAN     _IOWR('f', 16, struct scan)
-#define IS_GUARD (UINT64_C(1) << 8)
+#define SCAN       _IOWR('f', 16, struct scan)
+#define IS_PRESENT (UINT64_C(1) << 3)
+#define IS_GUARD   (UINT64_C(1) << 8)
 
 static int pagemap = -1;
 
@@ -105,6 +107,29 @@ bool pages_are_own(uintptr_t start, uintptr_t end)
     return true;
 }
 
+/* How many runs it has found, or an errno value with a minus sign; nor is it asked if a filter of system
+ * calls may not know of this one. */
+static long scan_for(struct scan *scan)
+{
+    return pagemap < 0 || platform_is_filtered() ? -ENOSYS : kernel_control(pagemap, SCAN, scan);
+}
+
+uintptr_t pages_first_present(uintptr_t start, uintptr_t end)
+{
+    struct run run;
+    struct scan scan = {.size = sizeof(scan),
+                        .start = start,
+                        .end = end,
+                        .runs = (uint64_t)(uintptr_t)&run,
+                        .run_count = 1,
+                        .max_pages = 1,
+                        .required = IS_PRESENT,
+                        .told = IS_PRESENT};
+    long count = scan_for(&scan);
+
+    return count < 0 ? start : count == 0 ? end : (uintptr_t)run.start;
+}
+
 void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)
 {
     struct run runs[RUNS_AT_ONCE];
@@ -116,9 +141,8 @@ void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, voi
                         .required = IS_GUARD,
                         .told = IS_GUARD};
 
-    /* Nor if a filter of system calls may not know of this one. */
-    while (pagemap >= 0 && !platform_is_filtered() && scan.start < end) {
-        long count = kernel_control(pagemap, SCAN, &scan);
+    while (scan.start < end) {
+        long count = scan_for(&scan);
 
         if (count < 0)
             return;

@@ -26,6 +26,10 @@ void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn
  */
 bool pages_are_own(uintptr_t start, uintptr_t end);
 
+/* The first page in the range that is in memory, or its end; its start where the kernel cannot say it (before
+ * Linux 6.7). */
+uintptr_t pages_first_present(uintptr_t start, uintptr_t end);
+
 /* Calls visit for the runs of pages that MADV_GUARD_INSTALL has put there, in ascending order: for none where
  * the page map cannot be opened, or does not tell them (before Linux 6.15). */
 void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx);
