@@ -116,7 +116,7 @@ static long scan_for(struct scan *scan)
 
 uintptr_t pages_first_present(uintptr_t start, uintptr_t end)
 {
-    struct run run;
+    struct run run = {.start = end};
     struct scan scan = {.size = sizeof(scan),
                         .start = start,
                         .end = end,
@@ -127,7 +127,7 @@ uintptr_t pages_first_present(uintptr_t start, uintptr_t end)
                         .told = IS_PRESENT};
     long count = scan_for(&scan);
 
-    return count < 0 ? start : count == 0 ? end : (uintptr_t)run.start;
+    return count < 0 ? start : (uintptr_t)run.start;
 }
 
 void pages_each_guard(uintptr_t start, uintptr_t end, pages_visit_fn *visit, void *ctx)
