@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -359,6 +360,8 @@ static bool waits_as_long(int call, const greg_t *registers)
         return registers[REG_R10] == 0;
     case SYS_clock_nanosleep:
         return (registers[REG_RSI] & TIMER_ABSTIME) != 0;
+    case SYS_futex: /* without a timeout the kernel restarts it */
+        return (registers[REG_RSI] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET; /* until a moment */
     case SYS_semop:
     case SYS_msgsnd:
     case SYS_msgrcv:

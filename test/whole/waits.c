@@ -13,6 +13,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@
 enum { SECONDS = 2, REPORTS = 3, NEVER = 30 };
 
 static int line[2], semaphore;
+static sem_t of_program;
 
 static int in_poll(void)
 {
@@ -85,11 +87,25 @@ static int in_semop(void)
     return semop(semaphore, &down, 1);
 }
 
+static int in_sem_timedwait(void)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += NEVER;
+    return sem_timedwait(&of_program, &until);
+}
+
 static const struct {
     const char *name;
     int (*wait)(void);
-} calls[] = {{"poll", in_poll},   {"epoll_wait", in_epoll}, {"select", in_select},
-             {"ppoll", in_ppoll}, {"sleep", in_sleep},      {"semop", in_semop}};
+} calls[] = {{"poll", in_poll},
+             {"epoll_wait", in_epoll},
+             {"select", in_select},
+             {"ppoll", in_ppoll},
+             {"sleep", in_sleep},
+             {"semop", in_semop},
+             {"sem_timedwait", in_sem_timedwait}};
 
 enum { CALLS = sizeof(calls) / sizeof(calls[0]) };
 
@@ -132,7 +148,7 @@ static void wait_in_calls(void)
     pid_t asker;
 
     semaphore = semget(IPC_PRIVATE, 1, 0600);
-    if (pipe(line) != 0 || semaphore < 0)
+    if (pipe(line) != 0 || semaphore < 0 || sem_init(&of_program, 0, 0) != 0)
         exit(2);
     asker = ask(SIGUSR2);
     for (size_t i = 0; i < CALLS; i++)
@@ -140,7 +156,7 @@ static void wait_in_calls(void)
             exit(2);
     while (waitpid(asker, NULL, 0) < 0 && errno == EINTR)
         continue;
-    if (write(line[1], "x", 1) != 1 || semop(semaphore, &up, 1) != 0)
+    if (write(line[1], "x", 1) != 1 || semop(semaphore, &up, 1) != 0 || sem_post(&of_program) != 0)
         exit(2);
     for (size_t i = 0; i < CALLS; i++)
         pthread_join(threads[i], NULL);
