@@ -4,6 +4,7 @@
  */
 #include "tasks.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "kernel.h"
@@ -62,12 +63,12 @@ static const char *path_of(pid_t id, const char *name, char path[PATH])
     return path;
 }
 
-/* Reads it as a string, cut to what fits.  False if there is none. */
-static bool read_text(pid_t id, const char *name, char *text, size_t size)
+/* Reads it as a string, cut to what fits.  Its length, or an errno value with a minus sign. */
+static long read_text(pid_t id, const char *name, char *text, size_t size)
 {
     char path[PATH];
 
-    return kernel_read_file(path_of(id, name, path), text, size) > 0;
+    return kernel_read_file(path_of(id, name, path), text, size);
 }
 
 /* Whether a thread's status has a line that begins with this label, and the hexadecimal number behind it.
@@ -143,10 +144,10 @@ void tasks_note_filters(void)
         platform_note_filter();
 }
 
-/* The field of a thread's stat, in text, or NULL. */
-static const char *read_stat(pid_t id, int field, char text[STAT])
+/* A field of a thread's stat, or NULL. */
+static const char *find_field(const char *stat, int field)
 {
-    const char *at = read_text(id, "stat", text, STAT) ? strrchr(text, ')') : NULL;
+    const char *at = strrchr(stat, ')');
 
     /* The name, which may be any text, is the second one. */
     for (int i = 2; i < field && at != NULL; i++)
@@ -154,31 +155,43 @@ static const char *read_stat(pid_t id, int field, char text[STAT])
     return at == NULL ? NULL : at + 1;
 }
 
-unsigned long tasks_stat(pid_t id, int field)
+static unsigned long number_of(const char *stat, int field)
 {
-    char text[STAT];
-    const char *at = read_stat(id, field, text);
+    const char *at = find_field(stat, field);
 
     return at == NULL ? 0 : decimal(&at);
 }
 
+unsigned long tasks_stat(pid_t id, int field)
+{
+    char text[STAT];
+
+    return read_text(id, "stat", text, sizeof(text)) > 0 ? number_of(text, field) : 0;
+}
+
 /* Whether it is one of the kernel's own, which work for io_uring: they have no memory but the program's, and
  * never run its code.  The flags are those of include/linux/sched.h. */
-static bool is_of_kernel(pid_t id)
+static bool is_of_kernel(const char *stat)
 {
     enum { FLAGS = 9, IO_WORKER = 0x10, USER_WORKER = 0x4000, KERNEL_THREAD = 0x200000 };
 
-    return (tasks_stat(id, FLAGS) & (IO_WORKER | USER_WORKER | KERNEL_THREAD)) != 0;
+    return (number_of(stat, FLAGS) & (IO_WORKER | USER_WORKER | KERNEL_THREAD)) != 0;
 }
 
 enum task_state tasks_state(pid_t id, int signal)
 {
     enum { STATE = 3 };
     char text[STAT];
-    const char *state = read_stat(id, STATE, text);
+    long length = read_text(id, "stat", text, sizeof(text));
+    const char *state = find_field(text, STATE);
     uint64_t blocked = 0;
 
-    if (state == NULL || *state == 'Z' || *state == 'X' || is_of_kernel(id))
+    /* That there is no descriptor left to ask with says nothing of it. */
+    if (length == -ENOENT || length == -ESRCH)
+        return TASK_GONE;
+    if (state == NULL)
+        return TASK_READY;
+    if (*state == 'Z' || *state == 'X' || is_of_kernel(text))
         return TASK_GONE;
     if (!read_status(id, "SigBlk:\t", &blocked))
         return TASK_READY;
@@ -193,7 +206,7 @@ uintptr_t tasks_stack_pointer(pid_t id, uintptr_t arguments[TASK_ARGUMENTS])
     char text[512];
     const char *at = text;
 
-    if (!read_text(id, "syscall", text, sizeof(text)) || strncmp(text, "running", 7) == 0)
+    if (read_text(id, "syscall", text, sizeof(text)) <= 0 || strncmp(text, "running", 7) == 0)
         return 0;
     while (count < TASK_ARGUMENTS + 2 && (at = strstr(at, " 0x")) != NULL) {
         at += 3;

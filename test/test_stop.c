@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -227,6 +228,27 @@ static void threads_of_many_groups_are_known(void **state)
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* One that has ended is told from one that there is no descriptor to ask about with. */
+static void threads_are_not_gone_when_descriptors_are_out(void **state)
+{
+    struct rlimit limit, none;
+    enum task_state itself, ended;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    ended = tasks_state(child, STOP_SIGNAL);
+    none = (struct rlimit){.rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    itself = tasks_state(kernel_thread(), STOP_SIGNAL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(ended, TASK_GONE);
+    assert_int_equal(itself, TASK_READY);
+}
+
 /* As jemalloc's own: the library's come before it, and after it. */
 static unsigned deferred_handlers;
 
@@ -275,6 +297,7 @@ int main(void)
         cmocka_unit_test(what_was_left_by_a_jump_keeps_nobody_from_being_stopped),
         cmocka_unit_test(who_waits_for_one_that_is_stopped_does_not_have_all_wait),
         cmocka_unit_test(threads_of_many_groups_are_known),
+        cmocka_unit_test(threads_are_not_gone_when_descriptors_are_out),
         cmocka_unit_test(who_forks_is_not_stopped_with_the_locks_of_the_heap),
     };
 
