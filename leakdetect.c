@@ -24,6 +24,7 @@
 #include "config.h"
 #include "gaps.h"
 #include "given.h"
+#include "loader.h"
 #include "module.h"
 #include "operators.h"
 #include "ours.h"
@@ -710,6 +711,7 @@ static void take_all(void)
     symbolize_before_fork();
     stackmap_before_fork();
     thread_before_fork();
+    loader_before_fork();
 }
 
 /* Whoever were stopped with jemalloc's locks and ours would have all others wait. */
@@ -727,6 +729,7 @@ static void after_fork_in_parent(void)
 {
     if (--forks.depth != 0)
         return;
+    loader_after_fork(false);
     thread_after_fork(false);
     stackmap_after_fork(false);
     symbolize_after_fork(false);
@@ -738,6 +741,7 @@ static void after_fork_in_child(void)
 {
     platform_init();
     ours_after_fork();
+    loader_after_fork(true);
     if (thread_after_fork(true))
         atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
     stackmap_after_fork(true);

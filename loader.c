@@ -7,6 +7,77 @@
 
 #include <link.h>
 #include <stdatomic.h>
+#include <stdint.h>
+
+#include "platform.h"
+
+/* --- Forks -------------------------------------------------------------------------------------------- */
+
+static _Atomic unsigned visits; /* that threads are in */
+static _Atomic unsigned forks;  /* that are about to happen */
+
+/* What of it is the calling thread's: it must not wait for itself. */
+static THREAD_LOCAL uint8_t own_visits; /* more than one in signal handlers */
+static THREAD_LOCAL bool is_forking;
+
+static void enter(void)
+{
+    struct platform_wait wait = {0};
+
+    own_visits++;
+    /* Sequentially consistent: partner of loader_before_fork. */
+    atomic_fetch_add_explicit(&visits, 1, memory_order_seq_cst);
+    while (UNLIKELY(atomic_load_explicit(&forks, memory_order_seq_cst) != 0) && own_visits == 1 &&
+           !is_forking) {
+        bool goes_on;
+
+        atomic_fetch_sub_explicit(&visits, 1, memory_order_relaxed);
+        goes_on = platform_wait(&wait);
+        atomic_fetch_add_explicit(&visits, 1, memory_order_seq_cst);
+        if (!goes_on)
+            return;
+    }
+}
+
+static void leave(void)
+{
+    /* Release: the lock was given back. */
+    atomic_fetch_sub_explicit(&visits, 1, memory_order_release);
+    own_visits--;
+}
+
+int loader_visit(module_visitor *visit, void *ctx)
+{
+    int result;
+
+    enter();
+    result = dl_iterate_phdr(visit, ctx);
+    leave();
+    return result;
+}
+
+void loader_before_fork(void)
+{
+    struct platform_wait wait = {0};
+
+    is_forking = true;
+    atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(&visits, memory_order_seq_cst) > own_visits && platform_wait(&wait))
+        continue;
+}
+
+void loader_after_fork(bool in_child)
+{
+    is_forking = false;
+    if (!in_child) {
+        atomic_fetch_sub_explicit(&forks, 1, memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&visits, own_visits, memory_order_relaxed);
+    atomic_store_explicit(&forks, 0, memory_order_relaxed);
+}
+
+/* --- Names -------------------------------------------------------------------------------------------- */
 
 static atomic_bool is_awaited;
 

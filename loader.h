@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Asking the dynamic loader what is loaded, seen by others to wait for it.
+ * Asking the dynamic loader what is loaded, seen by others to wait for it.  Whoever asks has its lock, which
+ * the child of a fork that came meanwhile would find locked for ever.
  */
 #ifndef LOADER_H
 #define LOADER_H
@@ -11,7 +12,15 @@
 struct dl_phdr_info;
 typedef int module_visitor(struct dl_phdr_info *info, size_t size, void *ctx);
 
-/* dl_iterate_phdr, which calls `visit` with the loader's lock held; for one thread at a time. */
+/* dl_iterate_phdr, during which no other thread forks; for any thread at any time. */
+int loader_visit(module_visitor *visit, void *ctx);
+
+/* Around a fork, which waits for those that are in loader_visit, and they for it; neither without end, since
+ * the one may have what the other waits for. */
+void loader_before_fork(void);
+void loader_after_fork(bool in_child);
+
+/* The same without regard to forks: with a lock that they wait for.  For one thread at a time. */
 void loader_ask(module_visitor *visit, void *ctx);
 
 /* Whether the thread that asks waits for the loader's lock still, as far as another one can tell. */

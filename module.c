@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "loader.h"
 #include "platform.h"
 
 /* 1: the C library finds the module of an address without locks (glibc 2.35, whose <dlfcn.h> defines the
@@ -224,7 +225,7 @@ static bool find_loaded(const void *pc, struct loaded *out)
 {
     struct lookup lookup = {.pc = (uintptr_t)pc, .out = out};
 
-    return dl_iterate_phdr(visit_loaded, &lookup) != 0;
+    return loader_visit(visit_loaded, &lookup) != 0;
 }
 
 static bool can_unload(const struct loaded *now)

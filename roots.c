@@ -22,6 +22,7 @@
 
 #include "config.h"
 #include "kernel.h"
+#include "loader.h"
 #include "platform.h"
 #include "restart.h"
 #include "tcb.h"
@@ -194,7 +195,7 @@ int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_
         }
         for (size_t i = 0; i < own_count; i++)
             roots->own[roots->own_count++] = own[i];
-        dl_iterate_phdr(add_module, &gathering);
+        loader_visit(add_module, &gathering);
         if (!gathering.is_full)
             return 0;
         roots_release(roots);

@@ -9,12 +9,17 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
+#include <link.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "kernel.h"
+#include "loader.h"
+#include "roots.h"
 #include "stackmap.h"
 #include "symbolize.h"
+#include "tasks.h"
 #include "thread.h"
 
 enum { CHILD_SECONDS = 60 };
@@ -170,12 +175,107 @@ static void who_waits_for_a_fork_sleeps(void **state)
     REQUIRE(pthread_join(thread, NULL) == 0);
 }
 
+/* --- The loader ----------------------------------------------------------------------------------------- */
+
+enum { HOLD_US = 100000 };
+
+static _Atomic pid_t asker;
+static atomic_bool has_asked;
+
+/* Has the loader's lock meanwhile. */
+static int stay(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)info;
+    (void)size;
+    (void)unused;
+    atomic_store(&is_taken, true);
+    while (!atomic_load(&is_over))
+        usleep(100);
+    usleep(HOLD_US);
+    return 1;
+}
+
+static void *keep_the_loader(void *unused)
+{
+    dl_iterate_phdr(stay, unused);
+    return unused;
+}
+
+static void *gather(void *unused)
+{
+    struct roots roots;
+
+    atomic_store(&asker, kernel_thread());
+    REQUIRE(roots_gather(&roots, NULL, 0) == 0);
+    roots_release(&roots);
+    atomic_store(&has_asked, true);
+    return unused;
+}
+
+static int visit(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)info;
+    (void)size;
+    (void)unused;
+    return 1;
+}
+
+static void ask_the_loader(void)
+{
+    REQUIRE(dl_iterate_phdr(visit, NULL) == 1);
+}
+
+static void who_asks_the_loader_is_waited_for(void **state)
+{
+    uintptr_t arguments[TASK_ARGUMENTS];
+    pthread_t holder, thread;
+    pid_t child;
+
+    (void)state;
+    atomic_store(&is_taken, false);
+    atomic_store(&is_over, false);
+    REQUIRE(pthread_create(&holder, NULL, keep_the_loader, NULL) == 0);
+    while (!atomic_load(&is_taken))
+        usleep(100);
+    REQUIRE(pthread_create(&thread, NULL, gather, NULL) == 0);
+    while (atomic_load(&asker) == 0 || tasks_stack_pointer(atomic_load(&asker), arguments) == 0)
+        usleep(1000);
+    usleep(HOLD_US);
+    atomic_store(&is_over, true);
+    child = fork();
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        ask_the_loader();
+        _exit(0);
+    }
+    await(child);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    REQUIRE(pthread_join(holder, NULL) == 0);
+}
+
+static void nobody_asks_the_loader_before_a_fork(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    atomic_store(&has_asked, false);
+    loader_before_fork();
+    REQUIRE(pthread_create(&thread, NULL, gather, NULL) == 0);
+    usleep(HOLD_US);
+    REQUIRE(!atomic_load(&has_asked));
+    loader_after_fork(false);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    REQUIRE(atomic_load(&has_asked));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_20_another_thread_symbolizes_for_ever),
         cmocka_unit_test(trap_20_another_thread_collects_for_ever),
         cmocka_unit_test(who_waits_for_a_fork_sleeps),
+        cmocka_unit_test(who_asks_the_loader_is_waited_for),
+        cmocka_unit_test(nobody_asks_the_loader_before_a_fork),
     };
 
     test_deadline(280);
