@@ -341,6 +341,14 @@ void kernel_set_blocked(uint64_t set)
     call(SYS_rt_sigprocmask, SIG_SETMASK, word(&set), 0, sizeof(set));
 }
 
+uint64_t kernel_pending(void)
+{
+    uint64_t set = 0;
+
+    call(SYS_rt_sigpending, word(&set), sizeof(set), 0, 0);
+    return set;
+}
+
 int kernel_set_signal_stack(const void *stack, void *old)
 {
     return (int)-call(SYS_sigaltstack, word(stack), word(old), 0, 0);

@@ -82,6 +82,7 @@ struct kernel_action {
 int kernel_set_action(int signal, const struct kernel_action *action, struct kernel_action *old);
 void kernel_block(uint64_t set, uint64_t *old); /* besides those that are */
 void kernel_set_blocked(uint64_t set);
+uint64_t kernel_pending(void); /* of the calling thread and of the process, as far as they are blocked */
 
 /* sigprocmask, for all signals there are; only so much of the sets is looked at as the kernel knows.  0 or an
  * errno value. */

@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -371,9 +372,77 @@ static bool waits_as_long(int call, const greg_t *registers)
     }
 }
 
+/* --- Calls that the kernel restarts --------------------------------------------------------------------- */
+
+/* Whether the kernel was told to begin a call anew that signals interrupt, and has it do so when our handler
+ * returns.  RCX is left from where it began before. */
+static READS_FRAMES bool begins_anew(const greg_t *registers)
+{
+    uintptr_t pc = (uintptr_t)registers[REG_RIP];
+    const volatile uint8_t *code = (const volatile uint8_t *)pc;
+    int command;
+
+    if ((uintptr_t)registers[REG_RCX] != pc + SYSCALL || code[0] != 0x0f || code[1] != 0x05)
+        return false;
+    switch (registers[REG_RAX]) {
+    case SYS_read:
+    case SYS_readv:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_ioctl:
+    case SYS_open:
+    case SYS_openat:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_sendmmsg:
+    case SYS_flock:
+    case SYS_mq_timedsend:
+    case SYS_mq_timedreceive:
+        return true;
+    case SYS_fcntl:
+        command = (int)registers[REG_RSI];
+        return command == F_SETLKW || command == F_OFD_SETLKW;
+    case SYS_futex:
+        command = (int)registers[REG_RSI] & FUTEX_CMD_MASK;
+        return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+    default:
+        return false;
+    }
+}
+
+/* Whether a signal of the program's has come while all were blocked, which without ours would have had the
+ * call fail.  Those of the process go to its main thread. */
+static bool was_interrupted(const ucontext_t *context)
+{
+    uint64_t mask, come;
+
+    memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+    come = kernel_pending() & ~mask;
+    if (come != 0 && kernel_thread() != kernel_process())
+        come &= tasks_pending(kernel_thread());
+    for (int number = 1; number <= SIGNALS; number++) {
+        struct kernel_action action;
+
+        if ((come & bit(number)) != 0 && kernel_set_action(number, NULL, &action) == 0 &&
+            action.handler != NULL && (uintptr_t)action.handler != (uintptr_t)SIG_IGN &&
+            (action.flags & SA_RESTART) == 0)
+            return true;
+    }
+    return false;
+}
+
 READS_FRAMES void restart_call(void *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    bool is_restarted;
     uint64_t before;
     int call;
 
@@ -385,12 +454,22 @@ READS_FRAMES void restart_call(void *info, void *context)
         return;
     }
     call = interrupted_call(registers);
-    if (call < 0)
+    is_restarted = begins_anew(registers);
+    if (call < 0 && !is_restarted)
         return;
     /* Until the end of the handler: nobody is to be cancelled between two changes of the context. */
     kernel_block(~UINT64_C(0), &before);
     tasks_note_filters();
-    if (platform_is_filtered() || let_go_on(call, info, context))
+    if (platform_is_filtered())
+        return;
+    if (is_restarted) {
+        if (was_interrupted(context)) {
+            registers[REG_RIP] += SYSCALL;
+            registers[REG_RAX] = -EINTR;
+        }
+        return;
+    }
+    if (let_go_on(call, info, context))
         return;
     if (waits_as_long(call, registers) && !has_program_handlers()) {
         registers[REG_RIP] -= SYSCALL;

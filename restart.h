@@ -19,7 +19,10 @@
 /* Called once, before the program gives itself a filter of system calls. */
 void restart_init(void);
 
-/* At the end of a handler that all signals wait for, but for glibc's own, with its ucontext_t, and its
+/* A call that the kernel does restart fails with EINTR where it would have without ours: a signal of the
+ * program's has come meanwhile, whose handler does not ask for a restart.
+ *
+ * At the end of a handler that all signals wait for, but for glibc's own, with its ucontext_t, and its
  * siginfo_t, which is used up.  Lets the call that it interrupted go on, if it then waits as long as it would
  * have: to no end, until a moment, or for as long as the kernel has said is left.  But if the program has
  * handlers, calls whose own mask lets in what is blocked otherwise fail with EINTR, and those that there is

@@ -144,6 +144,14 @@ void tasks_note_filters(void)
         platform_note_filter();
 }
 
+uint64_t tasks_pending(pid_t id)
+{
+    uint64_t pending = 0;
+
+    read_status(id, "SigPnd:\t", &pending);
+    return pending;
+}
+
 /* A field of a thread's stat, or NULL. */
 static const char *find_field(const char *stat, int field)
 {

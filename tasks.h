@@ -34,6 +34,9 @@ void tasks_init(void);
  * with, which the kernel tells since Linux 5.9. */
 void tasks_note_filters(void);
 
+/* Signals that wait for this thread and for no other, as the kernel's set. */
+uint64_t tasks_pending(pid_t id);
+
 /* A number of a thread's stat, by the place that proc(5) gives it, which is beyond the name.  0 if it cannot
  * be read. */
 unsigned long tasks_stat(pid_t id, int field);

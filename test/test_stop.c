@@ -191,6 +191,74 @@ static void who_waits_for_one_that_is_stopped_does_not_have_all_wait(void **stat
     assert_int_equal(stop.running, 0);
 }
 
+/* --- Signals of the program's that come while a thread is stopped ----------------------------------------
+ */
+
+static int line[2];
+static _Atomic pid_t reader;
+static int result_of_read;
+
+static void do_nothing(int number)
+{
+    (void)number;
+}
+
+static void *reads(void *unused)
+{
+    char byte;
+
+    atomic_store(&reader, kernel_thread());
+    result_of_read = read(line[0], &byte, 1) == 1 ? 0 : errno;
+    atomic_store(&is_over, true);
+    return unused;
+}
+
+/* Returns what a thread has of `read` when such a signal comes: 0 if it goes on until there is something. */
+static int read_when_a_signal_comes(int flags)
+{
+    const struct sigaction action = {.sa_handler = do_nothing, .sa_flags = flags};
+    struct timespec moment = {.tv_nsec = 200000000};
+    pthread_t thread;
+    struct stop stop;
+    uintptr_t arguments[TASK_ARGUMENTS];
+
+    atomic_store(&is_over, false);
+    atomic_store(&reader, 0);
+    assert_int_equal(pipe(line), 0);
+    assert_int_equal(sigaction(SIGUSR2, &action, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, reads, NULL), 0);
+    for (int i = 0; atomic_load(&reader) == 0 || tasks_stack_pointer(atomic_load(&reader), arguments) == 0 ||
+                    arguments[0] != (uintptr_t)line[0];
+         i++) {
+        REQUIRE(i < WAITS);
+        usleep(1000);
+    }
+
+    assert_int_equal(stop_begin(&stop), 0);
+    syscall(SYS_tgkill, kernel_process(), atomic_load(&reader), SIGUSR2);
+    stop_end();
+    stop_unblock(&stop);
+
+    for (int i = 0; i < 10 && !atomic_load(&is_over); i++)
+        nanosleep(&moment, NULL);
+    assert_int_equal(write(line[1], "x", 1), 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(line[0]);
+    close(line[1]);
+    return result_of_read;
+}
+
+/* A program whose loop waits and looks at a flag that its handler sets would wait for ever. */
+static void a_signal_that_comes_meanwhile_interrupts_a_call(void **state)
+{
+    (void)state;
+#if !defined(__x86_64__)
+    skip();
+#endif
+    assert_int_equal(read_when_a_signal_comes(0), EINTR);
+    assert_int_equal(read_when_a_signal_comes(SA_RESTART), 0);
+}
+
 static _Atomic pid_t deaf;
 
 /* Whoever may not have other groups has those that it has. */
@@ -296,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_handler_on_a_stack_of_its_own_does_not_end_what_it_interrupts),
         cmocka_unit_test(what_was_left_by_a_jump_keeps_nobody_from_being_stopped),
         cmocka_unit_test(who_waits_for_one_that_is_stopped_does_not_have_all_wait),
+        cmocka_unit_test(a_signal_that_comes_meanwhile_interrupts_a_call),
         cmocka_unit_test(threads_of_many_groups_are_known),
         cmocka_unit_test(threads_are_not_gone_when_descriptors_are_out),
         cmocka_unit_test(who_forks_is_not_stopped_with_the_locks_of_the_heap),
