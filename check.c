@@ -435,6 +435,14 @@ static NOINLINE int report_and_count(int fd, const struct ld_report_options *opt
     return error;
 }
 
+static bool has_definite(const struct look *look)
+{
+    for (size_t i = 0; i < look->job.found_count; i++)
+        if (REACH_HOW(look->job.found[i]) == LD_DEFINITELY_LOST)
+            return true;
+    return false;
+}
+
 /* Suppressions are applied while a report is made, so a first one, to nowhere, tells if there is to be
  * one. */
 int check_report(int fd, const struct ld_report_options *options, const struct check_caller *caller,
@@ -446,7 +454,7 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
     int error = find_lost(&vantage, &look);
 
     *definite = false;
-    if (error == 0 && look->job.found_count != 0) {
+    if (error == 0 && has_definite(look)) {
         write_lost(look, -1, options, &reported);
         *definite = reported.definite_sites != 0;
         if (*definite)
