@@ -10,6 +10,7 @@
 #include <libunwind.h>
 #include <pthread.h>
 
+#include "loader.h"
 #include "module.h"
 #include "platform.h"
 #include "unwind_pipe.h"
@@ -47,29 +48,55 @@ static COLD size_t step_through(const void **frames, size_t capacity)
     return count;
 }
 
+void unwind_locked(void (*ask)(void *ctx), void *ctx)
+{
+    uint64_t blocked = thread_block_signals();
+
+    loader_hold(ask, ctx);
+    thread_unblock_signals(blocked);
+}
+
+struct backtrace {
+    const void **frames; /* room for UNWIND_BUFFER_FRAMES */
+    size_t count;
+    bool is_stepped;
+};
+
+static void backtrace_ask(void *ctx)
+{
+    struct backtrace *backtrace = ctx;
+
+    if (UNLIKELY(backtrace->is_stepped)) {
+        backtrace->count = step_through(backtrace->frames, UNWIND_BUFFER_FRAMES);
+    } else {
+        int returned = unw_backtrace((void **)(uintptr_t)backtrace->frames, UNWIND_BUFFER_FRAMES);
+
+        backtrace->count = returned > 0 ? (size_t)returned : 0;
+    }
+}
+
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
     int saved = errno;
     uint32_t inside = thread_unwind_enter(thread, level);
-    size_t count;
+    struct backtrace backtrace = {.frames = frames, .is_stepped = inside != 0 || module_unloads() != 0};
 
     if (UNLIKELY(!unwind_pipe_is_there())) {
-        count = 0;
-    } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
-        int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
-
-        count = returned > 0 ? (size_t)returned : 0;
-    } else if ((inside & 1u << level) == 0) {
-        count = step_through(frames, UNWIND_BUFFER_FRAMES);
+        backtrace.count = 0;
+    } else if (!LD_UNWIND_RULES && LIKELY(!backtrace.is_stepped)) {
+        /* Each block's stack is asked for then, nearly always without a lock: threads are not to take turns. */
+        backtrace_ask(&backtrace);
+    } else if (LIKELY((inside & 1u << level) == 0)) {
+        unwind_locked(backtrace_ask, &backtrace);
     } else {
         /* Should it be the unwinder that allocates, this ends the recursion. */
         thread_foreign_enter();
-        count = step_through(frames, UNWIND_BUFFER_FRAMES);
+        backtrace_ask(&backtrace);
         thread_foreign_leave();
     }
     thread_unwind_leave(thread, level);
     errno = saved;
-    return count;
+    return backtrace.count;
 }
 
 /* On aarch64 unw_backtrace takes one off return addresses (libunwind issue 911), where instructions have four

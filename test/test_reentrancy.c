@@ -13,7 +13,9 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <link.h>
 #include <malloc.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "frames_cxx.h"
@@ -229,6 +231,81 @@ static void trap_05_the_loader_may_allocate_while_others_are_walked(void **state
     in_threads(3, load_or_allocate, state);
 }
 
+/* Call sites that nothing is known of yet; and a handler, whose stacks the unwinder has to be asked for. */
+static SITE void site_in_thread(void)
+{
+    free(malloc(1337));
+}
+
+static SITE void site_in_callback(void)
+{
+    free(malloc(666));
+}
+
+static void handle(int signal)
+{
+    (void)signal;
+    free(malloc(7));
+}
+
+static SITE void raise_in_thread(void)
+{
+    (void)raise(SIGUSR1);
+}
+
+static SITE void raise_in_callback(void)
+{
+    (void)raise(SIGUSR1);
+}
+
+struct at_once {
+    void (*in_callback)(void), (*in_thread)(void);
+    atomic_bool is_held;
+};
+
+static void *allocate_when_held(void *ctx)
+{
+    struct at_once *at_once = ctx;
+
+    while (!atomic_load(&at_once->is_held))
+        usleep(1000);
+    at_once->in_thread();
+    return NULL;
+}
+
+static int allocate_with_the_lock(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct at_once *at_once = ctx;
+
+    (void)info;
+    (void)size;
+    atomic_store(&at_once->is_held, true);
+    usleep(100000); /* until the thread waits for the loader */
+    at_once->in_callback();
+    return 1;
+}
+
+static void trap_05_a_callback_of_the_loader_allocates_while_others_are_walked(void **state)
+{
+    (void)state;
+    struct at_once trials[] = {{.in_callback = site_in_callback, .in_thread = site_in_thread},
+                               {.in_callback = raise_in_callback, .in_thread = raise_in_thread}};
+
+    if (!LD_UNWIND_RULES) {
+        print_message("skipped: every stack is asked for, without the loader's lock\n");
+        skip();
+    }
+    assert_true(signal(SIGUSR1, handle) != SIG_ERR);
+    for (size_t i = 0; i < sizeof(trials) / sizeof(trials[0]); i++) {
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, allocate_when_held, &trials[i]), 0);
+        assert_int_equal(dl_iterate_phdr(allocate_with_the_lock, &trials[i]), 1);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+    assert_true(signal(SIGUSR1, SIG_DFL) != SIG_ERR);
+}
+
 static void trap_20_a_child_allocates(void **state)
 {
     (void)state;
@@ -270,6 +347,7 @@ int main(void)
         CLEAN(threads_record_what_they_make_from_their_first_block_on),
         CLEAN(trap_05_the_loader_may_allocate),
         CLEAN(trap_05_the_loader_may_allocate_while_others_are_walked),
+        CLEAN(trap_05_a_callback_of_the_loader_allocates_while_others_are_walked),
         CLEAN(trap_20_a_child_allocates),
     };
 
