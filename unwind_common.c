@@ -84,7 +84,8 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
     if (UNLIKELY(!unwind_pipe_is_there())) {
         backtrace.count = 0;
     } else if (!LD_UNWIND_RULES && LIKELY(!backtrace.is_stepped)) {
-        /* Each block's stack is asked for then, nearly always without a lock: threads are not to take turns. */
+        /* Each block's stack is asked for then, nearly always without a lock: threads are not to take turns.
+         */
         backtrace_ask(&backtrace);
     } else if (LIKELY((inside & 1u << level) == 0)) {
         unwind_locked(backtrace_ask, &backtrace);
