@@ -56,48 +56,43 @@ void unwind_locked(void (*ask)(void *ctx), void *ctx)
     thread_unblock_signals(blocked);
 }
 
-struct backtrace {
+struct steps {
     const void **frames; /* room for UNWIND_BUFFER_FRAMES */
     size_t count;
-    bool is_stepped;
 };
 
-static void backtrace_ask(void *ctx)
+static void step_through_locked(void *ctx)
 {
-    struct backtrace *backtrace = ctx;
+    struct steps *steps = ctx;
 
-    if (UNLIKELY(backtrace->is_stepped)) {
-        backtrace->count = step_through(backtrace->frames, UNWIND_BUFFER_FRAMES);
-    } else {
-        int returned = unw_backtrace((void **)(uintptr_t)backtrace->frames, UNWIND_BUFFER_FRAMES);
-
-        backtrace->count = returned > 0 ? (size_t)returned : 0;
-    }
+    steps->count = step_through(steps->frames, UNWIND_BUFFER_FRAMES);
 }
 
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
     int saved = errno;
     uint32_t inside = thread_unwind_enter(thread, level);
-    struct backtrace backtrace = {.frames = frames, .is_stepped = inside != 0 || module_unloads() != 0};
+    struct steps steps = {.frames = frames};
 
     if (UNLIKELY(!unwind_pipe_is_there())) {
-        backtrace.count = 0;
-    } else if (!LD_UNWIND_RULES && LIKELY(!backtrace.is_stepped)) {
-        /* Each block's stack is asked for then, nearly always without a lock: threads are not to take turns.
-         */
-        backtrace_ask(&backtrace);
-    } else if (LIKELY((inside & 1u << level) == 0)) {
-        unwind_locked(backtrace_ask, &backtrace);
+        steps.count = 0;
+    } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
+        /* From what it remembers, nearly always, and so without a lock: threads that have such a stack for
+         * each block, as of code that is made at run time, are not to take turns. */
+        int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
+
+        steps.count = returned > 0 ? (size_t)returned : 0;
+    } else if ((inside & 1u << level) == 0) {
+        unwind_locked(step_through_locked, &steps);
     } else {
         /* Should it be the unwinder that allocates, this ends the recursion. */
         thread_foreign_enter();
-        backtrace_ask(&backtrace);
+        steps.count = step_through(frames, UNWIND_BUFFER_FRAMES);
         thread_foreign_leave();
     }
     thread_unwind_leave(thread, level);
     errno = saved;
-    return backtrace.count;
+    return steps.count;
 }
 
 /* On aarch64 unw_backtrace takes one off return addresses (libunwind issue 911), where instructions have four
