@@ -24,6 +24,7 @@
 enum {
     AT_ONCE = 16,  /* huge pages */
     WORTH_IT = 16, /* huge pages: a copy of less takes a millisecond or so */
+    HOLES = 8,     /* one small page in so many may be untouched; it takes memory afterwards */
 };
 
 /* The time it may take, as far as it goes: what marking takes, or no time that anybody minds. */
@@ -71,8 +72,15 @@ static bool is_allowed(void)
 struct stretch {
     uintptr_t start;
     size_t count;
-    uint64_t full; /* bit i: each small page of the i-th is in use, and by this process alone */
+    uint64_t full; /* bit i: the small pages of the i-th are in use, and by this process alone */
 };
+
+static bool is_full(uintptr_t start)
+{
+    const size_t small_pages = HUGE_PAGE / platform_page_size();
+
+    return pages_own(start, start + HUGE_PAGE) >= small_pages - small_pages / HOLES;
+}
 
 /* The first ones in the range of which anything is in use; `count` is 0 if there are none. */
 static struct stretch find_stretch(uintptr_t start, uintptr_t end)
@@ -88,7 +96,7 @@ static struct stretch find_stretch(uintptr_t start, uintptr_t end)
     for (size_t i = 0; i < stretch.count; i++) {
         uintptr_t at = stretch.start + i * HUGE_PAGE;
 
-        stretch.full |= (uint64_t)pages_are_own(at, at + HUGE_PAGE) << i;
+        stretch.full |= (uint64_t)is_full(at) << i;
     }
     pages_close();
     return stretch;

@@ -90,21 +90,25 @@ void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn
         visit(from, end, ctx);
 }
 
-bool pages_are_own(uintptr_t start, uintptr_t end)
+size_t pages_own(uintptr_t start, uintptr_t end)
 {
     const uintptr_t size = platform_page_size();
-    size_t count;
+    size_t count, own = 0;
 
     for (uintptr_t first = start / size; first < end / size; first += count) {
         uint64_t entries[AT_ONCE];
 
         count = end / size - first < AT_ONCE ? end / size - first : AT_ONCE;
         look_up(entries, first, count, true);
-        for (size_t i = 0; i < count; i++)
-            if ((entries[i] & (PRESENT | OF_FILE | EXCLUSIVE)) != (PRESENT | EXCLUSIVE))
-                return false;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t kind = entries[i] & (PRESENT | ELSEWHERE | OF_FILE | EXCLUSIVE);
+
+            if (kind != 0 && kind != (PRESENT | EXCLUSIVE))
+                return 0;
+            own += kind != 0;
+        }
     }
-    return true;
+    return own;
 }
 
 /* How many runs it has found, or an errno value with a minus sign; nor is it asked if a filter of system

@@ -8,6 +8,7 @@
 #define PAGES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Opens /proc/thread-self/pagemap, which goes on to tell of this process in a copy of it, too; false if it
@@ -22,9 +23,9 @@ void pages_close(void);
 typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);
 void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn *visit, void *ctx);
 
-/* Whether each of these pages is in memory, holds what this process has written, and is shared with no other.
- */
-bool pages_are_own(uintptr_t start, uintptr_t end);
+/* How many of these pages are in memory, hold what this process has written, and are shared with no other; 0
+ * if one of them is neither such a page nor untouched: of a file, on a swap device, a guard. */
+size_t pages_own(uintptr_t start, uintptr_t end);
 
 /* The first page in the range that is in memory, or its end; its start where the kernel cannot say it (before
  * Linux 6.7). */
