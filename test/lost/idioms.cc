@@ -2,7 +2,7 @@
 //
 // What C++ makes of pointers: blocks that only a pointer into their middle leads to, and that are in use all
 // the same.  Each is held, when it must not be called lost in any way, and then dropped, when it must be
-// definitely so.  Linked with the library as malloc of the whole program (test/test_lost.sh).
+// definitely so.  Linked with the library as malloc of the whole program (test/test_lost_programs.sh).
 //
 //     idioms       prints a line for each that fails; status 0: none
 #include <cstdint>
