@@ -23,19 +23,22 @@ enum {
 };
 
 struct region {
-    unsigned char *mapped, *start; /* a huge page less than is mapped begins at a multiple of one */
+    unsigned char *mapped, *start; /* the first multiple of a huge page after what is mapped begins */
 };
 
+enum { MAPPED = SIZE + 2 * HUGE_PAGE };
+
+/* A mapping of its own: what is before and behind it is not writable. */
 static struct region map(void)
 {
     struct region region;
 
-    region.mapped = mmap(NULL, SIZE + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    region.mapped = mmap(NULL, MAPPED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(region.mapped != MAP_FAILED);
+    region.start = (unsigned char *)(((uintptr_t)region.mapped + HUGE_PAGE) & ~(uintptr_t)(HUGE_PAGE - 1));
+    REQUIRE(mprotect(region.start, SIZE, PROT_READ | PROT_WRITE) == 0);
     /* What is touched is to be in small pages. */
     REQUIRE(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
-    region.start =
-        (unsigned char *)(((uintptr_t)region.mapped + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
     return region;
 }
 
@@ -56,20 +59,23 @@ static bool is_as_filled(const struct region *region)
 
 static void unmap(const struct region *region)
 {
-    REQUIRE(munmap(region->mapped, SIZE + HUGE_PAGE) == 0);
+    REQUIRE(munmap(region->mapped, MAPPED) == 0);
 }
 
 /* Of the mappings that have a byte of the region: how many KiB a line of smaps says. */
 static size_t kib_of(const struct region *region, const char *what)
 {
     FILE *smaps = fopen("/proc/self/smaps", "r");
-    size_t sum = 0, start = 0, end = 0, value;
+    size_t sum = 0, from, to, start = 0, end = 0, value;
     char line[4096], word[64];
 
     REQUIRE(smaps != NULL);
     while (fgets(line, sizeof(line), smaps) != NULL) {
-        if (sscanf(line, "%zx-%zx ", &start, &end) == 2)
+        if (sscanf(line, "%zx-%zx ", &from, &to) == 2) {
+            start = from;
+            end = to;
             continue;
+        }
         if (end > (uintptr_t)region->start && start < (uintptr_t)region->start + SIZE &&
             sscanf(line, "%63[^:]: %zu kB", word, &value) == 2 && strcmp(word, what) == 0)
             sum += value;
