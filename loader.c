@@ -112,29 +112,3 @@ void loader_ask(module_visitor *visit, void *ctx)
     dl_iterate_phdr(visit_module, &question);
     loader_forget();
 }
-
-struct task {
-    void (*run)(void *ctx);
-    void *ctx;
-    bool is_done;
-};
-
-static int run_task(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-    struct task *task = ctx;
-
-    (void)info;
-    (void)size;
-    task->run(task->ctx);
-    task->is_done = true;
-    return 1;
-}
-
-void loader_hold(void (*run)(void *ctx), void *ctx)
-{
-    struct task task = {.run = run, .ctx = ctx};
-
-    dl_iterate_phdr(run_task, &task);
-    if (!task.is_done)
-        run(ctx);
-}

@@ -26,10 +26,6 @@ void loader_ask(module_visitor *visit, void *ctx);
 /* Whether the thread that asks waits for the loader's lock still, as far as another one can tell. */
 bool loader_is_awaited(void);
 
-/* Runs this with the loader's lock held, in a callback of dl_iterate_phdr.  A thread may be in one already.
- */
-void loader_hold(void (*run)(void *ctx), void *ctx);
-
 /* In a child of fork, where there is no such thread. */
 void loader_forget(void);
 

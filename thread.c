@@ -8,13 +8,10 @@
  * each call alone, because nobody would tell us of its end; so do all threads if the program had used up the
  * keys of thread-specific data before the library was started.
  */
-#define _GNU_SOURCE 1
 #include "thread.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <string.h>
 
 #include "kernel.h"
 #include "stop.h"
@@ -357,48 +354,23 @@ void thread_unwind_leave(struct thread *share, unsigned level)
     atomic_store_explicit(&share->unwinding, inside & ~(1u << level), memory_order_release);
 }
 
-/* What the C library keeps for itself stays as it is: a sigset_t begins with the kernel's set, and its
- * sigprocmask leaves those signals out. */
-static uint64_t block_as_libunwind(void)
-{
-    sigset_t full, before;
-    uint64_t blocked;
-
-    sigfillset(&full);
-    sigprocmask(SIG_BLOCK, &full, &before);
-    memcpy(&blocked, &before, sizeof(blocked));
-    return blocked;
-}
-
-static void unblock_as_libunwind(uint64_t before)
-{
-    uint64_t others = ~before;
-    sigset_t unblocked;
-
-    sigemptyset(&unblocked);
-    memcpy(&unblocked, &others, sizeof(others));
-    sigprocmask(SIG_UNBLOCK, &unblocked, NULL);
-}
-
 uint64_t thread_block_signals(void)
 {
     uint64_t before = 0;
 
-    if (!all.blocks_signals)
-        return block_as_libunwind();
-    kernel_block(STOP_OTHER_SIGNALS, &before);
-    thread_self.has_blocked_signals = true;
+    if (all.blocks_signals) {
+        kernel_block(STOP_OTHER_SIGNALS, &before);
+        thread_self.has_blocked_signals = true;
+    }
     return before;
 }
 
 void thread_unblock_signals(uint64_t before)
 {
-    if (!all.blocks_signals) {
-        unblock_as_libunwind(before);
-        return;
+    if (all.blocks_signals) {
+        thread_self.has_blocked_signals = false;
+        kernel_set_blocked(before);
     }
-    thread_self.has_blocked_signals = false;
-    kernel_set_blocked(before);
 }
 
 bool thread_is_unwinding(void)

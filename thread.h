@@ -198,7 +198,8 @@ void thread_unwind_leave(struct thread *thread, unsigned level);
 bool thread_is_unwinding(void);
 
 /* Around a question that makes libunwind take many locks: its signals are blocked once, and not whenever it
- * takes one, where its sigprocmask can be told so.  To be handed back: those that were blocked. */
+ * takes one; or, where its sigprocmask cannot be told so, they are left to it.  To be handed back: those that
+ * were blocked. */
 uint64_t thread_block_signals(void);
 void thread_unblock_signals(uint64_t before);
 

@@ -42,29 +42,17 @@ struct walk {
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
-struct lesson {
-    const struct registers *at;
-    uintptr_t *scratch;
-    rule learnt;
-};
-
-static void learn_locked(void *ctx)
-{
-    struct lesson *lesson = ctx;
-    const struct registers *at = lesson->at;
-
-    lesson->learnt = rules_learn(at->pc, at->sp, at->bp, lesson->scratch);
-}
-
 static COLD rule learn(struct thread *thread, const struct registers *at)
 {
-    struct lesson lesson = {.at = at, .scratch = thread->scratch, .learnt = RULE_ASK};
+    uint64_t blocked;
+    rule r;
 
     thread_unwind_enter(thread, 0);
-    if (LIKELY(unwind_pipe_is_there()))
-        unwind_locked(learn_locked, &lesson);
+    blocked = thread_block_signals();
+    r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, thread->scratch) : RULE_ASK;
+    thread_unblock_signals(blocked);
     thread_unwind_leave(thread, 0);
-    return lesson.learnt;
+    return r;
 }
 
 /* Whether the module that a rule was learnt in has been replaced by another.  *checked is the last one that

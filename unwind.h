@@ -74,13 +74,8 @@ static inline void unwind_check(struct thread *thread, unsigned level, struct un
 
 /* --- Shared by the two ways --------------------------------------------------------------------------- */
 
-#define UNWIND_OWN_FRAMES    24 /* at most, from unw_backtrace's caller to the entry point */
+#define UNWIND_OWN_FRAMES    16 /* at most, from unw_backtrace's caller to the entry point */
 #define UNWIND_BUFFER_FRAMES (LD_MAX_FRAMES + UNWIND_OWN_FRAMES)
-
-/* Runs what asks libunwind, with the loader's lock held: libunwind takes that while it has a lock of its own,
- * and whoever allocates in a callback of dl_iterate_phdr has them in the other order.  No handler of a signal
- * comes between.  Inside thread_unwind_enter, but not within itself. */
-void unwind_locked(void (*ask)(void *ctx), void *ctx);
 
 /* The stack as libunwind sees it, from the return address `caller` on, innermost frame first, at most
  * LD_MAX_FRAMES of them and at least that one, somewhere in `buffer`, which has room for

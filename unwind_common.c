@@ -10,7 +10,6 @@
 #include <libunwind.h>
 #include <pthread.h>
 
-#include "loader.h"
 #include "module.h"
 #include "platform.h"
 #include "unwind_pipe.h"
@@ -48,51 +47,29 @@ static COLD size_t step_through(const void **frames, size_t capacity)
     return count;
 }
 
-void unwind_locked(void (*ask)(void *ctx), void *ctx)
-{
-    uint64_t blocked = thread_block_signals();
-
-    loader_hold(ask, ctx);
-    thread_unblock_signals(blocked);
-}
-
-struct steps {
-    const void **frames; /* room for UNWIND_BUFFER_FRAMES */
-    size_t count;
-};
-
-static void step_through_locked(void *ctx)
-{
-    struct steps *steps = ctx;
-
-    steps->count = step_through(steps->frames, UNWIND_BUFFER_FRAMES);
-}
-
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
     int saved = errno;
     uint32_t inside = thread_unwind_enter(thread, level);
-    struct steps steps = {.frames = frames};
+    size_t count;
 
     if (UNLIKELY(!unwind_pipe_is_there())) {
-        steps.count = 0;
+        count = 0;
     } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
-        /* From what it remembers, nearly always, and so without a lock: threads that have such a stack for
-         * each block, as of code that is made at run time, are not to take turns. */
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
 
-        steps.count = returned > 0 ? (size_t)returned : 0;
+        count = returned > 0 ? (size_t)returned : 0;
     } else if ((inside & 1u << level) == 0) {
-        unwind_locked(step_through_locked, &steps);
+        count = step_through(frames, UNWIND_BUFFER_FRAMES);
     } else {
         /* Should it be the unwinder that allocates, this ends the recursion. */
         thread_foreign_enter();
-        steps.count = step_through(frames, UNWIND_BUFFER_FRAMES);
+        count = step_through(frames, UNWIND_BUFFER_FRAMES);
         thread_foreign_leave();
     }
     thread_unwind_leave(thread, level);
     errno = saved;
-    return steps.count;
+    return count;
 }
 
 /* On aarch64 unw_backtrace takes one off return addresses (libunwind issue 911), where instructions have four

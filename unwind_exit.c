@@ -78,33 +78,22 @@ static bool climb(const struct unwind_frame *from, struct unwind_frame *to)
     return has_left && read_frame(&cursor, to) && to->sp > from->sp;
 }
 
-struct ascent {
-    struct unwind_frame from, to;
-    bool has_left;
-};
-
-static void ascend(void *ctx)
-{
-    struct ascent *ascent = ctx;
-
-    ascent->has_left = climb(&ascent->from, &ascent->to);
-}
-
 bool unwind_leave_exit(struct unwind_frame *frame)
 {
     struct thread_entry entry = thread_enter(FRAME_ADDRESS());
-    struct ascent ascent = {.from = *frame};
+    struct unwind_frame found;
+    bool has_left;
 
     if (entry.share == NULL)
         return false;
     /* Not if a signal handler has interrupted libunwind, and then ended the program. */
-    if (thread_unwind_enter(entry.share, entry.level) == 0 && unwind_pipe_is_there())
-        unwind_locked(ascend, &ascent);
+    has_left =
+        thread_unwind_enter(entry.share, entry.level) == 0 && unwind_pipe_is_there() && climb(frame, &found);
     thread_unwind_leave(entry.share, entry.level);
     thread_leave(entry);
-    if (ascent.has_left)
-        *frame = ascent.to;
-    return ascent.has_left;
+    if (has_left)
+        *frame = found;
+    return has_left;
 }
 
 #else

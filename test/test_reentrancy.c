@@ -13,7 +13,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <link.h>
 #include <malloc.h>
 #include <sys/wait.h>
 
@@ -230,59 +229,6 @@ static void trap_05_the_loader_may_allocate_while_others_are_walked(void **state
     in_threads(3, load_or_allocate, state);
 }
 
-/* Call sites that nothing is known of yet. */
-static SITE void site_in_thread(void)
-{
-    free(malloc(1337));
-}
-
-static SITE void site_in_callback(void)
-{
-    free(malloc(666));
-}
-
-struct at_once {
-    void (*in_callback)(void), (*in_thread)(void);
-    atomic_bool is_held;
-};
-
-static void *allocate_when_held(void *ctx)
-{
-    struct at_once *at_once = ctx;
-
-    while (!atomic_load(&at_once->is_held))
-        usleep(1000);
-    at_once->in_thread();
-    return NULL;
-}
-
-static int allocate_with_the_lock(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-    struct at_once *at_once = ctx;
-
-    (void)info;
-    (void)size;
-    atomic_store(&at_once->is_held, true);
-    usleep(100000); /* until the thread waits for the loader */
-    at_once->in_callback();
-    return 1;
-}
-
-static void trap_05_a_callback_of_the_loader_allocates_while_others_are_walked(void **state)
-{
-    struct at_once at_once = {.in_callback = site_in_callback, .in_thread = site_in_thread};
-    pthread_t thread;
-
-    (void)state;
-    if (!LD_UNWIND_RULES) {
-        print_message("skipped: whole stacks are asked for, without the loader's lock\n");
-        skip();
-    }
-    assert_int_equal(pthread_create(&thread, NULL, allocate_when_held, &at_once), 0);
-    assert_int_equal(dl_iterate_phdr(allocate_with_the_lock, &at_once), 1);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-}
-
 static void trap_20_a_child_allocates(void **state)
 {
     (void)state;
@@ -324,7 +270,6 @@ int main(void)
         CLEAN(threads_record_what_they_make_from_their_first_block_on),
         CLEAN(trap_05_the_loader_may_allocate),
         CLEAN(trap_05_the_loader_may_allocate_while_others_are_walked),
-        CLEAN(trap_05_a_callback_of_the_loader_allocates_while_others_are_walked),
         CLEAN(trap_20_a_child_allocates),
     };
 
