@@ -27,7 +27,7 @@ enum {
     HOLES = 8,     /* one small page in so many may be untouched; it takes memory afterwards */
 };
 
-/* The time it may take, as far as it goes: what marking takes, or no time that anybody minds. */
+/* The time it may take: about what marking takes. */
 #define NS_PER_HUGE_PAGE UINT64_C(1000000)
 #define LEAST_NS         UINT64_C(250000000)
 
