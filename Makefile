@@ -280,7 +280,7 @@ bench:
 DEPS_BUILD = libjemalloc-dev libunwind-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld mold binutils pkg-config jq python3 libxml2
 DEPS_BENCH = $(DEPS_BUILD) python3 perl sqlite3 g++ valgrind gnuplot-nox heaptrack libgoogle-perftools4 linux-perf
-DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils
+DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils nodejs luajit ruby
 DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck \
              gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 
@@ -316,7 +316,7 @@ check:
 	@$(MAKE) --no-print-directory test
 
 # In the checking build, which is another flavour.
-UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork reentrancy stacks threads traps unload walk)
+UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork jit reentrancy stacks threads traps unload walk)
 UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
 test-unwind: all $(UNWIND_PROGRAMS)
 	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts

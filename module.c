@@ -460,7 +460,7 @@ bool module_is_current(module_id id, const void *pc)
     struct loaded now;
 
     if (UNLIKELY(module == NULL))
-        return false;
+        return id == 0 && !find_loaded(pc, &now);
     return LIKELY(!module->can_unload) || (find_loaded(pc, &now) && is_same(&now, module));
 }
 

@@ -50,8 +50,8 @@ void module_init(void);
  * async-signal-safe there. */
 module_id module_at(const void *pc);
 
-/* True if module `id` (not 0) is still what is loaded at pc: always, at the cost of one load, for a module
- * that cannot be unloaded.  For pc the same holds as above. */
+/* True if module `id` is still what is loaded at pc: always, at the cost of one load, for a module that
+ * cannot be unloaded; for 0, if there is still nothing.  For pc the same holds as above. */
 bool module_is_current(module_id id, const void *pc);
 
 /* Whether the module may be unloaded before the process ends; false for 0. */

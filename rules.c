@@ -256,48 +256,68 @@ static READS_FRAMES bool follows_call(uintptr_t pc)
     return false;
 }
 
-static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
+/* For code that libunwind knows nothing about: it takes BP for a frame pointer, but not in the entries of
+ * procedure linkage tables, nor where there is no code. */
+static rule ask_for_guess(uintptr_t pc, uintptr_t *scratch)
+{
+    enum { BP = 4, CALLER = BP + 2 }; /* where BP, and SP in the caller, point to in the scratch */
+    uintptr_t sp = (uintptr_t)scratch, bp = (uintptr_t)&scratch[BP];
+    const struct observation chained = {.cfa = (uintptr_t)&scratch[CALLER], .bp_at = bp};
+    struct observation seen;
+
+    for (size_t i = 0; i < CALLER; i++)
+        scratch[i] = pc;
+    /* What was taken for a return address may be anything, and libunwind reads what is there. */
+    return kernel_can_read(pc) && kernel_can_read(pc + sizeof(uint64_t)) && observe(pc, sp, bp, &seen) &&
+                   seen.result > 0 && seen.has_return && seen.return_at == bp + sizeof(uintptr_t) &&
+                   seen.bp_at == bp
+               ? encode(&chained, bp, RULE_FROM_BP | RULE_GUESSED)
+               : RULE_ASK;
+}
+
+/* The rule, if there is one, but for what *may_be_guess says: libunwind's guesses count from BP, or have
+ * nothing between SP and the return address, or end. */
+static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch, bool *may_be_guess)
 {
     struct observation seen;
-    bool is_large, is_with_bp, may_be_guess = true;
-    rule r = RULE_ASK;
+    bool is_large, is_with_bp;
+
+    *may_be_guess = true;
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
     is_large = seen.cfa - sp > RULES_SCRATCH;
     is_with_bp = bp >= sp && bp < seen.cfa;
-    if (seen.result == 0 && !seen.has_return) {
-        r = RULE_ENDS;
-    } else if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8) {
+    if (seen.result == 0 && !seen.has_return)
+        return RULE_ENDS;
+    if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;
-    } else if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch)) {
-        r = encode(&seen, sp, 0);
-        may_be_guess = seen.return_at == sp;
-    } else if (is_with_bp && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true, scratch)) {
-        r = encode(&seen, bp, RULE_FROM_BP);
-    } else if (is_large && !is_with_bp) {
-        r = encode(&seen, sp, 0);
+    if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch)) {
+        *may_be_guess = seen.return_at == sp;
+        return encode(&seen, sp, 0);
     }
-    /* What libunwind guesses where it has no information is no rule.  It would be asked each time, at half of
-     * the price of all, but for this: guesses count from BP, or have nothing between SP and the return
-     * address, or end. */
-    return (r & RULE_ASK) == 0 && may_be_guess && !is_described(pc, sp, bp) ? RULE_ASK : r;
+    if (is_with_bp && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true, scratch))
+        return encode(&seen, bp, RULE_FROM_BP);
+    return is_large && !is_with_bp ? encode(&seen, sp, 0) : RULE_ASK;
 }
 
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
 {
     int saved = errno;
     module_id module = module_at((const void *)pc);
-    bool can_unload = module_can_unload(module);
-    rule r;
+    bool can_unload = module == 0 || module_can_unload(module), may_be_guess = true;
+    rule r = RULE_ASK;
 
     /* libunwind remembers places, whatever is there now. */
-    if (can_unload)
+    if (can_unload && module_unloads() != 0)
         unw_flush_cache(unw_local_addr_space, 0, 0);
-    r = module == 0 ? RULE_ASK : ask_oracle(pc, sp, bp, scratch);
+    if (module != 0)
+        r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
+    if (may_be_guess && !is_described(pc, sp, bp))
+        r = ask_for_guess(pc, scratch);
     /* A stack that was made by hand may begin with the address of a function, as though that were returned
      * to: there is nothing beyond, or what libunwind would stumble over. */
-    if ((r & (RULE_ASK | RULE_ENDS)) == 0 && !follows_call(pc))
+    if ((r & (RULE_ASK | RULE_ENDS | RULE_GUESSED)) == 0 && !follows_call(pc))
         r = RULE_ENDS;
     r |= (uint64_t)module << 8;
     if (can_unload)

@@ -30,6 +30,7 @@ typedef uint64_t rule;
 #define RULE_ENDS        4u /* the outermost frame */
 #define RULE_ASK         8u /* what there is to say cannot be said in a rule: libunwind has to walk */
 #define RULE_CAN_UNLOAD  16u
+#define RULE_GUESSED     32u /* nothing describes the code, and BP may not be what the rule takes it for */
 
 /* Multiples of 8, with their sign. */
 static inline intptr_t rule_cfa(rule r)
@@ -42,7 +43,7 @@ static inline intptr_t rule_bp(rule r)
     return (intptr_t)((int64_t)(r << 24) >> 48) * 8;
 }
 
-/* The module (module.h) that the code is in. */
+/* The module (module.h) that the code is in; 0: none, as code that was made at run time. */
 static inline uint16_t rule_module(rule r)
 {
     return (uint16_t)(r >> 8);

@@ -34,8 +34,9 @@ static const struct frame *reach(const struct trail *trail, struct shortcut *sho
     for (const struct frame *frame = start; frame >= trail->frames; frame--) {
         if (start->words_end - frame->words_end > SHORTCUT_WORDS)
             break;
-        if (UNLIKELY(frame >= firm) && frame->can_unload && frame->module != shortcut->module) {
-            if (shortcut->module != 0)
+        if (UNLIKELY(frame >= firm) && frame->can_unload &&
+            (frame->module == 0 || frame->module != shortcut->module)) {
+            if (shortcut->module != 0 || frame->module == 0)
                 break;
             shortcut->module = frame->module;
             in_module = frame;

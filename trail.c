@@ -24,7 +24,7 @@ uint32_t trail_unchanged(const struct trail *trail, uint32_t count)
         const struct frame *frame = &trail->frames[i - 1];
         uint32_t outer = i > 1 ? frame[-1].words_end : 0;
 
-        if (frame->can_unload && frame->module != checked) {
+        if (frame->can_unload && (frame->module == 0 || frame->module != checked)) {
             if (!module_is_current(frame->module, (const void *)frame->at.pc))
                 return i - 1;
             checked = frame->module;

@@ -63,7 +63,7 @@ struct frame {
     uint32_t words_end;
     module_id module;
     bool needs_bp;
-    bool can_unload; /* the module */
+    bool can_unload; /* the module; and where there is none, one may come */
 };
 
 /* One frame that a walk has passed. */

@@ -13,6 +13,7 @@
 
 #if LD_UNWIND_RULES
 
+#include "kernel.h"
 #include "platform.h"
 #include "rules.h"
 #include "shortcuts.h"
@@ -31,6 +32,7 @@ enum outcome {
     ROOTED,   /* the beginning of the stack */
     FLOATING, /* neither, for WALK_FRAMES_MAX frames */
     UNKNOWN,  /* what no rule can express */
+    ONWARDS,  /* none of these so far */
 };
 
 struct walk {
@@ -59,12 +61,33 @@ static COLD rule learn(struct thread *thread, const struct registers *at)
  * was found to be there still in this walk. */
 static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
 {
-    if (LIKELY((r & RULE_CAN_UNLOAD) == 0) || rule_module(r) == *checked)
+    if (LIKELY((r & RULE_CAN_UNLOAD) == 0) || (rule_module(r) == *checked && *checked != 0))
         return false;
     if (!module_is_current(rule_module(r), (const void *)pc))
         return true;
     *checked = rule_module(r);
     return false;
+}
+
+/* What becomes of a walk at a frame with a rule that is not just to be applied.  Code that nothing describes,
+ * as that which is made at run time, may keep a frame pointer.  libunwind takes BP for one if it points into
+ * the stack, not far beyond SP, and the stack to end here otherwise (Gstep.c of its x86_64). */
+static NOINLINE enum outcome judge(rule r, const struct registers *at)
+{
+    enum { DISTANCE_MAX = 0x4000, PAGE = 4096 };
+    uintptr_t return_at = at->bp + sizeof(uintptr_t);
+
+    if ((r & RULE_GUESSED) == 0)
+        return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
+    if (at->bp == UNKNOWN_BP)
+        return UNKNOWN;
+    if (at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX)
+        return ROOTED;
+    /* It need not be a frame pointer, and the stack may end there. */
+    return at->bp % sizeof(uintptr_t) == 0 && (return_at / PAGE == at->sp / PAGE ||
+                                               (kernel_can_read(at->bp) && kernel_can_read(return_at)))
+               ? ONWARDS
+               : UNKNOWN;
 }
 
 /* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
@@ -135,9 +158,13 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
             r = learn(thread, &at);
         }
         *step = (struct step){at, walk->bp_at, r};
-        if (UNLIKELY((r & (RULE_ASK | RULE_ENDS)) != 0)) {
-            walk->steps++;
-            return (r & RULE_ASK) != 0 ? UNKNOWN : ROOTED;
+        if (UNLIKELY((r & (RULE_ASK | RULE_ENDS | RULE_GUESSED)) != 0)) {
+            enum outcome outcome = judge(r, &at);
+
+            if (outcome != ONWARDS) {
+                walk->steps++;
+                return outcome;
+            }
         }
         if (UNLIKELY(!step_out(&at, r, &walk->bp_at)))
             return UNKNOWN;
@@ -181,7 +208,7 @@ static void push_first(struct trail *trail, const struct step *step, uintptr_t z
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
     trail->words[0] = (struct word){zero_at, 0};
     frame->words_end = zero_at != 0;
-    frame->needs_bp = zero_at != 0 && (step->rule & RULE_FROM_BP) != 0;
+    frame->needs_bp = (step->rule & RULE_GUESSED) != 0 || (zero_at != 0 && (step->rule & RULE_FROM_BP) != 0);
     atomic_signal_fence(memory_order_seq_cst);
     trail->count = 1;
 }
@@ -235,7 +262,7 @@ static inline uintptr_t callers_of(struct thread *thread, const struct registers
     for (int i = 0; i < 2; i++) {
         rule r = rules_find(&thread->rules, at.pc);
 
-        if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD)) != 0) ||
+        if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD | RULE_GUESSED)) != 0) ||
             !step_out(&at, r, &bp_at))
             break;
         callers = (callers << 9) + at.pc;

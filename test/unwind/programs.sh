@@ -126,6 +126,19 @@ try 'sort with threads' sort sort --parallel=2 -o /dev/null "$work/functions.c"
 try 'awk' awk awk '{ count[$1] = count[$1] $2 } END { for (word in count) n++; print n }' "$work/functions.c"
 try 'node' node node -e 'let m = new Map(); for (let i = 0; i < 50000; i++) m.set("k" + i, JSON.stringify({i}));
     console.log([...m.values()].sort().length)'
+# Code made at run time.
+try 'node: workers' node sh -c 'node test/programs/workers.js; [ $? -eq 5 ]'
+cat >"$work/calls.lua" <<'END'
+local ffi = require 'ffi'
+ffi.cdef 'void *malloc(size_t); void free(void *);'
+local function call(i) ffi.C.free(ffi.C.malloc(i % 50 + 1)) return i end
+local sum = 0
+for i = 1, 200000 do sum = sum + call(i) end
+print(sum, #table.concat({tostring(sum), 'x'}))
+END
+try 'luajit: calls of C' luajit luajit "$work/calls.lua"
+try 'ruby with YJIT' ruby ruby --yjit -e 'def f(i) (0..20).map { |k| "x#{i * k}" * 3 }.join(",").scan(/\d+/).size end
+    puts (1..4000).sum { |i| f(i) }'
 try 'gdb' gdb gdb -q -batch -ex 'info functions walk' "$work/map_string"
 
 exit $failed

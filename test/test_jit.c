@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Code that is made at run time, as that of JavaScript is: no module has it, nothing describes it, and
+ * whether it keeps a frame pointer can only be guessed.  libunwind guesses so: if BP points into the stack,
+ * at SP or not far beyond, it is a frame pointer; otherwise the stack ends.
+ *
+ * build: plugin test/unload_small.c
+ */
+#define _GNU_SOURCE
+#include "test_support.h"
+
+#include <dlfcn.h>
+#include <sys/mman.h>
+
+#include "unload_frames.h"
+
+#if defined(__x86_64__)
+
+enum { PAGE = 4096, FRAME = 32, CALL_END = 14, TIMES = 1000 };
+
+/* Calls call(), with BP so many bytes above where the caller's BP was saved. */
+typedef void code_fn(unload_call_fn *call, uintptr_t off);
+
+/* The code, with a frame of this size, so that its call ends at `end`, on a page of its own. */
+static code_fn *make_code(uintptr_t end, uint32_t frame)
+{
+    unsigned char code[] = {
+        0x55,                                  /* push %rbp */
+        0x48, 0x8d, 0x2c, 0x34,                /* lea (%rsp,%rsi), %rbp */
+        0x48, 0x81, 0xec, 0,    0, 0, 0,       /* sub $frame, %rsp */
+        0xff, 0xd7,                            /* call *%rdi */
+        0x48, 0x81, 0xc4, 0,    0, 0, 0, 0x5d, /* add $frame, %rsp; pop %rbp */
+        0xc3,                                  /* ret */
+    };
+    void *page = (void *)(end - end % PAGE);
+    unsigned char *start = (unsigned char *)end - CALL_END;
+    code_fn *made;
+
+    memcpy(code + 8, &frame, sizeof(frame));
+    memcpy(code + CALL_END + 3, &frame, sizeof(frame));
+    REQUIRE(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                 0) == page);
+    memcpy(start, code, sizeof(code));
+    REQUIRE(mprotect(page, PAGE, PROT_READ | PROT_EXEC) == 0);
+    memcpy(&made, &start, sizeof(made));
+    return made;
+}
+
+static void unmake_code(uintptr_t end)
+{
+    REQUIRE(munmap((void *)(end - end % PAGE), PAGE) == 0);
+}
+
+static uintptr_t any_place(void)
+{
+    void *page = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    REQUIRE(page != MAP_FAILED && munmap(page, PAGE) == 0);
+    return (uintptr_t)page + 100;
+}
+
+static struct {
+    void *block;
+    size_t outer_depth;
+    void *outer[LD_MAX_FRAMES];
+} sample;
+
+static SITE void allocate(void)
+{
+    sample.block = ld_malloc(1337);
+}
+
+/* Beyond the code everything is described, so that backtrace(3) knows it. */
+static SITE void go_through(code_fn *code, uintptr_t off)
+{
+    sample.outer_depth = WALK_HERE(sample.outer, LD_MAX_FRAMES);
+    code(allocate, off);
+    __asm__ volatile("" ::: "memory");
+}
+
+static void check_whole(uintptr_t end)
+{
+    struct snapshot record;
+
+    REQUIRE(find_block(sample.block, &record));
+    REQUIRE(record.frame_count == sample.outer_depth + 2);
+    REQUIRE(record.frames[1] == (const void *)end);
+    for (size_t i = 1; i < sample.outer_depth; i++)
+        REQUIRE(record.frames[i + 2] == sample.outer[i]);
+    ld_free(sample.block);
+}
+
+static void check_ended(uintptr_t end)
+{
+    struct snapshot record;
+
+    REQUIRE(find_block(sample.block, &record));
+    REQUIRE(record.frame_count == 2);
+    REQUIRE(record.frames[1] == (const void *)end);
+    ld_free(sample.block);
+}
+
+static size_t asked(void)
+{
+    struct ld_stats stats;
+
+    ld_get_stats(&stats);
+    return stats.asked_stacks;
+}
+
+static SITE void go_deeper(code_fn *code, uintptr_t off, int depth)
+{
+    if (depth == 0)
+        go_through(code, off);
+    else
+        go_deeper(code, off, depth - 1);
+    __asm__ volatile("" ::: "memory");
+}
+
+static void who_keeps_a_frame_pointer_is_walked_through(void **state)
+{
+    uintptr_t end = any_place();
+    code_fn *code = make_code(end, FRAME);
+    size_t asked_before;
+
+    (void)state;
+    go_through(code, 0);
+    check_whole(end);
+    asked_before = asked();
+    for (int i = 0; i < TIMES; i++) {
+        go_deeper(code, 0, i % 10);
+        check_whole(end);
+    }
+    assert_int_equal(asked(), asked_before);
+    unmake_code(end);
+}
+
+static void where_it_points_elsewhere_the_stack_ends(void **state)
+{
+    static const uintptr_t offs[] = {-(uintptr_t)PAGE, 0x4000, (uintptr_t)1 << 20, (uintptr_t)1 << 62};
+    uintptr_t end = any_place();
+    code_fn *code = make_code(end, FRAME);
+
+    (void)state;
+    for (int i = 0; i < TIMES; i++) {
+        go_through(code, offs[(size_t)i % (sizeof(offs) / sizeof(offs[0]))]);
+        check_ended(end);
+        go_through(code, 0);
+        check_whole(end);
+    }
+    unmake_code(end);
+}
+
+static void frames_are_believed_up_to_16_KiB(void **state)
+{
+    static const uint32_t frames[] = {PAGE - 16, PAGE, 0x4000, 0x4000 + 16, 1 << 17};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+        uintptr_t end = any_place();
+        code_fn *code = make_code(end, frames[i]);
+
+        for (int times = 0; times < 3; times++) {
+            go_through(code, 0);
+            (frames[i] <= 0x4000 ? check_whole : check_ended)(end);
+        }
+        unmake_code(end);
+    }
+}
+
+/* The stack is what libunwind says, which the checking build compares; and nothing is read that is not there.
+ */
+static void it_may_point_to_anything(void **state)
+{
+    uintptr_t end = any_place();
+    code_fn *code = make_code(end, FRAME);
+    volatile uintptr_t words[] = {0,
+                                  1,
+                                  UINTPTR_MAX,
+                                  (uintptr_t)words,
+                                  end,
+                                  (uintptr_t)&sample,
+                                  1,
+                                  0x5000,
+                                  (uintptr_t)1 << 47,
+                                  0,
+                                  ~((uintptr_t)1 << 47),
+                                  0};
+
+    (void)state;
+    if (HAS_SANITIZER) {
+        print_message("skipped: a sanitizer calls what a wrong frame pointer leads to poisoned\n");
+        unmake_code(end);
+        skip();
+    }
+    for (uintptr_t off = 0; off < PAGE; off++)
+        for (int times = 0; times < 3; times++) {
+            words[1] = off;
+            go_deeper(code, off, times);
+            ld_free(sample.block);
+        }
+    unmake_code(end);
+}
+
+/* Runs the code on a stack of its own, of which there is so much above the code's frame. */
+static SITE void run_on(char *stack, code_fn *code, unload_call_fn *call, uintptr_t off)
+{
+    __asm__ volatile("mov %%rsp, %%rbx\n\t"
+                     "mov %0, %%rsp\n\t"
+                     "call *%1\n\t"
+                     "mov %%rbx, %%rsp"
+                     : "+r"(stack), "+r"(code), "+D"(call), "+S"(off)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
+}
+
+/* Where BP points to its last word, or beyond it. */
+static void beyond_the_end_of_the_stack_nothing_is_read(void **state)
+{
+    enum { PAGES = 64, ABOVE = 64, SAVED_AT = ABOVE + 16 };
+    uintptr_t end = any_place();
+    code_fn *code = make_code(end, FRAME);
+    char *stack = mmap(NULL, (PAGES + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)state;
+    assert_true(stack != MAP_FAILED);
+    assert_int_equal(mprotect(stack + PAGES * PAGE, PAGE, PROT_NONE), 0);
+    for (uintptr_t off = SAVED_AT - 8; off < SAVED_AT + PAGE; off += 8) {
+        run_on(stack + PAGES * PAGE - ABOVE, code, allocate, off);
+        check_ended(end);
+    }
+    assert_int_equal(munmap(stack, (PAGES + 1) * PAGE), 0);
+    unmake_code(end);
+}
+
+/* --- In the place of a library ------------------------------------------------------------------------- */
+
+static void *open_library(unload_through_fn **through)
+{
+    char path[4096] = {0};
+    void *library;
+
+    REQUIRE(readlink("/proc/self/exe", path, sizeof(path) - 64) > 0);
+    strcpy(strrchr(path, '/') + 1, "unload_small.so");
+    library = dlopen(path, RTLD_NOW);
+    REQUIRE(library != NULL);
+    *(void **)through = dlsym(library, "through");
+    REQUIRE(*through != NULL);
+    return library;
+}
+
+static SITE void go_through_library(unload_through_fn *through)
+{
+    sample.outer_depth = WALK_HERE(sample.outer, LD_MAX_FRAMES);
+    through(allocate);
+    __asm__ volatile("" ::: "memory");
+}
+
+/* The library has two frames of its own.  Returns where the inner one's call ends. */
+static uintptr_t check_library(void)
+{
+    struct snapshot record;
+
+    REQUIRE(find_block(sample.block, &record));
+    REQUIRE(record.frame_count == sample.outer_depth + 3);
+    for (size_t i = 1; i < sample.outer_depth; i++)
+        REQUIRE(record.frames[i + 3] == sample.outer[i]);
+    ld_free(sample.block);
+    return (uintptr_t)record.frames[1];
+}
+
+static void what_takes_the_place_of_the_other_is_seen(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        unload_through_fn *through;
+        void *library = open_library(&through);
+        uintptr_t end;
+
+        go_through_library(through);
+        end = check_library();
+        REQUIRE(dlclose(library) == 0);
+        go_through(make_code(end, FRAME), 0);
+        check_whole(end);
+        unmake_code(end);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_keeps_a_frame_pointer_is_walked_through),
+        cmocka_unit_test(where_it_points_elsewhere_the_stack_ends),
+        cmocka_unit_test(frames_are_believed_up_to_16_KiB),
+        cmocka_unit_test(it_may_point_to_anything),
+        cmocka_unit_test(beyond_the_end_of_the_stack_nothing_is_read),
+        cmocka_unit_test(what_takes_the_place_of_the_other_is_seen),
+    };
+
+    test_deadline(280);
+    ld_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    return 0;
+}
+
+#endif
