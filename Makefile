@@ -182,14 +182,14 @@ $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(
 $(BUILD)/libleakdetect_malloc.a: $(BUILD)/flags
 	echo '/* GNU ld script */ EXTERN(ld_init) INPUT(-lleakdetect_malloc_core -lleakdetect_unwind -lm)' >$@
 
-# The preload has operators and dlopen, too.  Calls of any of these names go to the program's, should it have one; all others
+# The preload has operators, dlopen and dl_iterate_phdr, too.  Calls of any of these names go to the program's, should it have one; all others
 # stay inside.
-PRELOAD_OBJECTS = $(BUILD)/whole/operators.o $(BUILD)/whole/deepbind.o
+PRELOAD_OBJECTS = $(addprefix $(BUILD)/whole/,operators.o deepbind.o iterate_phdr.o)
 $(PRELOAD_OBJECTS): ALL_CFLAGS += -fno-lto -fno-plt
 
 $(PRELOAD): $(BUILD)/libleakdetect_malloc_core.a $(PRELOAD_OBJECTS) operators.ld
 	@mkdir -p $(@D)
-	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '_Zn*; _Zd*; dlopen;'; echo '};'; } >$(BUILD)/whole/names.list
+	{ echo '{'; sed 's/$$/;/' $(BUILD)/whole/names; echo '_Zn*; _Zd*; dlopen; dl_iterate_phdr;'; echo '};'; } >$(BUILD)/whole/names.list
 	$(CC) -shared -o $@ operators.ld $(BUILD)/whole/libleakdetect_malloc.o $(PRELOAD_OBJECTS) $(LDFLAGS) -Wl,-soname,$(@F) -Wl,-z,now,-z,defs \
 	    -Wl,--dynamic-list=$(BUILD)/whole/names.list -lgcc_s -lunwind -lm
 
@@ -356,11 +356,11 @@ lint: layers
 	clang-format --dry-run -Werror $(ALL_C) $(ALL_CC)
 	# One by one: with several files clang-tidy 14 takes each va_list but the first for uninitialised.
 	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I.
-	printf '%s\n' $(WHOLE_SOURCES) knobs.c operators.c deepbind.c $(wildcard tools/*.c) | \
+	printf '%s\n' $(WHOLE_SOURCES) knobs.c operators.c deepbind.c iterate_phdr.c $(wildcard tools/*.c) | \
 	    xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- -std=c11 -I. -DLD_OVERRIDE=1 -DVERSION='""'
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. $(SOURCES)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -DLD_OVERRIDE=1 \
-	    $(WHOLE_SOURCES) knobs.c operators.c deepbind.c $(wildcard tools/*.c)
+	    $(WHOLE_SOURCES) knobs.c operators.c deepbind.c iterate_phdr.c $(wildcard tools/*.c)
 	shellcheck --severity=warning $(ALL_SH)
 
 layers:

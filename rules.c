@@ -309,7 +309,7 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
     rule r = RULE_ASK;
 
     /* libunwind remembers places, whatever is there now. */
-    if (can_unload && module_unloads() != 0)
+    if (can_unload)
         unw_flush_cache(unw_local_addr_space, 0, 0);
     if (module != 0)
         r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);

@@ -175,12 +175,17 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     return (struct unwind_stack){.id = 0, .is_cut = true};
 }
 
+/* In the library that is preloaded (iterate_phdr.c). */
+void iterate_phdr_probe(void) __attribute__((weak));
+
 static void warm_up(void)
 {
     const void *frames[UNWIND_BUFFER_FRAMES];
     int ends[2];
 
     unwind_pipe_guess(ends);
+    if (iterate_phdr_probe != NULL)
+        iterate_phdr_probe();
     unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
     step_through(frames, UNWIND_BUFFER_FRAMES);
     unwind_pipe_note(ends);

@@ -192,15 +192,16 @@ names_in() { # FILE NM-OPTION
     nm "$2" --defined-only --extern-only --format=just-symbols "$1" | sed '/:$/d; /^$/d; s/@.*//' | sort
 }
 is_operator='^_Z(n[wa]|d[la])'
-shows_nothing_else() { # FILE NM-OPTION [PATTERN [NAME]]
+shows_nothing_else() { # FILE NM-OPTION [PATTERN [NAME...]]
     names_in "$1" "$2" | grep -v '^ld_' | grep -Ev "${3:-^$}" >"$work/shown"
     {
         sed -n 's/ = ld_.*;$//p' override.ld
-        [ -z "${4:-}" ] || echo "$4"
+        [ $# -lt 4 ] || (shift 3 && printf '%s\n' "$@")
     } | sort | diff - "$work/shown"
 }
 check 'the library in the archive shows the names of malloc, and ld_*' shows_nothing_else "$BUILD/whole/libleakdetect_malloc.o" -g
-check 'the preload shows the same, operators, and dlopen' shows_nothing_else "$preload" -D "$is_operator" dlopen
+check 'the preload shows the same, operators, dlopen and dl_iterate_phdr' \
+    shows_nothing_else "$preload" -D "$is_operator" dlopen dl_iterate_phdr
 
 # Where [a-z] leaves out the i.
 if has localedef && mkdir "$work/locale" && localedef -i tr_TR -f UTF-8 "$work/locale/tr_TR.UTF-8" 2>"$work/log"; then

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dl_iterate_phdr, for the library that is preloaded: libunwind's question, which module has this address, is
+ * answered without the loader's lock.  libunwind has a lock of its own meanwhile, and asks for a new call
+ * site; whoever allocates in a callback of dl_iterate_phdr, as programs in Rust do that take a backtrace, has
+ * the loader's lock and waits for libunwind's.
+ *
+ * libunwind is known by the place of its one call, which a question with a known answer shows.
+ */
+#define _GNU_SOURCE 1
+#include "config.h"
+#include "leakdetect.h"
+
+#if LD_OVERRIDE && defined(__x86_64__) && defined(__LP64__)
+#include <dlfcn.h>
+#endif
+
+/* A C library that finds the module of an address without locks (glibc 2.35). */
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "platform.h"
+
+enum { FIRST_PAGE = 4096 };
+
+typedef int visitor(struct dl_phdr_info *info, size_t size, void *data);
+typedef int iterate_fn(visitor *visit, void *data);
+
+static _Atomic uintptr_t libunwinds_call; /* where it ends; 0: not known */
+static THREAD_LOCAL uintptr_t probed;     /* the address that libunwind is made to ask for; 0: none */
+
+/* The dl_iterate_phdr that comes after this one. */
+static iterate_fn *next(void)
+{
+    static _Atomic(iterate_fn *) known;
+    iterate_fn *function = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (UNLIKELY(function == NULL)) {
+        *(void **)&function = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+        atomic_store_explicit(&known, function, memory_order_relaxed);
+    }
+    return function;
+}
+
+/* As libunwind has it (Gfind_proc_info-lsb.c): the address that it looks for comes first. */
+static uintptr_t asked_for(const void *data)
+{
+    return *(const uintptr_t *)data;
+}
+
+static bool has_segments(const ElfW(Ehdr) * header)
+{
+    return memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_phentsize == sizeof(ElfW(Phdr)) &&
+           header->e_phoff <= FIRST_PAGE &&
+           header->e_phnum <= (FIRST_PAGE - header->e_phoff) / sizeof(ElfW(Phdr));
+}
+
+/* The one module that matters.  Its code is on the stack, so that it stays loaded. */
+static int answer(visitor *visit, void *data)
+{
+    struct dl_find_object found;
+    const ElfW(Ehdr) * header;
+    struct dl_phdr_info info;
+
+    if (_dl_find_object((void *)asked_for(data), &found) != 0)
+        return 0;
+    header = found.dlfo_map_start;
+    if (!has_segments(header))
+        return next()(visit, data);
+    info = (struct dl_phdr_info){
+        .dlpi_addr = found.dlfo_link_map->l_addr,
+        .dlpi_name = found.dlfo_link_map->l_name,
+        .dlpi_phdr = (const ElfW(Phdr) *)((const char *)header + header->e_phoff),
+        .dlpi_phnum = header->e_phnum,
+    };
+    return visit(&info, offsetof(struct dl_phdr_info, dlpi_adds), data);
+}
+
+static iterate_fn *choose(visitor *visit, void *data, uintptr_t caller)
+{
+    (void)visit;
+    if (caller == atomic_load_explicit(&libunwinds_call, memory_order_relaxed))
+        return answer;
+    /* A return address is looked for by the instruction before it. */
+    if (UNLIKELY(probed != 0) && (asked_for(data) == probed || asked_for(data) == probed - 1))
+        atomic_store_explicit(&libunwinds_call, caller, memory_order_relaxed);
+    return next();
+}
+
+__attribute__((used)) static iterate_fn *(*const iterate_phdr_choose)(visitor *, void *, uintptr_t) = choose;
+
+/* A jump: whose modules it lists depends on who has called it, which it learns from its return address. */
+__asm__(".pushsection .text\n"
+        ".globl dl_iterate_phdr\n"
+        ".type dl_iterate_phdr, @function\n"
+        "dl_iterate_phdr:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    mov (%rsp), %rdx\n"
+        "    push %rdi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    push %rsi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    sub $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call *iterate_phdr_choose(%rip)\n"
+        "    add $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    pop %rsi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    pop %rdi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size dl_iterate_phdr, . - dl_iterate_phdr\n"
+        ".popsection");
+
+/* Called by the rest of the library, if this is part of it, before libunwind is asked for anything. */
+void iterate_phdr_probe(void);
+void iterate_phdr_probe(void)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    unw_proc_info_t info;
+    unw_word_t pc = 0;
+
+    if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0 ||
+        unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0)
+        return;
+    probed = (uintptr_t)pc;
+    unw_get_proc_info(&cursor, &info);
+    probed = 0;
+}
+
+#endif
