@@ -102,6 +102,14 @@ else
     skip 'a sandbox' 'there is no seccomp'
 fi
 
+if nm -D "$preload" | grep -q ' dl_iterate_phdr$'; then
+    $CC -g -O1 test/whole/callback.c -o "$work/callback" -lpthread
+    check 'a callback of dl_iterate_phdr that allocates' \
+        timeout -s KILL 100 env LD_PRELOAD="$preload" LEAKDETECT_OPTIONS=report_at_exit=none "$work/callback"
+else
+    skip 'a callback of dl_iterate_phdr that allocates' 'nothing is done for it in this build'
+fi
+
 mkdir "$work/plugins"
 $CC -g -O1 -fPIC -shared -DPLUGIN test/whole/deepbind.c -o "$work/plugins/libdeepbind.so"
 # shellcheck disable=SC2016 # $ORIGIN is the loader's
