@@ -31,6 +31,8 @@
 
 enum { FIRST_PAGE = 4096 };
 
+typedef ElfW(Ehdr) elf_header;
+typedef ElfW(Phdr) elf_segment;
 typedef int visitor(struct dl_phdr_info *info, size_t size, void *data);
 typedef int iterate_fn(visitor *visit, void *data);
 
@@ -56,18 +58,18 @@ static uintptr_t asked_for(const void *data)
     return *(const uintptr_t *)data;
 }
 
-static bool has_segments(const ElfW(Ehdr) * header)
+static bool has_segments(const elf_header *header)
 {
-    return memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_phentsize == sizeof(ElfW(Phdr)) &&
+    return memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 && header->e_phentsize == sizeof(elf_segment) &&
            header->e_phoff <= FIRST_PAGE &&
-           header->e_phnum <= (FIRST_PAGE - header->e_phoff) / sizeof(ElfW(Phdr));
+           header->e_phnum <= (FIRST_PAGE - header->e_phoff) / sizeof(elf_segment);
 }
 
 /* The one module that matters.  Its code is on the stack, so that it stays loaded. */
 static int answer(visitor *visit, void *data)
 {
     struct dl_find_object found;
-    const ElfW(Ehdr) * header;
+    const elf_header *header;
     struct dl_phdr_info info;
 
     if (_dl_find_object((void *)asked_for(data), &found) != 0)
@@ -78,7 +80,7 @@ static int answer(visitor *visit, void *data)
     info = (struct dl_phdr_info){
         .dlpi_addr = found.dlfo_link_map->l_addr,
         .dlpi_name = found.dlfo_link_map->l_name,
-        .dlpi_phdr = (const ElfW(Phdr) *)((const char *)header + header->e_phoff),
+        .dlpi_phdr = (const elf_segment *)((const char *)header + header->e_phoff),
         .dlpi_phnum = header->e_phnum,
     };
     return visit(&info, offsetof(struct dl_phdr_info, dlpi_adds), data);

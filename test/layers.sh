@@ -61,9 +61,9 @@ BEGIN {
 
     # What only these may name, as a pattern of code.
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
-    door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules)"
+    door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules|iterate_phdr)"
     door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^views"
-    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots)"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots|iterate_phdr)"
     door["(^|[^a-z_])syscall *[(]"] = "^(platform|kernel)"
 }
 
