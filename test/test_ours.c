@@ -10,6 +10,7 @@
 
 #include <sys/wait.h>
 
+#include "kernel.h"
 #include "ours.h"
 
 enum { PAGE = 4096, PAGES = 512, THREADS = 8 };
