@@ -8,9 +8,10 @@
  */
 #include "test_support.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#include "kernel.h"
 #include "ours.h"
 
 enum { PAGE = 4096, PAGES = 512, THREADS = 8 };
@@ -153,7 +154,7 @@ static void a_child_has_what_was_not_in_the_midst_of_a_change(void **state)
         assert_true(child >= 0);
         if (child == 0) {
             ours_after_fork();
-            kernel_exit(remove_everything(state)); /* no _exit: see test_fork_held.c */
+            syscall(SYS_exit_group, remove_everything(state)); /* no _exit: see test_fork_held.c */
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
