@@ -5,7 +5,7 @@
  * A rule is what unw_step does to a frame, in a few numbers.  One step on the real stack shows where the
  * caller's frame, its return address and its saved BP are; to tell whether the CFA was counted from SP or
  * from BP, the step is taken again with a copy of the frame in another place and SP, then BP, pointing there.
- * What moves with neither, as in a frame whose CFA is itself loaded from memory, has no rule.
+ * What moves with neither may be loaded from a word of the frame, which is then one that the step follows.
  */
 #define _GNU_SOURCE /* REG_RIP */
 #define UNW_LOCAL_ONLY
@@ -23,8 +23,7 @@
 #include "module.h"
 #include "platform.h"
 
-#define BUSY         UINT64_MAX /* as a key: the slot is being written */
-#define RULE_PC_BITS 48
+#define BUSY UINT64_MAX /* as a key: the slot is being written */
 
 struct rule_slot {
     _Atomic uint64_t key; /* check of the rule << RULE_PC_BITS | pc; 0: free */
@@ -194,20 +193,28 @@ static READS_FRAMES void copy_words(uintptr_t *to, uintptr_t from, size_t count)
         to[i] = word[i];
 }
 
+/* Copies the frame, or what is at most so far below BP, for a step that begins in the copy.  Returns how far
+ * that is from the frame; 0: it is too large. */
+static uintptr_t copy_frame(const struct observation *seen, uintptr_t sp, uintptr_t bp, bool with_bp,
+                            uintptr_t *copy)
+{
+    uintptr_t from = with_bp && bp - sp > RULES_SCRATCH / 2 ? bp - RULES_SCRATCH / 2 : sp;
+
+    if (seen->cfa - from > RULES_SCRATCH)
+        return 0;
+    copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
+    return (uintptr_t)copy - from;
+}
+
 /* Whether a step from a copy of the frame, with SP or BP pointing there, ends as far from that register as
  * the step from the real one, which `seen` describes. */
 static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp,
                        uintptr_t *copy)
 {
-    uintptr_t from = with_bp && bp - sp > RULES_SCRATCH / 2 ? bp - RULES_SCRATCH / 2 : sp;
-    uintptr_t shift;
+    uintptr_t shift = copy_frame(seen, sp, bp, with_bp, copy);
     struct observation moved;
 
-    if (seen->cfa - from > RULES_SCRATCH)
-        return false;
-    copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
-    shift = (uintptr_t)copy - from;
-    return observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
+    return shift != 0 && observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
            moved.result == seen->result && moved.cfa == seen->cfa + shift &&
            moved.return_at == seen->return_at + shift &&
            (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
@@ -225,6 +232,44 @@ static rule encode(const struct observation *seen, uintptr_t base, unsigned flag
         bp / 8 < -(1 << 15))
         return RULE_ASK;
     return (uint64_t)(cfa / 8) << 40 | ((uint64_t)(bp / 8) & 0xffff) << 24 | flags;
+}
+
+/* Whether with BP pointing to the copy, all else being the same, the CFA is this one. */
+static bool leads_to(uintptr_t cfa, const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp,
+                     uintptr_t shift)
+{
+    struct observation moved;
+
+    return observe(pc, sp, bp + shift, &moved) && moved.result == seen->result && moved.cfa == cfa &&
+           moved.return_at == cfa - sizeof(uintptr_t) && moved.bp_at == seen->bp_at + shift;
+}
+
+/* The rule if the CFA is a word of the frame at some distance from BP, as in functions that have realigned
+ * the stack: when that word is changed in a copy of the frame, the step from there follows it. */
+static rule ask_for_loaded(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp,
+                           uintptr_t *copy)
+{
+    enum { CHANGE = 2 * sizeof(uintptr_t) };
+    uintptr_t shift = copy_frame(seen, sp, bp, true, copy);
+
+    if (shift == 0 || seen->bp_at == 0 || !leads_to(seen->cfa, seen, pc, sp, bp, shift))
+        return RULE_ASK;
+    for (uintptr_t *word = copy; (uintptr_t)word < seen->cfa + shift; word++) {
+        bool follows;
+
+        if (*word != seen->cfa)
+            continue;
+        *word += CHANGE;
+        follows = leads_to(seen->cfa + CHANGE, seen, pc, sp, bp, shift);
+        *word -= CHANGE;
+        if (follows) {
+            uintptr_t at = (uintptr_t)word - shift;
+            const struct observation loaded = {.cfa = at, .bp_at = at + (seen->bp_at - bp)};
+
+            return encode(&loaded, bp, RULE_FROM_BP | RULE_LOADED);
+        }
+    }
+    return RULE_ASK;
 }
 
 /* The length of the indirect call whose opcode, FF /2, is there: with a ModRM byte, perhaps an SIB byte, and
@@ -296,9 +341,11 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
         *may_be_guess = seen.return_at == sp;
         return encode(&seen, sp, 0);
     }
-    if (is_with_bp && bp % sizeof(uintptr_t) == 0 && moves_with(&seen, pc, sp, bp, true, scratch))
+    if (!is_with_bp || bp % sizeof(uintptr_t) != 0)
+        return is_large && !is_with_bp ? encode(&seen, sp, 0) : RULE_ASK;
+    if (moves_with(&seen, pc, sp, bp, true, scratch))
         return encode(&seen, bp, RULE_FROM_BP);
-    return is_large && !is_with_bp ? encode(&seen, sp, 0) : RULE_ASK;
+    return ask_for_loaded(&seen, pc, sp, bp, scratch);
 }
 
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)

@@ -8,6 +8,8 @@
  *
  *     CFA = (SP or, with RULE_FROM_BP, BP) + cfa;   the return address lies at CFA - 8
  *     the caller's SP = CFA;  its BP is the same or, with RULE_RESTORES_BP, lies at CFA + bp
+ *     with RULE_LOADED, of a function that has realigned the stack, the CFA itself lies at BP + cfa, and the
+ *     caller's BP at BP + bp
  *
  * A set of four rules is one cache line.  Lock-free: a slot is claimed by its writer, and a reader that sees
  * it change looks for nothing more.
@@ -31,6 +33,12 @@ typedef uint64_t rule;
 #define RULE_ASK         8u /* what there is to say cannot be said in a rule: libunwind has to walk */
 #define RULE_CAN_UNLOAD  16u
 #define RULE_GUESSED     32u /* nothing describes the code, and BP may not be what the rule takes it for */
+#define RULE_LOADED      64u /* goes with RULE_FROM_BP and RULE_RESTORES_BP */
+/* Not just to be applied. */
+#define RULE_UNUSUAL (RULE_ENDS | RULE_ASK | RULE_GUESSED | RULE_LOADED)
+
+/* Of return addresses that can have a rule. */
+#define RULE_PC_BITS 48
 
 /* Multiples of 8, with their sign. */
 static inline intptr_t rule_cfa(rule r)

@@ -40,6 +40,8 @@ enum {
      * everything has to be walked again.  In small builds nodes are dearer than time. */
     WALK_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
     TRAIL_FRAMES_MAX = STACKMAP_DEPTH_MAX,
+    TRAIL_WORDS_MAX =
+        3, /* that lead from one frame to the next: where it is, its BP, and where that is told */
 };
 
 /* What a walk knows of the frame that it is at. */
@@ -80,7 +82,7 @@ struct trail {
     uint32_t epoch;
     bool is_floating; /* the outermost frame is not where the stack begins: it was too deep to walk */
     struct frame frames[TRAIL_FRAMES_MAX];
-    struct word words[2 * TRAIL_FRAMES_MAX];
+    struct word words[TRAIL_WORDS_MAX * TRAIL_FRAMES_MAX];
     struct step steps[WALK_FRAMES_MAX]; /* scratch of a walk, innermost frame first */
 };
 

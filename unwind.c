@@ -6,8 +6,7 @@
  * and so is its place in the tree; only the inner frames are new.  Stacks that have been walked before leave
  * shortcuts (shortcuts.h), so that most captures walk nothing at all.
  *
- * What rules cannot express (signal frames, realigned stacks, code without unwind information) is left to
- * libunwind, for that capture.
+ * What rules cannot express (signal frames) is left to libunwind, for that capture.
  */
 #include "unwind.h"
 
@@ -69,27 +68,6 @@ static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
     return false;
 }
 
-/* What becomes of a walk at a frame with a rule that is not just to be applied.  Code that nothing describes,
- * as that which is made at run time, may keep a frame pointer.  libunwind takes BP for one if it points into
- * the stack, not far beyond SP, and the stack to end here otherwise (Gstep.c of its x86_64). */
-static NOINLINE enum outcome judge(rule r, const struct registers *at)
-{
-    enum { DISTANCE_MAX = 0x4000, PAGE = 4096 };
-    uintptr_t return_at = at->bp + sizeof(uintptr_t);
-
-    if ((r & RULE_GUESSED) == 0)
-        return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
-    if (at->bp == UNKNOWN_BP)
-        return UNKNOWN;
-    if (at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX)
-        return ROOTED;
-    /* It need not be a frame pointer, and the stack may end there. */
-    return at->bp % sizeof(uintptr_t) == 0 && (return_at / PAGE == at->sp / PAGE ||
-                                               (kernel_can_read(at->bp) && kernel_can_read(return_at)))
-               ? ONWARDS
-               : UNKNOWN;
-}
-
 /* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
  * if the rule leads nowhere that can be believed. */
 static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
@@ -110,6 +88,56 @@ static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
     }
     at->sp = cfa;
     return true;
+}
+
+/* The same by a rule with RULE_LOADED. */
+static bool step_out_loaded(struct registers *at, rule r, uintptr_t *bp_at)
+{
+    uintptr_t cfa_at = at->bp + (uintptr_t)rule_cfa(r), cfa;
+
+    if (at->bp < at->sp || at->bp - at->sp > FRAME_SIZE_MAX || at->bp % sizeof(uintptr_t) != 0 ||
+        cfa_at < at->sp)
+        return false;
+    cfa = word_at(cfa_at);
+    if (cfa <= at->bp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0)
+        return false;
+    *bp_at = at->bp + (uintptr_t)rule_bp(r);
+    *at = (struct registers){.pc = word_at(cfa - sizeof(uintptr_t)), .sp = cfa, .bp = word_at(*bp_at)};
+    return true;
+}
+
+/* Code that nothing describes, as that which is made at run time, may keep a frame pointer.  libunwind takes
+ * BP for one if it points into the stack, not far beyond SP, and the stack to end here otherwise (Gstep.c of
+ * its x86_64). */
+static enum outcome judge_guess(const struct registers *at)
+{
+    enum { DISTANCE_MAX = 0x4000, PAGE = 4096 };
+    uintptr_t return_at = at->bp + sizeof(uintptr_t);
+
+    if (at->bp == UNKNOWN_BP)
+        return UNKNOWN;
+    if (at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX)
+        return ROOTED;
+    /* It need not be a frame pointer, and the stack may end there. */
+    return at->bp % sizeof(uintptr_t) == 0 && (return_at / PAGE == at->sp / PAGE ||
+                                               (kernel_can_read(at->bp) && kernel_can_read(return_at)))
+               ? ONWARDS
+               : UNKNOWN;
+}
+
+/* The same by a rule that is RULE_UNUSUAL. */
+static NOINLINE enum outcome step_out_unusual(struct registers *at, rule r, uintptr_t *bp_at)
+{
+    enum outcome outcome = ONWARDS;
+
+    if ((r & (RULE_ENDS | RULE_ASK)) != 0)
+        return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
+    if ((r & RULE_GUESSED) != 0)
+        outcome = judge_guess(at);
+    if (outcome == ONWARDS && (!((r & RULE_LOADED) != 0 ? step_out_loaded : step_out)(at, r, bp_at) ||
+                               (uint64_t)at->pc >> RULE_PC_BITS != 0))
+        outcome = UNKNOWN;
+    return outcome;
 }
 
 /* If the walk is at a frame of the trail, and all is unchanged from there on, the number of frames up to that
@@ -144,6 +172,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
     walk->bp_at = 0;
     walk->zero_at = 0;
     for (struct step *step = trail->steps; step < trail->steps + WALK_FRAMES_MAX; step++) {
+        enum outcome outcome;
         rule r;
 
         walk->steps = (uint32_t)(step - trail->steps);
@@ -158,20 +187,17 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
             r = learn(thread, &at);
         }
         *step = (struct step){at, walk->bp_at, r};
-        if (UNLIKELY((r & (RULE_ASK | RULE_ENDS | RULE_GUESSED)) != 0)) {
-            enum outcome outcome = judge(r, &at);
-
-            if (outcome != ONWARDS) {
-                walk->steps++;
-                return outcome;
-            }
+        outcome = LIKELY((r & RULE_UNUSUAL) == 0)
+                      ? (LIKELY(step_out(&at, r, &walk->bp_at)) ? ONWARDS : UNKNOWN)
+                      : step_out_unusual(&at, r, &walk->bp_at);
+        if (UNLIKELY(outcome != ONWARDS)) {
+            walk->steps++;
+            return outcome;
         }
-        if (UNLIKELY(!step_out(&at, r, &walk->bp_at)))
-            return UNKNOWN;
         if (UNLIKELY(at.pc < LOWEST_PC)) {
             walk->steps++;
             walk->zero_at = at.sp - sizeof(uintptr_t);
-            return at.pc == 0 ? ROOTED : UNKNOWN;
+            return at.pc == 0 && (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
         }
     }
     walk->steps = WALK_FRAMES_MAX;
@@ -189,8 +215,12 @@ static inline void push(struct trail *trail, const struct step *step, uintptr_t 
     frame->module = rule_module(step->rule);
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
     trail->words[end++] = (struct word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
-    if (bp_at != 0 && outer->needs_bp)
-        trail->words[end++] = (struct word){bp_at, outer->at.bp};
+    if (bp_at != 0) {
+        if (outer->needs_bp)
+            trail->words[end++] = (struct word){bp_at, outer->at.bp};
+        if (UNLIKELY((step->rule & RULE_LOADED) != 0))
+            trail->words[end++] = (struct word){step->at.bp + (uintptr_t)rule_cfa(step->rule), outer->at.sp};
+    }
     frame->words_end = end;
     frame->needs_bp =
         (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && outer->needs_bp);
@@ -262,8 +292,7 @@ static inline uintptr_t callers_of(struct thread *thread, const struct registers
     for (int i = 0; i < 2; i++) {
         rule r = rules_find(&thread->rules, at.pc);
 
-        if (UNLIKELY(r == 0 || (r & (RULE_ASK | RULE_ENDS | RULE_CAN_UNLOAD | RULE_GUESSED)) != 0) ||
-            !step_out(&at, r, &bp_at))
+        if (UNLIKELY(r == 0 || (r & (RULE_UNUSUAL | RULE_CAN_UNLOAD)) != 0) || !step_out(&at, r, &bp_at))
             break;
         callers = (callers << 9) + at.pc;
     }

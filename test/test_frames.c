@@ -156,6 +156,48 @@ static void trap_24_recursion_beyond_the_limit_keeps_the_innermost_frames(void *
         check_site(0, depth);
 }
 
+/* --- Realigned stacks --------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+
+/* Its callers need not keep the stack aligned, which gcc takes for an order to say in memory where the frame
+ * is: the same code as in a main that has vectors. */
+__attribute__((force_align_arg_pointer)) static SITE int realign(struct sample *sample, unsigned depth)
+{
+    __attribute__((aligned(64))) volatile char vector[64 + 8];
+
+    vector[0] = 1;
+    return (depth > 0 ? realign(sample, depth - 1) : site_of_malloc(sample)) + vector[0];
+}
+
+static size_t asked(void)
+{
+    struct ld_stats stats;
+
+    ld_get_stats(&stats);
+    return stats.asked_stacks;
+}
+
+static void realigned_stacks_have_rules(void **state)
+{
+    size_t asked_before = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < scaled(2000); i++) {
+        struct sample sample = {0};
+
+        /* After all of them have been learnt. */
+        if (i == 10)
+            asked_before = asked();
+        realign(&sample, i % 10);
+        check_sample(&sample, (uintptr_t)ld_malloc);
+    }
+    if (LD_UNWIND_RULES && !HAS_SANITIZER)
+        assert_int_equal(asked(), asked_before);
+}
+
+#endif
+
 /* --- Stacks that look alike --------------------------------------------------------------------------- */
 
 /* Ways to the same site with frames of the same and of different sizes: what is remembered of one stack must
@@ -420,6 +462,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_12_frame_0_is_the_call_in_the_caller_for_every_entry_point),
         cmocka_unit_test(trap_24_recursion_beyond_the_limit_keeps_the_innermost_frames),
+#if defined(__x86_64__)
+        cmocka_unit_test(realigned_stacks_have_rules),
+#endif
         cmocka_unit_test(stacks_that_look_alike_are_told_apart),
         cmocka_unit_test(stacks_of_threads_are_exact),
         cmocka_unit_test(trap_08_through_libc_code_without_frame_pointers),
