@@ -207,15 +207,20 @@ static uintptr_t copy_frame(const struct observation *seen, uintptr_t sp, uintpt
 }
 
 /* Whether a step from a copy of the frame, with SP or BP pointing there, ends as far from that register as
- * the step from the real one, which `seen` describes. */
+ * the step from the real one, which `seen` describes.  Of a large frame it is the step that is taken from a
+ * little further out: what it reads there is no return address, but where it reads is told all the same. */
 static bool moves_with(const struct observation *seen, uintptr_t pc, uintptr_t sp, uintptr_t bp, bool with_bp,
                        uintptr_t *copy)
 {
+    enum { FURTHER_OUT = 2 * sizeof(uintptr_t) };
     uintptr_t shift = copy_frame(seen, sp, bp, with_bp, copy);
+    bool is_copied = shift != 0;
     struct observation moved;
 
+    if (!is_copied)
+        shift = kernel_can_read(seen->return_at + FURTHER_OUT) ? FURTHER_OUT : 0;
     return shift != 0 && observe(pc, with_bp ? sp : sp + shift, with_bp ? bp + shift : bp, &moved) &&
-           moved.result == seen->result && moved.cfa == seen->cfa + shift &&
+           (moved.result == seen->result || !is_copied) && moved.cfa == seen->cfa + shift &&
            moved.return_at == seen->return_at + shift &&
            (seen->bp_at == 0 ? moved.bp_at == 0 : moved.bp_at == seen->bp_at + shift);
 }
@@ -325,24 +330,21 @@ static rule ask_for_guess(uintptr_t pc, uintptr_t *scratch)
 static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch, bool *may_be_guess)
 {
     struct observation seen;
-    bool is_large, is_with_bp;
 
     *may_be_guess = true;
 
     if (!observe(pc, sp, bp, &seen))
         return RULE_ASK;
-    is_large = seen.cfa - sp > RULES_SCRATCH;
-    is_with_bp = bp >= sp && bp < seen.cfa;
     if (seen.result == 0 && !seen.has_return)
         return RULE_ENDS;
     if (!seen.has_return || seen.cfa <= sp || seen.return_at != seen.cfa - 8)
         return RULE_ASK;
-    if (!is_large && moves_with(&seen, pc, sp, bp, false, scratch)) {
+    if (moves_with(&seen, pc, sp, bp, false, scratch)) {
         *may_be_guess = seen.return_at == sp;
         return encode(&seen, sp, 0);
     }
-    if (!is_with_bp || bp % sizeof(uintptr_t) != 0)
-        return is_large && !is_with_bp ? encode(&seen, sp, 0) : RULE_ASK;
+    if (bp < sp || bp >= seen.cfa || bp % sizeof(uintptr_t) != 0)
+        return RULE_ASK;
     if (moves_with(&seen, pc, sp, bp, true, scratch))
         return encode(&seen, bp, RULE_FROM_BP);
     return ask_for_loaded(&seen, pc, sp, bp, scratch);

@@ -94,8 +94,8 @@ static inline rule rules_find(struct own_rules *own, uintptr_t pc)
 }
 
 /* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it.  Slow: it
- * asks libunwind.  The scratch is for a copy of the frame, which stacks may be too small for; of larger
- * frames compilers count the CFA from SP or BP without fail. */
+ * asks libunwind.  The scratch is for a copy of the frame, which stacks may be too small for, if it is not
+ * larger than that. */
 enum { RULES_SCRATCH = 4096 }; /* bytes */
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch);
 
