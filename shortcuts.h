@@ -136,19 +136,20 @@ static ALWAYS_INLINE bool shortcut_way_holds(const struct shortcut *shortcut)
 static inline bool shortcut_holds(const struct shortcut *shortcut)
 {
     const uintptr_t *sp = (const uintptr_t *)shortcut->sp;
-    uintptr_t pc = shortcut->pc;
+    size_t i = shortcut->count, in_module = shortcut->in_module;
+    uintptr_t pc = in_module == i ? shortcut->pc : shortcut_word_value(shortcut->words[in_module]);
 
     if (LIKELY(shortcut->module == 0))
         return shortcut_way_holds(shortcut);
-    for (size_t i = shortcut->count;; i--) {
-        if (i == shortcut->in_module && !module_is_current(shortcut->module, (const void *)pc))
-            return false;
-        if (i == 0)
-            return true;
+    for (; i > in_module; i--)
         if (!shortcut_word_holds(shortcut->words[i - 1], sp))
             return false;
-        pc = shortcut_word_value(shortcut->words[i - 1]);
-    }
+    if (!module_is_current(shortcut->module, (const void *)pc))
+        return false;
+    for (; i > 0; i--)
+        if (!shortcut_word_holds(shortcut->words[i - 1], sp))
+            return false;
+    return true;
 }
 
 /* The ways in which a shortcut with this hash may be, for shortcuts_next. */

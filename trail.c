@@ -6,40 +6,34 @@
 
 #if LD_UNWIND_RULES
 
-/* How many of these words are further out than the innermost one that has changed, or all. */
-static uint32_t words_unchanged(const struct word *words, uint32_t count)
+/* How many frames are further out than the innermost of these words that has changed. */
+static COLD uint32_t frames_beyond_change(const struct trail *trail, uint32_t count, uint32_t words)
 {
-    for (uint32_t i = count; i > 0; i--)
-        if (!word_holds(&words[i - 1]))
-            return i - 1;
+    while (word_holds(&trail->words[words - 1]))
+        words--;
+    while (count > 0 && trail->frames[count - 1].words_end >= words)
+        count--;
     return count;
 }
 
 uint32_t trail_unchanged(const struct trail *trail, uint32_t count)
 {
+    uint32_t words = count == 0 ? 0 : trail->frames[count - 1].words_end; /* that are to be compared still */
     module_id checked = 0;
-    uint32_t i, end = 0, same;
 
-    for (i = count; i > trail->firm; i--) {
+    for (uint32_t i = count; i > trail->firm; i--) {
         const struct frame *frame = &trail->frames[i - 1];
-        uint32_t outer = i > 1 ? frame[-1].words_end : 0;
 
-        if (frame->can_unload && (frame->module == 0 || frame->module != checked)) {
-            if (!module_is_current(frame->module, (const void *)frame->at.pc))
-                return i - 1;
-            checked = frame->module;
-        }
-        if (!words_hold(trail->words + outer, frame->words_end - outer))
+        if (LIKELY(!frame->can_unload) || (frame->module != 0 && frame->module == checked))
+            continue;
+        if (!words_hold(trail->words + frame->words_end, words - frame->words_end))
+            return frames_beyond_change(trail, count, words);
+        words = frame->words_end;
+        if (!module_is_current(frame->module, (const void *)frame->at.pc))
             return i - 1;
+        checked = frame->module;
     }
-    if (i > 0)
-        end = trail->frames[i - 1].words_end;
-    same = words_unchanged(trail->words, end);
-    if (same == end)
-        return count;
-    while (i > 0 && trail->frames[i - 1].words_end > same)
-        i--;
-    return i;
+    return words_hold(trail->words, words) ? count : frames_beyond_change(trail, count, words);
 }
 
 bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t epoch)

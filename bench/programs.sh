@@ -62,6 +62,7 @@ offer sqlite sqlite3
 offer cc1 "$cc1"
 offer cc1plus "$cc1plus"
 offer map_string "$CXX"
+offer node node
 
 if command -v $python >/dev/null; then
     $python bench/queries.py $((20000 / part)) >"$work/queries.sql"
@@ -87,6 +88,7 @@ spend() { # PROGRAM SETTING... [WRAPPER...]
     cc1) "$work/spend" "$@" "$cc1" -quiet -O1 -o /dev/null "$work/functions.i" ;;
     cc1plus) "$work/spend" "$@" "$cc1plus" -quiet -O1 -o /dev/null "$work/map_string.ii" ;;
     map_string) "$work/spend" "$@" "$work/map_string" $(((8 + part - 1) / part)) ;;
+    node) "$work/spend" "$@" node bench/hashes.js $((40 / part)) ;;
     esac
 }
 
@@ -100,6 +102,7 @@ what_is() { # PROGRAM
     cc1) echo 'cc1 of the C compiler, a file of functions' ;;
     cc1plus) echo 'cc1plus of the C++ compiler, a file with its headers' ;;
     map_string) echo 'C++, std::map and std::string' ;;
+    node) echo 'Node.js, hashes and compression' ;;
     esac
 }
 

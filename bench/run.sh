@@ -185,8 +185,8 @@ commit=$(git rev-parse --short HEAD 2>/dev/null || echo 'not in git')
         FNR == 1 { file++; next }
         file == 1 && $2 == 20 && $3 == 1 && $1 == "repeat" { say("a pair at depth 20, path repeated, ns", $9, 40, 40) }
         file == 1 && $2 == 20 && $3 == 1 && $1 == "vary" { say("a pair at depth 20, five frames vary, ns", $9, 120, 120) }
-        file == 2 && $1 ~ /^CPython/ { say($1, $3, 2.0, 1.5) }
-        file == 2 && $1 !~ /^CPython/ { say($1, $3, 1.5, 1.2) }
+        file == 2 && $1 ~ /^(CPython|Node)/ { say($1, $3, 2.0, 1.5) }
+        file == 2 && $1 !~ /^(CPython|Node)/ { say($1, $3, 1.5, 1.2) }
         file == 3 { say($1 ", a sample", $8, 1.03, 1.03) }
         file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 10000 { say("pause, 100 MiB, ms (" $1 ")", $5, 2, 2) }
         file == 4 && $1 ~ /^leakdetect/ && $4 == 1 && $2 == 1000000 { say("pause, 1 GiB, ms (" $1 ")", $5, 15, 15) }
