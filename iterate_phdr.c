@@ -5,7 +5,7 @@
  * site; whoever allocates in a callback of dl_iterate_phdr, as programs in Rust do that take a backtrace, has
  * the loader's lock and waits for libunwind's.
  *
- * libunwind is known by the place of its one call, which a question with a known answer shows.
+ * libunwind is known by the place of its one call, which a question whose answer is known shows.
  */
 #define _GNU_SOURCE 1
 #include "config.h"
@@ -86,13 +86,25 @@ static int answer(visitor *visit, void *data)
     return visit(&info, offsetof(struct dl_phdr_info, dlpi_adds), data);
 }
 
+/* Not so if the program has a dl_iterate_phdr, too, which passes on what libunwind asks: and what others ask.
+ */
+static bool is_in_libunwind(uintptr_t caller)
+{
+    struct dl_find_object here, libunwind;
+
+    return _dl_find_object((void *)(caller - 1), &here) == 0 &&
+           _dl_find_object((void *)(uintptr_t)unw_get_proc_info, &libunwind) == 0 &&
+           here.dlfo_link_map == libunwind.dlfo_link_map;
+}
+
 static iterate_fn *choose(visitor *visit, void *data, uintptr_t caller)
 {
     (void)visit;
     if (caller == atomic_load_explicit(&libunwinds_call, memory_order_relaxed))
         return answer;
     /* A return address is looked for by the instruction before it. */
-    if (UNLIKELY(probed != 0) && (asked_for(data) == probed || asked_for(data) == probed - 1))
+    if (UNLIKELY(probed != 0) && is_in_libunwind(caller) &&
+        (asked_for(data) == probed || asked_for(data) == probed - 1))
         atomic_store_explicit(&libunwinds_call, caller, memory_order_relaxed);
     return next();
 }

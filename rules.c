@@ -350,7 +350,7 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
     return ask_for_loaded(&seen, pc, sp, bp, scratch);
 }
 
-rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
+rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch)
 {
     int saved = errno;
     module_id module = module_at((const void *)pc);
@@ -371,7 +371,8 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch)
     r |= (uint64_t)module << 8;
     if (can_unload)
         r |= RULE_CAN_UNLOAD;
-    keep(pc, r);
+    if ((r & RULE_ASK) == 0 || !is_doubtful)
+        keep(pc, r);
     errno = saved;
     return r;
 }

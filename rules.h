@@ -17,6 +17,7 @@
 #ifndef RULES_H
 #define RULES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -95,9 +96,10 @@ static inline rule rules_find(struct own_rules *own, uintptr_t pc)
 
 /* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it.  Slow: it
  * asks libunwind.  The scratch is for a copy of the frame, which stacks may be too small for, if it is not
- * larger than that. */
+ * larger than that.  Where it is doubtful whether there is such a frame, that it shows no rule is not kept.
+ */
 enum { RULES_SCRATCH = 4096 }; /* bytes */
-rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scratch);
+rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch);
 
 /* Bytes of static tables. */
 size_t rules_own_bytes(void);

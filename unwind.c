@@ -24,6 +24,7 @@ enum {
     FRAME_SIZE_MAX = 1 << 26,
     /* Below this there is no code: as libunwind has it. */
     LOWEST_PC = 0x4000,
+    PAGE = 4096,
 };
 
 enum outcome {
@@ -43,14 +44,15 @@ struct walk {
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
-static COLD rule learn(struct thread *thread, const struct registers *at)
+static COLD rule learn(struct thread *thread, const struct registers *at, bool is_doubtful)
 {
     uint64_t blocked;
     rule r;
 
     thread_unwind_enter(thread, 0);
     blocked = thread_block_signals();
-    r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, thread->scratch) : RULE_ASK;
+    r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, is_doubtful, thread->scratch)
+                                       : RULE_ASK;
     thread_unblock_signals(blocked);
     thread_unwind_leave(thread, 0);
     return r;
@@ -106,35 +108,59 @@ static bool step_out_loaded(struct registers *at, rule r, uintptr_t *bp_at)
     return true;
 }
 
+/* Beyond a guess there may be no frames any more, nor even a stack: whether a word is there.  *page is one
+ * whose words are. */
+static bool is_there(uintptr_t address, uintptr_t *page)
+{
+    if (address % sizeof(uintptr_t) != 0 || (address / PAGE != *page && !kernel_can_read(address)))
+        return false;
+    *page = address / PAGE;
+    return true;
+}
+
+/* Whether what the rule would have read is there. */
+static bool can_step_out(const struct registers *at, rule r, uintptr_t *page)
+{
+    uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r), base = cfa;
+
+    if ((r & RULE_LOADED) != 0) {
+        if (!is_there(cfa, page))
+            return false;
+        cfa = word_at(cfa);
+        base = at->bp;
+    }
+    return is_there(cfa - sizeof(uintptr_t), page) &&
+           ((r & RULE_RESTORES_BP) == 0 || is_there(base + (uintptr_t)rule_bp(r), page));
+}
+
 /* Code that nothing describes, as that which is made at run time, may keep a frame pointer.  libunwind takes
  * BP for one if it points into the stack, not far beyond SP, and the stack to end here otherwise (Gstep.c of
  * its x86_64). */
 static enum outcome judge_guess(const struct registers *at)
 {
-    enum { DISTANCE_MAX = 0x4000, PAGE = 4096 };
-    uintptr_t return_at = at->bp + sizeof(uintptr_t);
+    enum { DISTANCE_MAX = 0x4000 };
 
     if (at->bp == UNKNOWN_BP)
         return UNKNOWN;
-    if (at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX)
-        return ROOTED;
-    /* It need not be a frame pointer, and the stack may end there. */
-    return at->bp % sizeof(uintptr_t) == 0 && (return_at / PAGE == at->sp / PAGE ||
-                                               (kernel_can_read(at->bp) && kernel_can_read(return_at)))
-               ? ONWARDS
-               : UNKNOWN;
+    return at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX ? ROOTED : ONWARDS;
 }
 
-/* The same by a rule that is RULE_UNUSUAL. */
-static NOINLINE enum outcome step_out_unusual(struct registers *at, rule r, uintptr_t *bp_at)
+/* The same by a rule that is RULE_UNUSUAL, or beyond a guess, where *page is not 0 (see is_there). */
+static NOINLINE enum outcome step_out_doubtfully(struct registers *at, rule r, uintptr_t *bp_at,
+                                                 uintptr_t *page)
 {
     enum outcome outcome = ONWARDS;
 
     if ((r & (RULE_ENDS | RULE_ASK)) != 0)
         return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
-    if ((r & RULE_GUESSED) != 0)
+    if ((r & RULE_GUESSED) != 0) {
         outcome = judge_guess(at);
-    if (outcome == ONWARDS && (!((r & RULE_LOADED) != 0 ? step_out_loaded : step_out)(at, r, bp_at) ||
+        /* The word below SP was read, or SP would not be known. */
+        if (*page == 0)
+            *page = (at->sp - sizeof(uintptr_t)) / PAGE;
+    }
+    if (outcome == ONWARDS && ((*page != 0 && !can_step_out(at, r, page)) ||
+                               !((r & RULE_LOADED) != 0 ? step_out_loaded : step_out)(at, r, bp_at) ||
                                (uint64_t)at->pc >> RULE_PC_BITS != 0))
         outcome = UNKNOWN;
     return outcome;
@@ -167,6 +193,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
     struct trail *trail = &thread->trail;
     uint32_t limit = trail->count;
     module_id checked = 0;
+    uintptr_t page = 0; /* beyond a guess */
 
     walk->met = 0;
     walk->bp_at = 0;
@@ -184,12 +211,12 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
             /* libunwind would read wherever it points. */
             if (at.bp == UNKNOWN_BP)
                 return UNKNOWN;
-            r = learn(thread, &at);
+            r = learn(thread, &at, page != 0);
         }
         *step = (struct step){at, walk->bp_at, r};
-        outcome = LIKELY((r & RULE_UNUSUAL) == 0)
+        outcome = LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(page == 0)
                       ? (LIKELY(step_out(&at, r, &walk->bp_at)) ? ONWARDS : UNKNOWN)
-                      : step_out_unusual(&at, r, &walk->bp_at);
+                      : step_out_doubtfully(&at, r, &walk->bp_at, &page);
         if (UNLIKELY(outcome != ONWARDS)) {
             walk->steps++;
             return outcome;

@@ -233,6 +233,125 @@ static void beyond_the_end_of_the_stack_nothing_is_read(void **state)
     unmake_code(end);
 }
 
+/* --- Wrong guesses ------------------------------------------------------------------------------------- */
+
+/* Calls call() on another stack, from its first word down, with BP pointing to that word, too. */
+typedef void switch_fn(unload_call_fn *call, void *stack);
+
+static switch_fn *make_switch(uintptr_t at)
+{
+    static const unsigned char code[] = {
+        0x53, 0x55,       /* push %rbx; push %rbp */
+        0x48, 0x89, 0xe3, /* mov %rsp, %rbx */
+        0x48, 0x89, 0xf4, /* mov %rsi, %rsp */
+        0x48, 0x89, 0xf5, /* mov %rsi, %rbp */
+        0xff, 0xd7,       /* call *%rdi */
+        0x48, 0x89, 0xdc, /* mov %rbx, %rsp */
+        0x5d, 0x5b, 0xc3, /* pop %rbp; pop %rbx; ret */
+    };
+    void *page = (void *)(at - at % PAGE), *start = (void *)at;
+    switch_fn *made;
+
+    REQUIRE(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                 0) == page);
+    memcpy(start, code, sizeof(code));
+    REQUIRE(mprotect(page, PAGE, PROT_READ | PROT_EXEC) == 0);
+    memcpy(&made, &start, sizeof(made));
+    return made;
+}
+
+enum { STACK_PAGES = 64 };
+
+/* With nothing above it for a while.  Returns where it ends. */
+static char *make_stack(void)
+{
+    char *stack =
+        mmap(NULL, 2 * STACK_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    REQUIRE(stack != MAP_FAILED);
+    stack += STACK_PAGES * PAGE;
+    REQUIRE(mprotect(stack, STACK_PAGES * PAGE, PROT_NONE) == 0);
+    return stack;
+}
+
+static void unmake_stack(char *end)
+{
+    REQUIRE(munmap(end - STACK_PAGES * PAGE, 2 * STACK_PAGES * PAGE) == 0);
+}
+
+static const void *a_return_address; /* as it is left over in memory */
+
+static SITE void allocate_and_note(void)
+{
+    a_return_address = __builtin_return_address(0);
+    ld_free(ld_malloc(1337));
+}
+
+static SITE void allocate_in_large_frame(void)
+{
+    volatile char room[100000];
+
+    room[0] = 0;
+    allocate_and_note();
+    room[1] = room[0];
+}
+
+/* The caller of these counts from BP. */
+static SITE void call_from_bp(size_t size, unload_call_fn *call)
+{
+    volatile char *room = __builtin_alloca(size);
+
+    room[0] = 0;
+    call();
+    room[1] = room[0];
+}
+
+static void nothing_is_read_above_the_stack(void **state)
+{
+    uintptr_t at = any_place();
+    switch_fn *through = make_switch(at);
+    char *end = make_stack();
+    uintptr_t *left_over = (uintptr_t *)(end - 64);
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        struct snapshot record;
+
+        through(allocate, end);
+        REQUIRE(find_block(sample.block, &record) && record.frame_count == 2);
+        ld_free(sample.block);
+    }
+    allocate_in_large_frame();
+    left_over[1] = (uintptr_t)a_return_address;
+    for (int i = 0; i < 5; i++) {
+        through(allocate, left_over);
+        ld_free(sample.block);
+    }
+    unmake_stack(end);
+    unmake_code(at);
+}
+
+static void a_frame_that_was_made_up_teaches_nothing(void **state)
+{
+    uintptr_t at = any_place();
+    switch_fn *through = make_switch(at);
+    char *end = make_stack();
+    uintptr_t *left_over = (uintptr_t *)(end - 1024);
+    size_t asked_before;
+
+    (void)state;
+    call_from_bp(100, allocate_and_note);
+    left_over[1] = (uintptr_t)a_return_address;
+    through(allocate, left_over);
+    ld_free(sample.block);
+    asked_before = asked();
+    for (size_t i = 0; i < TIMES; i++)
+        call_from_bp(100 + i % 7, allocate_and_note);
+    assert_int_equal(asked(), asked_before);
+    unmake_stack(end);
+    unmake_code(at);
+}
+
 /* --- In the place of a library ------------------------------------------------------------------------- */
 
 static void *open_library(unload_through_fn **through)
@@ -294,6 +413,8 @@ int main(void)
         cmocka_unit_test(frames_are_believed_up_to_16_KiB),
         cmocka_unit_test(it_may_point_to_anything),
         cmocka_unit_test(beyond_the_end_of_the_stack_nothing_is_read),
+        cmocka_unit_test(nothing_is_read_above_the_stack),
+        cmocka_unit_test(a_frame_that_was_made_up_teaches_nothing),
         cmocka_unit_test(what_takes_the_place_of_the_other_is_seen),
     };
 

@@ -110,6 +110,13 @@ else
     skip 'a callback of dl_iterate_phdr that allocates' 'nothing is done for it in this build'
 fi
 
+passes_on() {
+    LEAKDETECT_OPTIONS=log_path=$work/report LD_PRELOAD=$preload "$work/passes_on" >"$work/out"
+    echo all | diff - "$work/out"
+}
+$CC -g -O0 test/whole/passes_on.c -o "$work/passes_on" -ldl
+check 'a dl_iterate_phdr of the program, which passes on what others ask' passes_on
+
 mkdir "$work/plugins"
 $CC -g -O1 -fPIC -shared -DPLUGIN test/whole/deepbind.c -o "$work/plugins/libdeepbind.so"
 # shellcheck disable=SC2016 # $ORIGIN is the loader's
