@@ -86,8 +86,8 @@ static int answer(visitor *visit, void *data)
     return visit(&info, offsetof(struct dl_phdr_info, dlpi_adds), data);
 }
 
-/* Not so if the program has a dl_iterate_phdr, too, which passes on what libunwind asks: and what others ask.
- */
+/* Whether it is libunwind that has called: not so if it is the program's own dl_iterate_phdr, which passes on
+ * what libunwind asks, and what others ask. */
 static bool is_in_libunwind(uintptr_t caller)
 {
     struct dl_find_object here, libunwind;

@@ -194,13 +194,14 @@ static READS_FRAMES void copy_words(uintptr_t *to, uintptr_t from, size_t count)
 }
 
 /* Copies the frame, or what is at most so far below BP, for a step that begins in the copy.  Returns how far
- * that is from the frame; 0: it is too large. */
+ * that is from the frame; 0: it is too large, or not all there. */
 static uintptr_t copy_frame(const struct observation *seen, uintptr_t sp, uintptr_t bp, bool with_bp,
                             uintptr_t *copy)
 {
     uintptr_t from = with_bp && bp - sp > RULES_SCRATCH / 2 ? bp - RULES_SCRATCH / 2 : sp;
 
-    if (seen->cfa - from > RULES_SCRATCH)
+    /* What is copied lies in two pages, and the return address was read from one of them. */
+    if (seen->cfa - from > RULES_SCRATCH || !kernel_can_read(from))
         return 0;
     copy_words(copy, from, (seen->cfa - from) / sizeof(uintptr_t));
     return (uintptr_t)copy - from;

@@ -9,7 +9,7 @@
 /* How many frames are further out than the innermost of these words that has changed. */
 static COLD uint32_t frames_beyond_change(const struct trail *trail, uint32_t count, uint32_t words)
 {
-    while (word_holds(&trail->words[words - 1]))
+    while (words > 0 && word_holds(&trail->words[words - 1]))
         words--;
     while (count > 0 && trail->frames[count - 1].words_end >= words)
         count--;

@@ -40,8 +40,7 @@ enum {
      * everything has to be walked again.  In small builds nodes are dearer than time. */
     WALK_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
     TRAIL_FRAMES_MAX = STACKMAP_DEPTH_MAX,
-    TRAIL_WORDS_MAX =
-        3, /* that lead from one frame to the next: where it is, its BP, and where that is told */
+    TRAIL_WORDS_MAX = 3, /* from one frame to the next: its pc, its BP, and where they are */
 };
 
 /* What a walk knows of the frame that it is at. */
