@@ -12,41 +12,28 @@
 
 #include <dlfcn.h>
 
-/* The dlopen that comes after this one. */
-static void *next(void)
-{
-    return dlsym(RTLD_NEXT, "dlopen");
-}
-
 #if defined(__x86_64__) && defined(__LP64__)
 
-__attribute__((used)) static void *(*const deepbind_next)(void) = next;
+#include <stdint.h>
 
-/* A jump: where dlopen looks first depends on who has called it, which it learns from its return address. */
-__asm__(".pushsection .text\n"
-        ".globl dlopen\n"
-        ".type dlopen, @function\n"
-        "dlopen:\n"
-        "    .cfi_startproc\n"
-        "    endbr64\n"
-        "    push %rdi\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    push %rsi\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    sub $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    call *deepbind_next(%rip)\n"
-        "    add $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    pop %rsi\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    pop %rdi\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    and $~8, %esi\n"
-        "    jmp *%rax\n"
-        "    .cfi_endproc\n"
-        ".size dlopen, . - dlopen\n"
-        ".popsection");
+#include "jump.h"
+
+typedef void *dlopen_fn(const char *file, int mode);
+
+/* The dlopen that comes after this one. */
+static dlopen_fn *next(const char *file, int mode, uintptr_t caller)
+{
+    dlopen_fn *function;
+
+    (void)file, (void)mode, (void)caller;
+    *(void **)&function = dlsym(RTLD_NEXT, "dlopen");
+    return function;
+}
+
+__attribute__((used)) static dlopen_fn *(*const deepbind_next)(const char *, int, uintptr_t) = next;
+
+/* Where dlopen looks first depends on who has called it. */
+JUMP("dlopen", "deepbind_next", "and $~8, %esi");
 
 _Static_assert(RTLD_DEEPBIND == 8, "that is the bit");
 
@@ -57,7 +44,7 @@ __attribute__((visibility("default"))) void *dlopen(const char *file, int mode)
 {
     void *(*behind)(const char *, int);
 
-    *(void **)&behind = next();
+    *(void **)&behind = dlsym(RTLD_NEXT, "dlopen");
     return behind(file, mode & ~RTLD_DEEPBIND);
 }
 

@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "jump.h"
 #include "platform.h"
 
 enum { FIRST_PAGE = 4096 };
@@ -111,31 +112,8 @@ static iterate_fn *choose(visitor *visit, void *data, uintptr_t caller)
 
 __attribute__((used)) static iterate_fn *(*const iterate_phdr_choose)(visitor *, void *, uintptr_t) = choose;
 
-/* A jump: whose modules it lists depends on who has called it, which it learns from its return address. */
-__asm__(".pushsection .text\n"
-        ".globl dl_iterate_phdr\n"
-        ".type dl_iterate_phdr, @function\n"
-        "dl_iterate_phdr:\n"
-        "    .cfi_startproc\n"
-        "    endbr64\n"
-        "    mov (%rsp), %rdx\n"
-        "    push %rdi\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    push %rsi\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    sub $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    call *iterate_phdr_choose(%rip)\n"
-        "    add $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    pop %rsi\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    pop %rdi\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    jmp *%rax\n"
-        "    .cfi_endproc\n"
-        ".size dl_iterate_phdr, . - dl_iterate_phdr\n"
-        ".popsection");
+/* Whose modules it lists depends on who has called it. */
+JUMP("dl_iterate_phdr", "iterate_phdr_choose", "");
 
 /* Called by the rest of the library, if this is part of it, before libunwind is asked for anything. */
 void iterate_phdr_probe(void);

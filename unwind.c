@@ -24,7 +24,7 @@ enum {
     FRAME_SIZE_MAX = 1 << 26,
     /* Below this there is no code: as libunwind has it. */
     LOWEST_PC = 0x4000,
-    PAGE = 4096,
+    PAGE = 4096, /* the smallest */
 };
 
 enum outcome {
@@ -92,7 +92,7 @@ static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
     return true;
 }
 
-/* The same by a rule with RULE_LOADED. */
+/* As step_out, by a rule with RULE_LOADED. */
 static bool step_out_loaded(struct registers *at, rule r, uintptr_t *bp_at)
 {
     uintptr_t cfa_at = at->bp + (uintptr_t)rule_cfa(r), cfa;
@@ -145,7 +145,8 @@ static enum outcome judge_guess(const struct registers *at)
     return at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX ? ROOTED : ONWARDS;
 }
 
-/* The same by a rule that is RULE_UNUSUAL, or beyond a guess, where *page is not 0 (see is_there). */
+/* As step_out, by a rule that is RULE_UNUSUAL, or by any beyond a guess, where *page is not 0 (see is_there).
+ * ONWARDS: the step was taken. */
 static NOINLINE enum outcome step_out_doubtfully(struct registers *at, rule r, uintptr_t *bp_at,
                                                  uintptr_t *page)
 {

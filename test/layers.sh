@@ -43,6 +43,7 @@ BEGIN {
     rank["leakdetect.c"] = rank["whole"] = rank["knobs"] = rank["heap_pages"] = 14
     rank["sandbox"] = rank["sigmask"] = rank["sigstack"] = 13
     rank["lsan"] = 15
+    rank["jump"] = 1
     rank["operators"] = rank["deepbind"] = rank["iterate_phdr"] = 2
 
     # These are built on the public interface and little else.

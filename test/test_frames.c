@@ -170,14 +170,6 @@ __attribute__((force_align_arg_pointer)) static SITE int realign(struct sample *
     return (depth > 0 ? realign(sample, depth - 1) : site_of_malloc(sample)) + vector[0];
 }
 
-static size_t asked(void)
-{
-    struct ld_stats stats;
-
-    ld_get_stats(&stats);
-    return stats.asked_stacks;
-}
-
 static void realigned_stacks_have_rules(void **state)
 {
     size_t asked_before = 0;
@@ -188,12 +180,12 @@ static void realigned_stacks_have_rules(void **state)
 
         /* After all of them have been learnt. */
         if (i == 10)
-            asked_before = asked();
+            asked_before = stats_now().asked_stacks;
         realign(&sample, i % 10);
         check_sample(&sample, (uintptr_t)ld_malloc);
     }
     if (LD_UNWIND_RULES && !HAS_SANITIZER)
-        assert_int_equal(asked(), asked_before);
+        assert_int_equal(stats_now().asked_stacks, asked_before);
 }
 
 #endif
@@ -329,21 +321,13 @@ static void trap_09_in_a_signal_handler(void **state)
     handle_on(0);
 }
 
-static size_t asked_stacks(void)
-{
-    struct ld_stats stats;
-
-    ld_get_stats(&stats);
-    return stats.asked_stacks;
-}
-
 static void what_no_rule_can_express_is_counted(void **state)
 {
     (void)state;
-    size_t before = asked_stacks();
+    size_t before = stats_now().asked_stacks;
 
     handle_on(0);
-    assert_true(asked_stacks() > before);
+    assert_true(stats_now().asked_stacks > before);
 }
 
 static void trap_18_on_an_alternate_signal_stack(void **state)

@@ -9,19 +9,29 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
-#include <dlfcn.h>
 #include <sys/mman.h>
 
-#include "unload_frames.h"
+#include "unload_library.h"
 
 #if defined(__x86_64__)
 
 enum { PAGE = 4096, FRAME = 32, CALL_END = 14, TIMES = 1000 };
 
+/* Puts code on a page of its own. */
+static void put(void *start, const unsigned char *code, size_t size)
+{
+    void *page = (char *)start - (uintptr_t)start % PAGE;
+
+    REQUIRE(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                 0) == page);
+    memcpy(start, code, size);
+    REQUIRE(mprotect(page, PAGE, PROT_READ | PROT_EXEC) == 0);
+}
+
 /* Calls call(), with BP so many bytes above where the caller's BP was saved. */
 typedef void code_fn(unload_call_fn *call, uintptr_t off);
 
-/* The code, with a frame of this size, so that its call ends at `end`, on a page of its own. */
+/* The code, with a frame of this size, so that its call ends at `end`. */
 static code_fn *make_code(uintptr_t end, uint32_t frame)
 {
     unsigned char code[] = {
@@ -32,16 +42,12 @@ static code_fn *make_code(uintptr_t end, uint32_t frame)
         0x48, 0x81, 0xc4, 0,    0, 0, 0, 0x5d, /* add $frame, %rsp; pop %rbp */
         0xc3,                                  /* ret */
     };
-    void *page = (void *)(end - end % PAGE);
-    unsigned char *start = (unsigned char *)end - CALL_END;
+    void *start = (unsigned char *)end - CALL_END;
     code_fn *made;
 
     memcpy(code + 8, &frame, sizeof(frame));
     memcpy(code + CALL_END + 3, &frame, sizeof(frame));
-    REQUIRE(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-                 0) == page);
-    memcpy(start, code, sizeof(code));
-    REQUIRE(mprotect(page, PAGE, PROT_READ | PROT_EXEC) == 0);
+    put(start, code, sizeof(code));
     memcpy(&made, &start, sizeof(made));
     return made;
 }
@@ -100,14 +106,6 @@ static void check_ended(uintptr_t end)
     ld_free(sample.block);
 }
 
-static size_t asked(void)
-{
-    struct ld_stats stats;
-
-    ld_get_stats(&stats);
-    return stats.asked_stacks;
-}
-
 static SITE void go_deeper(code_fn *code, uintptr_t off, int depth)
 {
     if (depth == 0)
@@ -126,12 +124,12 @@ static void who_keeps_a_frame_pointer_is_walked_through(void **state)
     (void)state;
     go_through(code, 0);
     check_whole(end);
-    asked_before = asked();
+    asked_before = stats_now().asked_stacks;
     for (int i = 0; i < TIMES; i++) {
         go_deeper(code, 0, i % 10);
         check_whole(end);
     }
-    assert_int_equal(asked(), asked_before);
+    assert_int_equal(stats_now().asked_stacks, asked_before);
     unmake_code(end);
 }
 
@@ -249,13 +247,10 @@ static switch_fn *make_switch(uintptr_t at)
         0x48, 0x89, 0xdc, /* mov %rbx, %rsp */
         0x5d, 0x5b, 0xc3, /* pop %rbp; pop %rbx; ret */
     };
-    void *page = (void *)(at - at % PAGE), *start = (void *)at;
+    void *start = (void *)at;
     switch_fn *made;
 
-    REQUIRE(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-                 0) == page);
-    memcpy(start, code, sizeof(code));
-    REQUIRE(mprotect(page, PAGE, PROT_READ | PROT_EXEC) == 0);
+    put(start, code, sizeof(code));
     memcpy(&made, &start, sizeof(made));
     return made;
 }
@@ -350,29 +345,15 @@ static void a_frame_that_was_made_up_teaches_nothing(void **state)
     left_over[1] = (uintptr_t)a_return_address;
     through(allocate, left_over);
     ld_free(sample.block);
-    asked_before = asked();
+    asked_before = stats_now().asked_stacks;
     for (size_t i = 0; i < TIMES; i++)
         call_from_bp(100 + i % 7, allocate_and_note);
-    assert_int_equal(asked(), asked_before);
+    assert_int_equal(stats_now().asked_stacks, asked_before);
     unmake_stack(end);
     unmake_code(at);
 }
 
 /* --- In the place of a library ------------------------------------------------------------------------- */
-
-static void *open_library(unload_through_fn **through)
-{
-    char path[4096] = {0};
-    void *library;
-
-    REQUIRE(readlink("/proc/self/exe", path, sizeof(path) - 64) > 0);
-    strcpy(strrchr(path, '/') + 1, "unload_small.so");
-    library = dlopen(path, RTLD_NOW);
-    REQUIRE(library != NULL);
-    *(void **)through = dlsym(library, "through");
-    REQUIRE(*through != NULL);
-    return library;
-}
 
 static SITE void go_through_library(unload_through_fn *through)
 {
@@ -399,7 +380,7 @@ static void what_takes_the_place_of_the_other_is_seen(void **state)
     (void)state;
     for (int i = 0; i < 5; i++) {
         unload_through_fn *through;
-        void *library = open_library(&through);
+        void *library = open_unloadable("unload_small.so", &through);
         uintptr_t end;
 
         go_through_library(through);

@@ -9,12 +9,11 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
-#include <dlfcn.h>
 #include <execinfo.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "unload_frames.h"
+#include "unload_library.h"
 
 #if defined(__x86_64__)
 
@@ -36,20 +35,6 @@ static SITE void allocate(void)
     sample.depth = WALK_HERE(sample.walk, WALK_MAX);
 }
 
-static void *open_library(const char *name, unload_through_fn **through)
-{
-    char path[4096] = {0};
-    void *library;
-
-    REQUIRE(readlink("/proc/self/exe", path, sizeof(path) - 64) > 0);
-    strcpy(strrchr(path, '/') + 1, name);
-    library = dlopen(path, RTLD_NOW);
-    REQUIRE(library != NULL);
-    *(void **)through = dlsym(library, "through");
-    REQUIRE(*through != NULL);
-    return library;
-}
-
 /* The block that was allocated last has the stack that backtrace(3) has seen, another unwinder. */
 static void check_sample(void)
 {
@@ -65,7 +50,7 @@ static void check_sample(void)
 static SITE void allocate_through(const char *name)
 {
     unload_through_fn *through;
-    void *library = open_library(name, &through);
+    void *library = open_unloadable(name, &through);
 
     through(allocate);
     check_sample();
@@ -145,7 +130,7 @@ static void load_or_go(unsigned index, void *ctx)
     (void)ctx;
     for (size_t i = 0; index == 0 && i < scaled(6000); i++) {
         unload_through_fn *through;
-        void *library = open_library("unload_small.so", &through);
+        void *library = open_unloadable("unload_small.so", &through);
 
         load(through);
         for (volatile int pause = 0; pause < 3000; pause++)
