@@ -29,7 +29,7 @@ enum {
 
 /* The time it may take: about what marking takes. */
 #define NS_PER_HUGE_PAGE UINT64_C(1000000)
-#define LEAST_NS         UINT64_C(250000000)
+#define LEAST_NS         UINT64_C(500000000)
 
 static uint64_t limit_ns(size_t huge_pages)
 {
