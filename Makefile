@@ -298,7 +298,7 @@ TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1:report_signal_unsafe=0 \
     UBSAN_OPTIONS=print_stacktrace=1
 
-$(BUILD)/test/%: test/%.c $(wildcard *.c *.h *.def test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY)
+$(BUILD)/test/%: test/%.c $(wildcard *.c *.h *.def test/*.h) test/linear_blockmap.c test/build.sh $(LIBRARY) $(WHOLE)
 	sh test/build.sh $< $@
 
 $(BUILD)/test/%: test/%.cc $(wildcard *.c *.h *.def test/*.h) test/build.sh $(LIBRARY)
@@ -316,7 +316,7 @@ check:
 	@$(MAKE) --no-print-directory test
 
 # In the checking build, which is another flavour.
-UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork jit reentrancy stacks threads traps unload walk)
+UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork jit reentrancy stacks threads traps unload unload_whole walk)
 UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
 test-unwind: all $(UNWIND_PROGRAMS)
 	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts

@@ -60,6 +60,8 @@ static struct {
 
 _Static_assert(sizeof(struct slot) == 16, "a record takes 16 bytes");
 _Static_assert(LD_MAX_STACKS < 1 << BLOCKMAP_STACK_BITS, "stack ids fit their field");
+_Static_assert(BLOCKMAP_STACK_BITS + BLOCKMAP_FLAG_BITS < 32,
+               "no record has a tag that says that there is none");
 _Static_assert(BLOCKMAP_EXACT_EPOCHS <= (MARK_MASK + 1) / 2,
                "marks stay apart until they are brought up to date");
 
@@ -137,6 +139,18 @@ static inline uint32_t stack_of(uint64_t body)
     return (uint32_t)(body >> STACK_SHIFT) & ((UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1);
 }
 
+static inline uint32_t flags_of(uint64_t body)
+{
+    return (uint32_t)(body >> FLAG_SHIFT) & ((UINT32_C(1) << BLOCKMAP_FLAG_BITS) - 1);
+}
+
+/* Both, as they stand. */
+static inline uint32_t tag_of(uint64_t body)
+{
+    return (uint32_t)(body >> STACK_SHIFT) &
+           ((UINT32_C(1) << (BLOCKMAP_STACK_BITS + BLOCKMAP_FLAG_BITS)) - 1);
+}
+
 static inline void decode(uint64_t head, uint64_t body, struct block *out)
 {
     /* The head was read before: its epoch had begun by then, so the difference is its age. */
@@ -148,7 +162,7 @@ static inline void decode(uint64_t head, uint64_t body, struct block *out)
         .size = size_of(body),
         .stack = stack_of(body),
         .mark = now - age,
-        .flags = (uint32_t)(body >> FLAG_SHIFT) & ((UINT32_C(1) << BLOCKMAP_FLAG_BITS) - 1),
+        .flags = flags_of(body),
     };
 }
 
@@ -385,7 +399,7 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
 
 static inline struct blockmap_removed removed(uint64_t body)
 {
-    return (struct blockmap_removed){.size = size_of(body), .stack = stack_of(body), .was_there = true};
+    return (struct blockmap_removed){.size = size_of(body), .tag = tag_of(body)};
 }
 
 static NOINLINE struct blockmap_removed remove_slow(const void *address)
@@ -398,7 +412,7 @@ static NOINLINE struct blockmap_removed remove_slow(const void *address)
     do {
         slot = locate(address, &head, &passed);
         if (slot == NULL)
-            return (struct blockmap_removed){.was_there = false};
+            return (struct blockmap_removed){.tag = UINT32_MAX};
         body = atomic_load_explicit(&slot->body, memory_order_relaxed);
         /* Release: partner of the claim in fill. */
     } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head & VERSION_MASK,

@@ -97,9 +97,24 @@ static inline bool blockmap_insert(const struct block *block)
 /* What a record said that was taken out. */
 struct blockmap_removed {
     size_t size;
-    uint32_t stack;
-    bool was_there; /* false: there was none */
+    uint32_t tag; /* flags << BLOCKMAP_STACK_BITS | stack id; all ones: there was none */
 };
+
+static inline bool blockmap_was_there(struct blockmap_removed removed)
+{
+    return removed.tag != UINT32_MAX;
+}
+
+static inline uint32_t blockmap_removed_stack(struct blockmap_removed removed)
+{
+    return removed.tag & ((UINT32_C(1) << BLOCKMAP_STACK_BITS) - 1);
+}
+
+/* Of a record that was not there, all of them. */
+static inline uint32_t blockmap_removed_flags(struct blockmap_removed removed)
+{
+    return removed.tag >> BLOCKMAP_STACK_BITS;
+}
 
 /* Takes the record of this address out. */
 struct blockmap_removed blockmap_remove(const void *address);

@@ -184,14 +184,26 @@ static NOINLINE NOT_READ(1) void record(const void *address, size_t size, unsign
     thread_leave(entry);
 }
 
+/* The record of a block that is freed, if there was one, was not like most. */
+static COLD void forget_otherwise(const void *address, struct blockmap_removed removed)
+{
+    if (!blockmap_was_there(removed)) {
+        if (LD_OVERRIDE)
+            gaps_close();
+    } else if (blockmap_removed_stack(removed) != HIDDEN) {
+        module_freed(address);
+        thread_count(-1, -(int64_t)removed.size);
+    }
+}
+
 static inline void forget(const void *address)
 {
     struct blockmap_removed removed = blockmap_remove(address);
 
-    if (LIKELY(removed.was_there && removed.stack != HIDDEN))
+    if (LIKELY((blockmap_removed_flags(removed) & CHECK_IGNORED) == 0))
         thread_count(-1, -(int64_t)removed.size);
-    else if (LD_OVERRIDE && !removed.was_there)
-        gaps_close();
+    else
+        forget_otherwise(address, removed);
 }
 
 /* A block was reallocated without moving. */
@@ -302,9 +314,21 @@ ENTRY_POINT void *ld_malloc(size_t size)
 #if LD_OVERRIDE
 extern void *malloc_of_program(size_t size) __asm__("malloc") __attribute__((weak));
 
+/* The loader's record of a library: that it is ignored changes nothing else, for it is never lost. */
+static bool notice_free(const void *block)
+{
+    struct block record;
+
+    if (!blockmap_find(block, &record) || record.stack == HIDDEN)
+        return false;
+    ld_ignore(block);
+    return true;
+}
+
 void operators_trust_malloc(void)
 {
     library.is_programs_malloc = true;
+    module_watch_by(notice_free);
 }
 
 /* C++'s operator new, in the library that is preloaded (operators.c). */

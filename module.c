@@ -40,15 +40,22 @@ enum {
     SEEN_SLOTS = 4 * LD_MAX_MODULES,
 };
 
+#define NOT_WATCHED ((uintptr_t)1) /* or not yet */
+
 static const char cut_mark[] = "...";
 
 static struct {
     struct module modules[LD_MAX_MODULES]; /* entry id - 1: written by who claimed it, then only read */
     atomic_bool is_published[LD_MAX_MODULES];
     _Atomic uint64_t seen[SEEN_SLOTS];
+    _Atomic uintptr_t
+        records[LD_MAX_MODULES]; /* the loader's, of those that are watched; 0; or NOT_WATCHED */
     _Atomic uint64_t claimed;
     char names[NAME_BYTES];
 } registry;
+
+_Atomic uint32_t module_current_generation;
+static _Atomic(module_notice_fn *) notice;
 
 _Static_assert(sizeof(struct module) == 64 || sizeof(void *) != 8, "config.h says what a module costs");
 
@@ -463,6 +470,55 @@ bool module_is_current(module_id id, const void *pc)
         return id == 0 && !find_loaded(pc, &now);
     return LIKELY(!module->can_unload) || (find_loaded(pc, &now) && is_same(&now, module));
 }
+
+/* --- Watching ----------------------------------------------------------------------------------------- */
+
+void module_watch_by(module_notice_fn *by)
+{
+    atomic_store_explicit(&notice, by, memory_order_relaxed);
+}
+
+/* Of several threads that come here at the same time one sees to it, and a module that was refused once is
+ * not tried again. */
+static NOINLINE bool begin_to_watch(module_id id, const void *pc)
+{
+    module_notice_fn *by = atomic_load_explicit(&notice, memory_order_relaxed);
+    const struct module *module = module_get(id);
+    uintptr_t none = 0;
+    struct loaded now;
+
+    if (by == NULL || module == NULL || !find_loaded(pc, &now) || !is_same(&now, module) || now.map == NULL ||
+        !atomic_compare_exchange_strong_explicit(&registry.records[id - 1], &none, NOT_WATCHED,
+                                                 memory_order_relaxed, memory_order_relaxed) ||
+        !by(now.map))
+        return false;
+    atomic_store_explicit(&registry.records[id - 1], (uintptr_t)now.map, memory_order_relaxed);
+    return true;
+}
+
+bool module_is_watched(module_id id, const void *pc)
+{
+    uintptr_t record =
+        id == 0 ? NOT_WATCHED : atomic_load_explicit(&registry.records[id - 1], memory_order_relaxed);
+
+    return LIKELY(record != 0) ? record != NOT_WATCHED : begin_to_watch(id, pc);
+}
+
+void module_freed(const void *block)
+{
+    size_t count = claimed_entries(atomic_load_explicit(&registry.claimed, memory_order_relaxed));
+    bool was_watched = false;
+
+    for (size_t i = 0; i < count; i++)
+        if (atomic_load_explicit(&registry.records[i], memory_order_relaxed) == (uintptr_t)block) {
+            atomic_store_explicit(&registry.records[i], 0, memory_order_relaxed);
+            was_watched = true;
+        }
+    if (was_watched)
+        atomic_fetch_add_explicit(&module_current_generation, 1, memory_order_relaxed);
+}
+
+/* --- Unloads ------------------------------------------------------------------------------------------- */
 
 static int see_unloads(struct dl_phdr_info *info, size_t size, void *unloads)
 {

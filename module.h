@@ -16,10 +16,16 @@
  *
  * Two threads that meet a module for the first time at the same instant may each give it a number: both are
  * right, and whoever compares modules by number takes them for two.
+ *
+ * Whether a library is still loaded is a question to the loader each time, unless it is watched: the loader
+ * keeps its record of a library (struct link_map) in a block of the program's heap, and frees that block when
+ * the library is unloaded, before anything can be loaded in its place.  So who is the program's malloc hears
+ * of it.
  */
 #ifndef MODULE_H
 #define MODULE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,6 +62,25 @@ bool module_is_current(module_id id, const void *pc);
 
 /* Whether the module may be unloaded before the process ends; false for 0. */
 bool module_can_unload(module_id id);
+
+/* From now on modules are watched.  `notice` is called with the address of a block, from any thread and from
+ * signal handlers, and sees to it that module_freed is called with it before it is freed; or returns false.
+ */
+typedef bool module_notice_fn(const void *block);
+void module_watch_by(module_notice_fn *notice);
+void module_freed(const void *block);
+
+/* True if module `id` is what is loaded at pc, as above, and will be until module_generation has risen.  Two
+ * loads if it is watched already. */
+bool module_is_watched(module_id id, const void *pc);
+
+/* Rises when a module that was watched is unloaded. */
+extern _Atomic uint32_t module_current_generation;
+static inline uint32_t module_generation(void)
+{
+    /* Who runs code of a library that was loaded since has heard of that from whoever loaded it. */
+    return atomic_load_explicit(&module_current_generation, memory_order_relaxed);
+}
 
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);

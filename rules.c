@@ -103,10 +103,18 @@ static void keep(uintptr_t pc, rule r)
     atomic_store_explicit(&slot->key, rule_key(pc, r), memory_order_release);
 }
 
+/* What can be unloaded, but not unheard of, is as good as what cannot. */
+static inline rule watched(rule r, uintptr_t pc)
+{
+    return (r & RULE_CAN_UNLOAD) != 0 && module_is_watched(rule_module(r), (const void *)pc)
+               ? r & ~(rule)RULE_CAN_UNLOAD
+               : r;
+}
+
 NOINLINE rule rules_find_shared(struct own_rules *own, uintptr_t pc)
 {
     size_t i = own_rule_place(pc);
-    rule r = find(pc);
+    rule r = watched(find(pc), pc);
 
     if (r == 0 || (r & RULE_CAN_UNLOAD) != 0)
         return r;
@@ -374,8 +382,14 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
         r |= RULE_CAN_UNLOAD;
     if ((r & RULE_ASK) == 0 || !is_doubtful)
         keep(pc, r);
+    r = watched(r, pc);
     errno = saved;
     return r;
+}
+
+void rules_forget(struct own_rules *own)
+{
+    memset(own, 0, sizeof(*own));
 }
 
 size_t rules_own_bytes(void)

@@ -32,7 +32,7 @@ typedef uint64_t rule;
 #define RULE_RESTORES_BP 2u
 #define RULE_ENDS        4u /* the outermost frame */
 #define RULE_ASK         8u /* what there is to say cannot be said in a rule: libunwind has to walk */
-#define RULE_CAN_UNLOAD  16u
+#define RULE_CAN_UNLOAD  16u /* and nobody would hear of it */
 #define RULE_GUESSED     32u /* nothing describes the code, and BP may not be what the rule takes it for */
 #define RULE_LOADED      64u /* goes with RULE_FROM_BP and RULE_RESTORES_BP */
 /* Not just to be applied. */
@@ -66,8 +66,9 @@ enum {
                                                         : LD_MAX_STACKS / 64 / RULE_WAYS,
 };
 
-/* A thread's own copies of rules that are good for ever: those of code that is never unloaded.  One goes by
- * its pc to the one place where it may be. */
+/* A thread's own copies of rules that are good as long as the generation of modules (module.h) is the same:
+ * those of code that is never unloaded, or not unheard of.  One goes by its pc to the one place where it may
+ * be. */
 enum { OWN_RULES = RULE_SETS / 8 };
 
 struct own_rules {
@@ -84,6 +85,9 @@ static inline size_t own_rule_place(uintptr_t pc)
 
 /* Finds in the cache that all threads share what this one has no copy of, and copies what it may keep. */
 rule rules_find_shared(struct own_rules *own, uintptr_t pc);
+
+/* There are no copies any more. */
+void rules_forget(struct own_rules *own);
 
 /* The rule for the return address pc; 0: not known.  One with RULE_CAN_UNLOAD holds only if its module is
  * still the one that is loaded there.  Budget on a hit: one cache line, of this thread's. */

@@ -125,4 +125,12 @@ void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trai
     shortcut->pc = start->at.pc;
 }
 
+void shortcuts_forget(struct shortcuts *shortcuts)
+{
+    for (size_t i = 0; i < SHORTCUTS; i++)
+        /* Sets that were never used keep their memory untouched. */
+        if (shortcuts->tags[i / SHORTCUT_WAYS] != 0)
+            shortcuts->entries[i].pc = 0;
+}
+
 #endif

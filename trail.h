@@ -64,7 +64,7 @@ struct frame {
     uint32_t words_end;
     module_id module;
     bool needs_bp;
-    bool can_unload; /* the module; and where there is none, one may come */
+    bool can_unload; /* the module, unheard of; and where there is none, one may come */
 };
 
 /* One frame that a walk has passed. */
@@ -77,8 +77,9 @@ struct step {
 struct trail {
     uint32_t count;
     uint32_t known;
-    uint32_t firm; /* so many first frames are known, and in modules that are never unloaded */
+    uint32_t firm; /* so many first frames are known, and in modules that stay in this generation */
     uint32_t epoch;
+    uint32_t generation; /* of modules (module.h), for which all holds that this thread remembers */
     bool is_floating; /* the outermost frame is not where the stack begins: it was too deep to walk */
     struct frame frames[TRAIL_FRAMES_MAX];
     struct word words[TRAIL_WORDS_MAX * TRAIL_FRAMES_MAX];

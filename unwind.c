@@ -310,6 +310,16 @@ static bool follow(struct thread *thread, const struct registers *start)
 
 /* --- Capture -------------------------------------------------------------------------------------------- */
 
+/* What this thread remembers was true of modules some of which are gone. */
+static COLD void forget(struct thread *thread, uint32_t generation)
+{
+    trail_truncate(&thread->trail, 0);
+    rules_forget(&thread->rules);
+    shortcuts_forget(&thread->shortcuts);
+    atomic_signal_fence(memory_order_seq_cst);
+    thread->trail.generation = generation;
+}
+
 /* For the choice of a shortcut: what the pcs are in the two frames that called this one, as far as rules say
  * it at once. */
 static inline uintptr_t callers_of(struct thread *thread, const struct registers *start)
@@ -450,13 +460,15 @@ static NOINLINE struct unwind_stack capture_unguessed(struct thread *thread, uns
                                                       stackmap_roots_fn *each_root)
 {
     struct registers start = caller_registers(caller);
-    uint32_t epoch = stackmap_epoch();
+    uint32_t epoch = stackmap_epoch(), generation = module_generation();
     struct shortcut *shortcut;
     uint64_t hash;
     bool elsewhere;
 
     if (UNLIKELY(level != 0))
         return unwind_ask(thread, level, caller.pc, each_root);
+    if (UNLIKELY(thread->trail.generation != generation))
+        forget(thread, generation);
     hash = shortcuts_hash(&start, callers_of(thread, &start));
     shortcut = find_shortcut(thread, hash, &start, epoch, &elsewhere);
     shortcuts_note(&thread->shortcuts, &start, shortcut);
@@ -487,6 +499,7 @@ struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct
 
     KEEP_POINTER(guess);
     if (LIKELY(level == 0 && guess != NULL && shortcut_begins(guess, &start, epoch)) &&
+        LIKELY(thread->trail.generation == module_generation()) &&
         LIKELY(leads_to_trail(guess, &thread->trail))) {
         if (UNLIKELY(guess->module != 0 || guess->depth > thread->trail.firm))
             return capture_loaded(thread, guess, caller, each_root);

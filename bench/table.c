@@ -90,7 +90,7 @@ static bool empty_remove(const void *address)
 
 static bool blockmap_remove_any(const void *address)
 {
-    return blockmap_remove(address).was_there;
+    return blockmap_was_there(blockmap_remove(address));
 }
 
 static const struct store empty_store = {empty_insert, empty_remove};
@@ -118,7 +118,7 @@ static uint64_t replay(const struct store *chosen, const struct stream *stream)
 static enum blockmap_step remove_visited(const struct block *block, void *ctx)
 {
     (void)ctx;
-    if (!blockmap_remove(block->address).was_there)
+    if (!blockmap_was_there(blockmap_remove(block->address)))
         measure_fail("a block that a walk found could not be removed");
     return BLOCKMAP_NEXT;
 }

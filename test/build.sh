@@ -11,6 +11,7 @@ flags=
 files=
 plugins=
 store=$BLOCKMAP
+libraries='-lleakdetect'
 
 while read -r directive arguments; do
     case $directive in
@@ -20,6 +21,7 @@ while read -r directive arguments; do
     blockmap) from_sources=yes store=$arguments ;;
     with) files="$files $arguments" ;;
     plugin) plugins="$plugins $arguments" ;;
+    whole) [ -z "$HEAP" ] || libraries='-lleakdetect_malloc' ;;
     *)
         echo "$source: unknown directive: build: $directive $arguments" >&2
         exit 1
@@ -50,7 +52,6 @@ for file in $source $files; do
     case $file in *.cc) link=$CXX ;; esac
 done
 
-libraries='-lleakdetect'
 if [ -n "$from_sources" ]; then
     for file in $SOURCES; do
         [ "$file" != "$BLOCKMAP" ] || file=$store

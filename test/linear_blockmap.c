@@ -81,8 +81,9 @@ struct blockmap_removed blockmap_remove(const void *address)
     struct blockmap_hold hold;
 
     if (!change(address, FREE, &hold))
-        return (struct blockmap_removed){.was_there = false};
-    return (struct blockmap_removed){.size = hold.block.size, .stack = hold.block.stack, .was_there = true};
+        return (struct blockmap_removed){.tag = UINT32_MAX};
+    return (struct blockmap_removed){.size = hold.block.size,
+                                     .tag = hold.block.flags << BLOCKMAP_STACK_BITS | hold.block.stack};
 }
 
 bool blockmap_find(const void *address, struct block *out)

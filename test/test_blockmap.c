@@ -44,8 +44,9 @@ static bool take_out(const void *address, struct block *out)
     bool was_there = blockmap_find(address, out);
     struct blockmap_removed removed = blockmap_remove(address);
 
-    REQUIRE(removed.was_there == was_there);
-    REQUIRE(!was_there || (removed.size == out->size && removed.stack == out->stack));
+    REQUIRE(blockmap_was_there(removed) == was_there);
+    REQUIRE(!was_there || (removed.size == out->size && blockmap_removed_stack(removed) == out->stack &&
+                           blockmap_removed_flags(removed) == out->flags));
     return was_there;
 }
 

@@ -239,6 +239,87 @@ TEST(nonsense_is_nothing)
     REQUIRE(module_last_at((const void *)UINTPTR_MAX) == 0);
 }
 
+/* --- Watching ----------------------------------------------------------------------------------------- */
+
+static struct {
+    const void *block;
+    int times;
+    bool is_refused;
+} noticed;
+
+static bool notice(const void *block)
+{
+    noticed.block = block;
+    noticed.times++;
+    return !noticed.is_refused;
+}
+
+/* When the loader's record of a library is freed, a generation has passed; loaded again, it is watched again.
+ */
+TEST(what_is_watched_is_heard_of)
+{
+    uint32_t generation = module_generation();
+
+    build_library("watched.so", "-O1");
+    module_watch_by(notice);
+    for (uint32_t i = 1; i <= 2; i++) {
+        void *library = open_library("watched.so");
+        const void *pc = code_of(library, "fixture_exported");
+        module_id id = module_at(pc);
+
+        noticed.times = 0;
+        REQUIRE(module_is_watched(id, pc) == KNOWS_STARTUP && module_is_watched(id, pc) == KNOWS_STARTUP);
+        REQUIRE(noticed.times == KNOWS_STARTUP);
+        /* A handle is the loader's record, in glibc. */
+        REQUIRE(!KNOWS_STARTUP || noticed.block == library);
+        module_freed(pc);
+        REQUIRE(module_generation() == generation + KNOWS_STARTUP * (i - 1));
+        close_library(library, "watched.so");
+        module_freed(library);
+        REQUIRE(module_generation() == generation + KNOWS_STARTUP * i);
+        REQUIRE(!module_is_watched(id, pc));
+    }
+}
+
+/* Another library in the place of one that was watched is not watched under the old number. */
+TEST(what_comes_later_is_watched_by_itself)
+{
+    const void *pc;
+    void *library;
+    module_id first;
+
+    build_library("first.so", "-O1 -DNAME=alpha");
+    build_library("second.so", "-O1 -DNAME=omega");
+    module_watch_by(notice);
+    library = open_library("first.so");
+    pc = code_of(library, "fixture_exported");
+    first = module_at(pc);
+    REQUIRE(module_is_watched(first, pc) == KNOWS_STARTUP);
+    close_library(library, "first.so");
+    module_freed(library);
+    library = open_library("second.so");
+    REQUIRE(code_of(library, "fixture_exported") == pc);
+    REQUIRE(!module_is_watched(first, pc));
+    REQUIRE(module_is_watched(module_at(pc), pc) == KNOWS_STARTUP);
+}
+
+/* Nobody watches; or the record is no block that can be noticed, which is asked once. */
+TEST(what_is_not_noticed_is_not_watched)
+{
+    const void *pc;
+    module_id id;
+
+    build_library("unwatched.so", "-O1");
+    pc = code_of(open_library("unwatched.so"), "fixture_exported");
+    id = module_at(pc);
+    REQUIRE(!module_is_watched(id, pc));
+    REQUIRE(!module_is_watched(0, pc));
+    noticed.is_refused = true;
+    module_watch_by(notice);
+    for (int i = 0; i < 2; i++)
+        REQUIRE(!module_is_watched(id, pc) && noticed.times == KNOWS_STARTUP);
+}
+
 /* --- Limits ------------------------------------------------------------------------------------------- */
 
 /* When the table is full, what is in it stays right and all else has no number. */
@@ -359,8 +440,8 @@ TEST(threads_meet_modules_at_once)
 /* The table costs what config.h says for each module, and a few bytes. */
 TEST(costs_what_config_says)
 {
-    REQUIRE(module_own_bytes() >= (64 + 64 + 32 + 1) * LD_MAX_MODULES);
-    REQUIRE(module_own_bytes() <= (64 + 64 + 32 + 1) * LD_MAX_MODULES + 64);
+    REQUIRE(module_own_bytes() >= (64 + 64 + 32 + 8 + 1) * LD_MAX_MODULES);
+    REQUIRE(module_own_bytes() <= (64 + 64 + 32 + 8 + 1) * LD_MAX_MODULES + 64);
 }
 
 int main(int argc, char **argv)
@@ -378,6 +459,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(code_without_file_has_no_module),
         cmocka_unit_test(no_module_is_never_remembered),
         cmocka_unit_test(nonsense_is_nothing),
+        cmocka_unit_test(what_is_watched_is_heard_of),
+        cmocka_unit_test(what_comes_later_is_watched_by_itself),
+        cmocka_unit_test(what_is_not_noticed_is_not_watched),
         cmocka_unit_test(full_tables_stay_right),
         cmocka_unit_test(trap_13_long_paths_keep_their_end),
         cmocka_unit_test(cut_names_still_tell_modules_apart),

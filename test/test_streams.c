@@ -116,7 +116,7 @@ static struct block block_of(const struct stream *stream, size_t event)
 
 static bool take_out(const void *address, struct block *out)
 {
-    return blockmap_find(address, out) && blockmap_remove(address).was_there;
+    return blockmap_find(address, out) && blockmap_was_there(blockmap_remove(address));
 }
 
 /* Every insert finds room, and every remove the very block that was inserted at that address last. */
@@ -139,7 +139,7 @@ static void play(const struct stream *stream)
 static enum blockmap_step take_out_visited(const struct block *block, void *ctx)
 {
     (void)ctx;
-    REQUIRE(blockmap_remove(block->address).was_there);
+    REQUIRE(blockmap_was_there(blockmap_remove(block->address)));
     return BLOCKMAP_NEXT;
 }
 

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The same where this library is the program's malloc, and hears of it when a library goes.
+ *
+ * build: whole
+ * build: plugin test/unload_small.c test/unload_large.c
+ */
+#include "test_unload.c"
