@@ -74,6 +74,7 @@ struct loaded {
 static struct {
     const struct link_map *program;
     const struct link_map *_Atomic last;
+    const struct r_debug *debugger; /* what the loader tells debuggers; NULL: nothing */
 } startup;
 
 static bool find_loaded(const void *pc, struct loaded *out)
@@ -106,6 +107,17 @@ static bool can_unload(const struct loaded *now)
         if (map == last)
             return true;
     return false;
+}
+
+/* Whether no module is loaded but those.  Of more than one namespace (dlmopen) nothing is known; since glibc
+ * 2.35 the version tells that there are several. */
+static bool is_as_started(void)
+{
+    const struct link_map *last = atomic_load_explicit(&startup.last, memory_order_acquire);
+
+    return last != NULL && startup.debugger != NULL &&
+           *(const volatile int *)&startup.debugger->r_version == 1 &&
+           *(struct link_map *const volatile *)&last->l_next == NULL;
 }
 
 /* The loader relocates these values in place, except in modules whose dynamic section it cannot write. */
@@ -178,6 +190,9 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
     if (map->l_name[0] != 0)
         return 1;
     startup.program = map;
+    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
+        if (entry->d_tag == DT_DEBUG)
+            startup.debugger = (const struct r_debug *)entry->d_un.d_ptr;
     for (last = map;; map = map->l_next) {
         last = last_needed(map, last);
         if (map == last)
@@ -238,6 +253,11 @@ static bool find_loaded(const void *pc, struct loaded *out)
 static bool can_unload(const struct loaded *now)
 {
     return now->name[0] != 0;
+}
+
+static bool is_as_started(void)
+{
+    return false;
 }
 
 void module_init(void)
@@ -496,11 +516,35 @@ static NOINLINE bool begin_to_watch(module_id id, const void *pc)
     return true;
 }
 
+/* Where there is no module one may come, which is heard of once. */
+static NOINLINE bool begin_to_see_loads(const void *pc)
+{
+    struct loaded now;
+
+    if (!is_as_started() || find_loaded(pc, &now))
+        return false;
+    atomic_fetch_or_explicit(&module_current_generation, MODULE_NONE_LOADED, memory_order_relaxed);
+    return true;
+}
+
+uint32_t module_see_loads(void)
+{
+    uint32_t generation = atomic_load_explicit(&module_current_generation, memory_order_relaxed);
+
+    if (is_as_started() || (generation & MODULE_NONE_LOADED) == 0)
+        return generation;
+    atomic_compare_exchange_strong_explicit(&module_current_generation, &generation, generation + 1,
+                                            memory_order_relaxed, memory_order_relaxed);
+    return atomic_load_explicit(&module_current_generation, memory_order_relaxed);
+}
+
 bool module_is_watched(module_id id, const void *pc)
 {
-    uintptr_t record =
-        id == 0 ? NOT_WATCHED : atomic_load_explicit(&registry.records[id - 1], memory_order_relaxed);
+    uintptr_t record;
 
+    if (UNLIKELY(id == 0))
+        return begin_to_see_loads(pc);
+    record = atomic_load_explicit(&registry.records[id - 1], memory_order_relaxed);
     return LIKELY(record != 0) ? record != NOT_WATCHED : begin_to_watch(id, pc);
 }
 
@@ -515,7 +559,7 @@ void module_freed(const void *block)
             was_watched = true;
         }
     if (was_watched)
-        atomic_fetch_add_explicit(&module_current_generation, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&module_current_generation, 2 * MODULE_NONE_LOADED, memory_order_relaxed);
 }
 
 /* --- Unloads ------------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "elf_file.h"
+#include "platform.h"
 
 typedef uint16_t module_id; /* 0: no module, or not known */
 
@@ -70,16 +71,21 @@ typedef bool module_notice_fn(const void *block);
 void module_watch_by(module_notice_fn *notice);
 void module_freed(const void *block);
 
-/* True if module `id` is what is loaded at pc, as above, and will be until module_generation has risen.  Two
- * loads if it is watched already. */
+/* True if module `id` is what is loaded at pc, as above, and will be until module_generation is another; for
+ * 0, if there is nothing.  Two loads if it is watched already. */
 bool module_is_watched(module_id id, const void *pc);
 
-/* Rises when a module that was watched is unloaded. */
+/* Another one each time that a module that was watched has been unloaded; and, if somebody has asked for 0,
+ * when the first module has been loaded. */
+#define MODULE_NONE_LOADED 1u /* as a bit of a generation */
 extern _Atomic uint32_t module_current_generation;
+uint32_t module_see_loads(void);
 static inline uint32_t module_generation(void)
 {
     /* Who runs code of a library that was loaded since has heard of that from whoever loaded it. */
-    return atomic_load_explicit(&module_current_generation, memory_order_relaxed);
+    uint32_t generation = atomic_load_explicit(&module_current_generation, memory_order_relaxed);
+
+    return LIKELY((generation & MODULE_NONE_LOADED) == 0) ? generation : module_see_loads();
 }
 
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */

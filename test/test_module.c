@@ -273,10 +273,10 @@ TEST(what_is_watched_is_heard_of)
         /* A handle is the loader's record, in glibc. */
         REQUIRE(!KNOWS_STARTUP || noticed.block == library);
         module_freed(pc);
-        REQUIRE(module_generation() == generation + KNOWS_STARTUP * (i - 1));
+        REQUIRE(module_generation() == generation + 2 * KNOWS_STARTUP * (i - 1));
         close_library(library, "watched.so");
         module_freed(library);
-        REQUIRE(module_generation() == generation + KNOWS_STARTUP * i);
+        REQUIRE(module_generation() == generation + 2 * KNOWS_STARTUP * i);
         REQUIRE(!module_is_watched(id, pc));
     }
 }
@@ -318,6 +318,45 @@ TEST(what_is_not_noticed_is_not_watched)
     module_watch_by(notice);
     for (int i = 0; i < 2; i++)
         REQUIRE(!module_is_watched(id, pc) && noticed.times == KNOWS_STARTUP);
+}
+
+/* Where there is no module one may come, which is seen as long as no other has come before. */
+TEST(the_first_load_is_heard_of)
+{
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    REQUIRE(code != MAP_FAILED);
+    build_library("first.so", "-O1");
+    REQUIRE(!module_is_watched(0, (const void *)(uintptr_t)build_library));
+    for (int i = 0; i < 2; i++) {
+        uint32_t generation;
+        void *library;
+
+        REQUIRE(module_is_watched(0, code) == KNOWS_STARTUP);
+        generation = module_generation();
+        REQUIRE(module_generation() == generation);
+        library = open_library("first.so");
+        REQUIRE((module_generation() != generation) == KNOWS_STARTUP);
+        generation = module_generation();
+        REQUIRE(!module_is_watched(0, code));
+        close_library(library, "first.so");
+        REQUIRE(module_generation() == generation);
+    }
+}
+
+/* In a namespace of its own a module is not on the list of those that the program started with. */
+TEST(a_load_elsewhere_is_heard_of)
+{
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t generation;
+
+    REQUIRE(code != MAP_FAILED);
+    build_library("elsewhere.so", "-O1");
+    REQUIRE(module_is_watched(0, code) == KNOWS_STARTUP);
+    generation = module_generation();
+    REQUIRE(dlmopen(LM_ID_NEWLM, path_of("elsewhere.so"), RTLD_NOW) != NULL);
+    REQUIRE((module_generation() != generation) == KNOWS_STARTUP);
+    REQUIRE(!module_is_watched(0, code));
 }
 
 /* --- Limits ------------------------------------------------------------------------------------------- */
@@ -462,6 +501,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_watched_is_heard_of),
         cmocka_unit_test(what_comes_later_is_watched_by_itself),
         cmocka_unit_test(what_is_not_noticed_is_not_watched),
+        cmocka_unit_test(the_first_load_is_heard_of),
+        cmocka_unit_test(a_load_elsewhere_is_heard_of),
         cmocka_unit_test(full_tables_stay_right),
         cmocka_unit_test(trap_13_long_paths_keep_their_end),
         cmocka_unit_test(cut_names_still_tell_modules_apart),
