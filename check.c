@@ -353,6 +353,8 @@ static int find_lost(const struct vantage *vantage, struct look **look)
     kernel_block(STOP_OTHER_SIGNALS, &blocked);
     enter();
     error = look_twice(vantage, look);
+    if (*look != NULL)
+        roots_release(&(*look)->roots);
     leave();
     kernel_set_blocked(blocked);
     return error;
@@ -464,6 +466,11 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
     return error;
 }
 
+static void unmap_left(void *look)
+{
+    unmap_look(look);
+}
+
 static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct check_caller *caller)
 {
     const struct vantage vantage = vantage_of(caller);
@@ -475,9 +482,11 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     error = find_lost(&vantage, &look);
     pthread_setcancelstate(cancel_state, NULL);
+    /* The callback may throw, or be cancelled. */
+    pthread_cleanup_push(unmap_left, look);
     if (error == 0)
         hand_over(look, &walk);
-    unmap_look(look);
+    pthread_cleanup_pop(1);
     if (error != 0)
         errno = error;
     return walk.count;

@@ -194,14 +194,19 @@ uint64_t kernel_now_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static struct timespec time_of(uint64_t ns)
+/* As these calls have it: on 32-bit processors the C library's may be larger. */
+struct time {
+    long s, ns;
+};
+
+static struct time time_of(uint64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+    return (struct time){.s = (long)(ns / NS_PER_S), .ns = (long)(ns % NS_PER_S)};
 }
 
 void kernel_pause_ns(uint64_t ns)
 {
-    struct timespec time = time_of(ns);
+    struct time time = time_of(ns);
 
     call(SYS_nanosleep, word(&time), 0, 0, 0);
 }
@@ -281,7 +286,7 @@ void kernel_dump_nothing(void)
 
 void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)
 {
-    struct timespec limit = time_of(limit_ns);
+    struct time limit = time_of(limit_ns);
 
     call(SYS_futex, word(at), FUTEX_WAIT_PRIVATE, (long)value, limit_ns == 0 ? 0 : word(&limit));
 }

@@ -370,7 +370,9 @@ int ld_report(int fd, const struct ld_report_options *options);
  * from a signal handler. */
 
 /* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
- * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs.
+ * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs; if it
+ * leaves by longjmp, 8 bytes for each live block stay mapped, which an exception or a cancellation gives
+ * back.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...; ESRCH when /proc is

@@ -44,9 +44,13 @@ bool pages_open(void)
 
 void pages_close(void)
 {
-    if (pagemap >= 0)
-        kernel_close(pagemap);
+    int fd = pagemap;
+
+    /* First, so that what is forked in between closes nothing: by then it may be a descriptor of another's.
+     */
     pagemap = -1;
+    if (fd >= 0)
+        kernel_close(fd);
 }
 
 static void look_up(uint64_t *entries, uintptr_t first, size_t count, bool are_private)

@@ -68,12 +68,13 @@ void platform_heavy_fence(void)
 /* By syscall(2), which is no cancellation point. */
 void platform_yield(unsigned times)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    /* The kernel's timespec: on 32-bit processors the C library's may be larger. */
+    const long pause[2] = {0, PAUSE_NS};
     int saved = errno;
 
     sched_yield();
     if (times >= BUSY_YIELDS)
-        syscall(SYS_nanosleep, &pause, NULL);
+        syscall(SYS_nanosleep, pause, NULL);
     errno = saved;
 }
 

@@ -30,8 +30,8 @@ typedef uint64_t rule;
 
 #define RULE_FROM_BP     1u
 #define RULE_RESTORES_BP 2u
-#define RULE_ENDS        4u /* the outermost frame */
-#define RULE_ASK         8u /* what there is to say cannot be said in a rule: libunwind has to walk */
+#define RULE_ENDS        4u  /* the outermost frame */
+#define RULE_ASK         8u  /* what there is to say cannot be said in a rule: libunwind has to walk */
 #define RULE_CAN_UNLOAD  16u /* and nobody would hear of it */
 #define RULE_GUESSED     32u /* nothing describes the code, and BP may not be what the rule takes it for */
 #define RULE_LOADED      64u /* goes with RULE_FROM_BP and RULE_RESTORES_BP */

@@ -27,14 +27,15 @@ static inline bool encode_bp(const struct frame *frame, uintptr_t sp, uint32_t *
  * compared, with the word that led to a frame of it. */
 static const struct frame *reach(const struct trail *trail, struct shortcut *shortcut)
 {
-    const struct frame *start = &trail->frames[trail->count - 1], *firm = &trail->frames[trail->firm];
-    const struct frame *to = start, *in_module = start;
+    const struct frame *start = &trail->frames[trail->count - 1], *to = start, *in_module = start;
 
     shortcut->module = 0;
-    for (const struct frame *frame = start; frame >= trail->frames; frame--) {
+    for (uint32_t i = trail->count; i-- > 0;) {
+        const struct frame *frame = &trail->frames[i];
+
         if (start->words_end - frame->words_end > SHORTCUT_WORDS)
             break;
-        if (UNLIKELY(frame >= firm) && frame->can_unload &&
+        if (UNLIKELY(i >= trail->firm) && frame->can_unload &&
             (frame->module == 0 || frame->module != shortcut->module)) {
             if (shortcut->module != 0 || frame->module == 0)
                 break;

@@ -252,6 +252,8 @@ static void give_up(size_t i, bool is_gone)
             return;
     while (!atomic_compare_exchange_weak_explicit(&all.answers[i], &answer, 0, memory_order_relaxed,
                                                   memory_order_relaxed));
+    /* Or the last one to answer would not know that it is the last. */
+    atomic_fetch_add_explicit(&all.arrived, 1, memory_order_seq_cst);
     all.threads[i].state = is_gone ? STOP_GONE : STOP_RUNNING;
     if (!is_gone)
         all.threads[i].stack_pointer = tasks_stack_pointer(all.threads[i].id, all.threads[i].arguments);

@@ -11,13 +11,16 @@
  *
  * Lock order: ours, then the loader's.  No code of the program runs under ours.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "leakdetect.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "demangle.h"
 #include "elf_file.h"
@@ -29,14 +32,17 @@
 #include "thread.h"
 #include "views.h"
 
+#define NS_PER_S 1000000000
+
 /* Of all that is asked here: the loader, views, files. */
 static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* This thread has the lock: a signal handler that forks must not wait for it. */
 static THREAD_LOCAL bool has_lock;
 
-/* The fork that this thread is in has it. */
+/* The fork that this thread is in has it; and whether any has. */
 static THREAD_LOCAL bool fork_has_lock;
+static atomic_bool some_fork_has_lock;
 
 /* --- Looking up --------------------------------------------------------------------------------------- */
 
@@ -84,13 +90,33 @@ static void look_up(const struct place *place, int level, struct ld_symbol *out)
 
 /* --- Entry points ------------------------------------------------------------------------------------- */
 
+/* Waits for the lock without end, but for a fork that has it no longer than half a second: it may wait for
+ * what this thread has, in a handler of the program's. */
+static bool wait_for_lock(void)
+{
+    enum { STEP_NS = 10000000, STEPS = 50 };
+
+    for (int in_vain = 0; in_vain < STEPS; in_vain = atomic_load(&some_fork_has_lock) ? in_vain + 1 : 0) {
+        struct timespec until = {0};
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += STEP_NS;
+        until.tv_sec += until.tv_nsec / NS_PER_S;
+        until.tv_nsec %= NS_PER_S;
+        if (pthread_mutex_timedlock(&the_lock, &until) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* False if what is under the lock cannot be used: a fork has not got it, which a handler of fork is not to
- * wait for either. */
+ * wait for either; or has it, and is late. */
 static bool lock(void)
 {
     if (thread_is_forking())
         return fork_has_lock;
-    pthread_mutex_lock(&the_lock);
+    if (pthread_mutex_trylock(&the_lock) != 0 && !wait_for_lock())
+        return false;
     has_lock = true;
     atomic_signal_fence(memory_order_seq_cst);
     return true;
@@ -98,7 +124,7 @@ static bool lock(void)
 
 static void unlock(void)
 {
-    if (thread_is_forking())
+    if (thread_is_forking() || !has_lock)
         return;
     atomic_signal_fence(memory_order_seq_cst);
     has_lock = false;
@@ -217,8 +243,9 @@ ENTRY_POINT size_t ld_symbol_name(const void *frame, char *buffer, size_t size)
 
 /* --- Fork --------------------------------------------------------------------------------------------- */
 
-/* What a fork waits for the lock while whoever has it reads large files: some seconds. */
-enum { FORK_WORK_YIELDS = 3000000 };
+/* What a fork waits for the lock while whoever has it reads large files: some seconds, with a pause in most
+ * yields. */
+enum { FORK_WORK_YIELDS = 30000 };
 
 void symbolize_before_fork(void)
 {
@@ -229,10 +256,11 @@ void symbolize_before_fork(void)
     for (int i = 0; i < FORK_WORK_YIELDS && !has_lock; i++) {
         if (pthread_mutex_trylock(&the_lock) == 0) {
             fork_has_lock = true;
+            atomic_store(&some_fork_has_lock, true);
             return;
         }
         if (!loader_is_awaited())
-            in_vain = (struct platform_wait){0};
+            in_vain.waited_ns = 0;
         if (!platform_wait(&in_vain))
             return;
     }
@@ -249,6 +277,8 @@ static void start_anew(void)
 
 void symbolize_after_fork(bool in_child)
 {
+    if (fork_has_lock || in_child)
+        atomic_store(&some_fork_has_lock, false);
     if (fork_has_lock) {
         fork_has_lock = false;
         pthread_mutex_unlock(&the_lock);

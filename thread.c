@@ -18,7 +18,12 @@
 
 enum {
     SHARES_A_MAPPING = 4,
+    FORK_STEP_NS = 10000000, /* of the time between two looks at whether a fork is over so much counts */
+    FORK_WAIT_NS = 500000000,
 };
+
+/* thread.fork: is there one, and has anybody waited for it in vain? */
+enum { NO_FORK, FORK_COMES, FORK_IS_LATE };
 
 THREAD_LOCAL struct thread_self thread_self;
 ALIGNED(CACHE_LINE) struct thread_common thread_common;
@@ -29,7 +34,7 @@ static struct {
     pthread_key_t exit_key; /* whose destructor is release_share */
     bool has_exit_key;
     bool blocks_signals;
-    _Atomic uint32_t is_forking; /* 1, or 0; those wait on it that fork keeps out of the unwinder */
+    _Atomic uint32_t fork; /* those wait on it that a fork keeps out of the unwinder */
 } all;
 
 /* --- Shares ------------------------------------------------------------------------------------------- */
@@ -326,23 +331,46 @@ void thread_each_in_flight(stackmap_mark_fn *mark)
             mark(atomic_load_explicit(&t->in_flight[i], memory_order_acquire));
 }
 
-uint32_t thread_unwind_enter(struct thread *share, unsigned level)
+/* False if that takes too long: the fork may wait for what this thread has, in a handler of the program's. */
+static COLD bool await_fork(void)
 {
-    uint32_t inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
+    uint64_t waited = 0, last = kernel_now_ns();
+    uint32_t state;
+
+    while ((state = atomic_load_explicit(&all.fork, memory_order_acquire)) == FORK_COMES) {
+        uint64_t now;
+
+        if (waited >= FORK_WAIT_NS) {
+            atomic_compare_exchange_strong_explicit(&all.fork, &state, FORK_IS_LATE, memory_order_relaxed,
+                                                    memory_order_relaxed);
+            return false;
+        }
+        kernel_wait_while(&all.fork, FORK_COMES, FORK_STEP_NS);
+        now = kernel_now_ns();
+        waited += now - last < FORK_STEP_NS ? now - last : FORK_STEP_NS;
+        last = now;
+    }
+    return state == NO_FORK;
+}
+
+bool thread_unwind_enter(struct thread *share, unsigned level, uint32_t *inside)
+{
+    *inside = atomic_load_explicit(&share->unwinding, memory_order_relaxed);
 
     /* A fork waits for whoever is inside, so that one must not wait for the fork. */
     for (;;) {
-        atomic_store_explicit(&share->unwinding, inside | 1u << level, memory_order_relaxed);
+        atomic_store_explicit(&share->unwinding, *inside | 1u << level, memory_order_relaxed);
         platform_light_fence();
-        if (LIKELY(inside != 0 || atomic_load_explicit(&all.is_forking, memory_order_acquire) == 0) ||
+        if (LIKELY(*inside != 0 || atomic_load_explicit(&all.fork, memory_order_acquire) == NO_FORK) ||
             thread_self.is_forking)
             break;
-        atomic_store_explicit(&share->unwinding, inside, memory_order_release);
-        kernel_wait_while(&all.is_forking, 1, 0);
+        atomic_store_explicit(&share->unwinding, *inside, memory_order_release);
+        if (!await_fork())
+            return false;
     }
-    if (LIKELY((inside & 1u << level) == 0))
+    if (LIKELY((*inside & 1u << level) == 0))
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &share->cancel_states[level]);
-    return inside;
+    return true;
 }
 
 void thread_unwind_leave(struct thread *share, unsigned level)
@@ -383,7 +411,7 @@ bool thread_is_unwinding(void)
 void thread_before_fork(void)
 {
     thread_self.is_forking = true;
-    atomic_store_explicit(&all.is_forking, 1, memory_order_seq_cst);
+    atomic_store_explicit(&all.fork, FORK_COMES, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
         struct platform_wait wait = {0};
@@ -405,8 +433,8 @@ bool thread_after_fork(bool in_child)
             give_back(t);
             had_others = true;
         }
-    atomic_store_explicit(&all.is_forking, 0, memory_order_release);
-    kernel_wake_all(&all.is_forking);
+    atomic_store_explicit(&all.fork, NO_FORK, memory_order_release);
+    kernel_wake_all(&all.fork);
     thread_self.is_forking = false;
     return had_others;
 }

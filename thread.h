@@ -181,17 +181,19 @@ void thread_get_totals(struct thread_totals *out);
 /* Makes the totals what was counted otherwise. */
 void thread_correct_totals(size_t blocks, size_t bytes);
 
-/* Calls mark for each stack in flight; partner of the fence and the look at the epoch in unwind.c. */
+/* Calls mark for each stack in flight; partner of the fence and the look at the epoch in
+ * unwind_publish. */
 void thread_each_in_flight(stackmap_mark_fn *mark);
 
 /* The unwinder takes locks that fork would leave locked in the child, so fork waits until no thread is in
- * there: thread_unwind_enter waits while a fork is about to happen.  It returns the levels that were in there
- * already, as bits: those below were interrupted there, and this one's own says that the unwinder called us,
- * or was left by longjmp.
+ * there: thread_unwind_enter waits while a fork is about to happen, but not without end, since that may wait
+ * for what this thread has.  False: time is up, and it is not to be gone in, nor left.  *inside: the levels
+ * that were in there already, as bits: those below were interrupted there, and this one's own says that the
+ * unwinder called us, or was left by longjmp.
  *
  * Nor is a thread cancelled in there: libunwind reads and writes a pipe, and malloc is no cancellation point.
  * One that has left by longjmp can be cancelled again from its next entry point on. */
-uint32_t thread_unwind_enter(struct thread *thread, unsigned level);
+bool thread_unwind_enter(struct thread *thread, unsigned level, uint32_t *inside);
 void thread_unwind_leave(struct thread *thread, unsigned level);
 
 /* Whether the calling thread is in there. */

@@ -80,7 +80,7 @@ struct trail {
     uint32_t firm; /* so many first frames are known, and in modules that stay in this generation */
     uint32_t epoch;
     uint32_t generation; /* of modules (module.h), for which all holds that this thread remembers */
-    bool is_floating; /* the outermost frame is not where the stack begins: it was too deep to walk */
+    bool is_floating;    /* the outermost frame is not where the stack begins: it was too deep to walk */
     struct frame frames[TRAIL_FRAMES_MAX];
     struct word words[TRAIL_WORDS_MAX * TRAIL_FRAMES_MAX];
     struct step steps[WALK_FRAMES_MAX]; /* scratch of a walk, innermost frame first */

@@ -47,9 +47,11 @@ struct walk {
 static COLD rule learn(struct thread *thread, const struct registers *at, bool is_doubtful)
 {
     uint64_t blocked;
+    uint32_t inside;
     rule r;
 
-    thread_unwind_enter(thread, 0);
+    if (!thread_unwind_enter(thread, 0, &inside))
+        return RULE_ASK;
     blocked = thread_block_signals();
     r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, is_doubtful, thread->scratch)
                                        : RULE_ASK;

@@ -50,9 +50,11 @@ static COLD size_t step_through(const void **frames, size_t capacity)
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
     int saved = errno;
-    uint32_t inside = thread_unwind_enter(thread, level);
+    uint32_t inside;
     size_t count;
 
+    if (!thread_unwind_enter(thread, level, &inside))
+        return 0;
     if (UNLIKELY(!unwind_pipe_is_there())) {
         count = 0;
     } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
@@ -101,7 +103,7 @@ const void **unwind_backtrace(struct thread *thread, unsigned level, const void 
             *count = all - i < LD_MAX_FRAMES ? all - i : LD_MAX_FRAMES;
             return buffer + i;
         }
-    /* The unwinder failed: the return address at least is known. */
+    /* The unwinder failed, or could not be asked: the return address at least is known. */
     buffer[0] = caller;
     *count = 1;
     return buffer;

@@ -82,14 +82,16 @@ bool unwind_leave_exit(struct unwind_frame *frame)
 {
     struct thread_entry entry = thread_enter(FRAME_ADDRESS());
     struct unwind_frame found;
-    bool has_left;
+    uint32_t inside;
+    bool has_left = false;
 
     if (entry.share == NULL)
         return false;
     /* Not if a signal handler has interrupted libunwind, and then ended the program. */
-    has_left =
-        thread_unwind_enter(entry.share, entry.level) == 0 && unwind_pipe_is_there() && climb(frame, &found);
-    thread_unwind_leave(entry.share, entry.level);
+    if (thread_unwind_enter(entry.share, entry.level, &inside)) {
+        has_left = inside == 0 && unwind_pipe_is_there() && climb(frame, &found);
+        thread_unwind_leave(entry.share, entry.level);
+    }
     thread_leave(entry);
     if (has_left)
         *frame = found;

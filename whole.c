@@ -141,7 +141,9 @@ static const char *why_unknown(int error)
     }
 }
 
-static void say_error(int error)
+enum what { LIVE, LOST, LOST_IF_DEFINITE, LOST_AT_EXIT };
+
+static void say_error(enum what what, int error)
 {
     char line[256];
 
@@ -156,13 +158,15 @@ static void say_error(int error)
                  strerrordesc_np(error));
         break;
     default:
-        snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s", why_unknown(error),
-                 strerrordesc_np(error));
+        if (what == LIVE)
+            snprintf(line, sizeof(line), "leakdetect: the report is not complete: %s",
+                     strerrordesc_np(error));
+        else
+            snprintf(line, sizeof(line), "leakdetect: what is lost is not known: %s%s", why_unknown(error),
+                     strerrordesc_np(error));
     }
     destination_say(line);
 }
-
-enum what { LIVE, LOST, LOST_IF_DEFINITE, LOST_AT_EXIT };
 
 /* True if it has blocks to show; of the last two, which are written only then, if there was one that is
  * definitely lost.  The caller is for those. */
@@ -204,7 +208,7 @@ static bool write_report(enum what what, const struct check_caller *caller)
     if (fd >= 0)
         destination_close(fd);
     if (error != 0 && fd >= 0)
-        say_error(error);
+        say_error(what, error);
     leave_shelter(&shelter);
     return is_definite || found.blocks != 0;
 }

@@ -93,14 +93,27 @@ static void name_this_function(void)
     REQUIRE(symbol.file != NULL && symbol.line != 0);
 }
 
-/* A handler that was registered before the library's own. */
+/* A handler that was registered before the library's own, and so runs after it. */
 static atomic_bool handler_is_on;
 static struct ld_symbol handlers_symbol;
+
+static pthread_mutex_t programs_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool handler_locks, handler_waits;
 
 static void before_fork(void)
 {
     if (atomic_exchange(&handler_is_on, false))
         REQUIRE(ld_symbolize(here(), &handlers_symbol));
+    if (atomic_load(&handler_locks)) {
+        atomic_store(&handler_waits, true);
+        pthread_mutex_lock(&programs_lock);
+    }
+}
+
+static void after_fork(void)
+{
+    if (atomic_load(&handler_locks))
+        pthread_mutex_unlock(&programs_lock);
 }
 
 /* What handlers of such a fork can have is the module, and where in it. */
@@ -147,11 +160,13 @@ static atomic_bool is_ready, is_closed, is_inside;
 
 static void *go_in(void *unused)
 {
+    uint32_t inside;
+
     ld_free(ld_malloc(1337));
     atomic_store(&is_ready, true);
     while (!atomic_load(&is_closed))
         usleep(100);
-    thread_unwind_enter(thread_self.share, 0);
+    REQUIRE(thread_unwind_enter(thread_self.share, 0, &inside));
     atomic_store(&is_inside, true);
     thread_unwind_leave(thread_self.share, 0);
     return unused;
@@ -174,6 +189,65 @@ static void who_waits_for_a_fork_sleeps(void **state)
     REQUIRE(atomic_load(&yields) < 1000);
     thread_after_fork(false);
     REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
+/* --- A handler of the program's ---------------------------------------------------------------------------
+ */
+
+static SITE void *allocate_here(void)
+{
+    void *block = ld_malloc(1337);
+
+    RETURN_FROM_SITE(block);
+}
+
+/* Allocates and asks for names while a fork waits for its lock. */
+static void *work_with_lock(void *unused)
+{
+    struct snapshot record;
+    struct ld_symbol symbol;
+    void *block;
+
+    ld_free(ld_malloc(1));
+    pthread_mutex_lock(&programs_lock);
+    atomic_store(&is_taken, true);
+    while (!atomic_load(&handler_waits))
+        usleep(100);
+    for (int i = 0; i < 3; i++) {
+        block = allocate_here();
+        REQUIRE(find_block(block, &record) && record.frame_count >= 1);
+        REQUIRE(ld_symbolize(record.frames[0], &symbol) && symbol.module != NULL);
+        ld_free(block);
+    }
+    pthread_mutex_unlock(&programs_lock);
+    return unused;
+}
+
+/* As pthread_atfork is meant: the handler has the lock when the process is copied.  Whoever has it before may
+ * need what the library holds back meanwhile. */
+static void trap_20_a_handler_of_fork_waits_for_who_allocates(void **state)
+{
+    pthread_t thread;
+    pid_t child;
+
+    (void)state;
+    atomic_store(&is_taken, false);
+    REQUIRE(pthread_create(&thread, NULL, work_with_lock, NULL) == 0);
+    while (!atomic_load(&is_taken))
+        usleep(100);
+    atomic_store(&handler_locks, true);
+    child = fork();
+    atomic_store(&handler_locks, false);
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        allocate_and_free();
+        name_this_function();
+        kernel_exit(0);
+    }
+    await(child);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    allocate_and_free();
+    name_this_function();
 }
 
 /* --- The loader ----------------------------------------------------------------------------------------- */
@@ -275,12 +349,13 @@ int main(void)
         cmocka_unit_test(trap_20_another_thread_symbolizes_for_ever),
         cmocka_unit_test(trap_20_another_thread_collects_for_ever),
         cmocka_unit_test(who_waits_for_a_fork_sleeps),
+        cmocka_unit_test(trap_20_a_handler_of_fork_waits_for_who_allocates),
         cmocka_unit_test(who_asks_the_loader_is_waited_for),
         cmocka_unit_test(nobody_asks_the_loader_before_a_fork),
     };
 
     test_deadline(280);
-    REQUIRE(pthread_atfork(before_fork, NULL, NULL) == 0);
+    REQUIRE(pthread_atfork(before_fork, after_fork, after_fork) == 0);
     ld_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
