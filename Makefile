@@ -26,12 +26,12 @@
 export LC_ALL = C
 
 FLAVOUR  = default
-FLAVOURS = default debug O0 O3-lto clang clang-O0 asan tsan
+FLAVOURS = default O0 O3-lto clang clang-O0 asan tsan
 BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 # In this order, so that little is lost between what begins a cache line: rules.c comes after small data, thread.c after rules.c.
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c sampling.c unwind_common.c rules.c trail.c shortcuts.c unwind.c unwind_generic.c unwind_check.c unwind_exit.c \
-           thread.c module.c locate.c views.c demangle.c symbolize.c loader.c elf_file.c unwind_pipe.c platform.c ours.c backing.c \
+           thread.c module.c locate.c views.c demangle.c symbolize.c loader.c loader_lock.c elf_file.c unwind_pipe.c platform.c ours.c backing.c \
            text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
            report_folded.c report.c kernel.c maps.c pages.c restart.c tasks.c stop.c tcb.c roots.c mapped.c withheld.c collapse.c snapshot.c interior.c reach.c walk.c gaps.c check.c
 
@@ -54,15 +54,13 @@ FILE      = /usr/share/common-licenses/GPL-3
 
 # --- Flavours: what each adds to the flags, and how much work its stress tests do (per cent) -------------
 
-flags.debug    = -DLD_DEBUG=1
 flags.unwind   = -DLD_CHECK_UNWIND=1
 flags.O0       = -O0
 flags.O3-lto   = -O3 -flto=auto
 flags.clang-O0 = -O0
-flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD_BACKING_LIBC=1 -DLD_DEBUG=1
+flags.asan     = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DLD_BACKING_LIBC=1
 # gcc's run-time library for threads crashes when a thread ends that has used libunwind; clang's does not.
 flags.tsan     = -O1 -fsanitize=thread -DLD_BACKING_LIBC=1
-scale.debug    = 20
 scale.unwind   = 20
 scale.O0       = 30
 scale.O3-lto   = 30
@@ -77,7 +75,7 @@ override CXX = clang++
 endif
 
 # What config.h has, if it was given to make, but for LD_OVERRIDE, which is set below.  The environment does not count:
-# LD_DEBUG there is the dynamic linker's.  (The dot is a #, with which some makes would begin a comment.)
+# names that begin so are the dynamic linker's there.  (The dot is a #, with which some makes would begin a comment.)
 CONFIG := $(filter-out LD_OVERRIDE,$(shell sed -n 's/^.ifndef \(LD_.*\)/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))config.h))
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
@@ -159,7 +157,7 @@ $(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags Makefile
 	$(AR) d $(@:.o=.a) jemalloc_cpp.pic.o
 	$(LD) -r -o $@ --whole-archive $(@:.o=.a)
 
-$(BUILD)/whole/%.o: %.c $(BUILD)/flags | $(BACKTRACE_H)
+$(BUILD)/whole/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DLD_OVERRIDE=1 -MMD -MP -c -o $@ $<
 

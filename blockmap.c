@@ -582,7 +582,7 @@ const void *blockmap_table(void)
 
 void blockmap_get_stats(struct blockmap_stats *out)
 {
-    *out = (struct blockmap_stats){.own_bytes = sizeof(map), .slots = SLOTS};
+    *out = (struct blockmap_stats){0};
     for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
         struct block block;
 

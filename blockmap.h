@@ -142,8 +142,6 @@ void blockmap_each(blockmap_visit_fn *visit, void *ctx);
 void blockmap_start_epoch(uint32_t epoch);
 
 struct blockmap_stats {
-    size_t own_bytes;
-    size_t slots;     /* places for records: a store may have more than LD_MAX_BLOCKS */
     size_t records;   /* now */
     size_t displaced; /* of them, how many are not in the first bucket of their search */
 };

@@ -125,6 +125,22 @@ static struct look *map_look(size_t room)
     return look;
 }
 
+/* Gives back what a look needed and its answer does not: who leaves a callback by longjmp, an exception or a
+ * cancellation leaves that answer behind.  (No cleanup handler: the library has no code with a personality,
+ * whose COMDAT symbol would not survive that its names are made local.) */
+static void keep_answer_alone(struct look *look)
+{
+    const size_t page = platform_page_size();
+    size_t used = sizeof(*look) + look->job.found_count * sizeof(reach_found);
+
+    roots_release(&look->roots);
+    used = (used + page - 1) / page * page;
+    if (used < look->size) {
+        kernel_unmap((char *)look + used, look->size - used);
+        look->size = used;
+    }
+}
+
 static void unmap_look(struct look *look)
 {
     if (look == NULL)
@@ -141,10 +157,8 @@ static void find_signal_stack(struct stop_thread *thread)
     if (kernel_set_signal_stack(NULL, &stack) != 0)
         return;
     thread->alternate_stack = (uintptr_t)stack.ss_sp;
-    if ((stack.ss_flags & SS_ONSTACK) == 0)
-        return;
-    thread->signal_stack = (uintptr_t)stack.ss_sp;
-    thread->signal_stack_end = thread->signal_stack + stack.ss_size;
+    if ((stack.ss_flags & SS_ONSTACK) != 0)
+        thread->signal_stack_end = thread->alternate_stack + stack.ss_size;
 }
 
 static void describe(struct look *look, const struct vantage *vantage)
@@ -354,7 +368,7 @@ static int find_lost(const struct vantage *vantage, struct look **look)
     enter();
     error = look_twice(vantage, look);
     if (*look != NULL)
-        roots_release(&(*look)->roots);
+        keep_answer_alone(*look);
     leave();
     kernel_set_blocked(blocked);
     return error;
@@ -466,11 +480,6 @@ int check_report(int fd, const struct ld_report_options *options, const struct c
     return error;
 }
 
-static void unmap_left(void *look)
-{
-    unmap_look(look);
-}
-
 static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct check_caller *caller)
 {
     const struct vantage vantage = vantage_of(caller);
@@ -482,11 +491,9 @@ static NOINLINE size_t walk_lost(ld_leak_fn *callback, void *ctx, const struct c
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     error = find_lost(&vantage, &look);
     pthread_setcancelstate(cancel_state, NULL);
-    /* The callback may throw, or be cancelled. */
-    pthread_cleanup_push(unmap_left, look);
     if (error == 0)
         hand_over(look, &walk);
-    pthread_cleanup_pop(1);
+    unmap_look(look);
     if (error != 0)
         errno = error;
     return walk.count;

@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Looking for lost blocks: who may ask, what is asked of each room, and what becomes of the answer.
- *
- *     collapse_pages      the coming copy is made short
- *     roots_gather        the loader says which modules there are
- *     stop_begin          all other threads stand still
- *     snapshot_run          a copy of the process is made
- *     stop_end            they go on
- *     reach_find          meanwhile, in the copy: marking
- *     blockmap_find       each lost block is looked up, and handed over
+ * docs/design.md has the order of events.
  */
 #ifndef CHECK_H
 #define CHECK_H

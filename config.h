@@ -15,7 +15,7 @@
 #endif
 
 /* Frames kept of each call stack; deeper stacks lose their outermost frames.  Range: 1 to 1024.
- * Costs some 450 bytes of memory for each thread that allocates, none of it touched before a stack is that
+ * Costs some 510 bytes of memory for each thread that allocates, none of it touched before a stack is that
  * deep, and 8 bytes of stack during a call. */
 #ifndef LD_MAX_FRAMES
 #define LD_MAX_FRAMES 64
@@ -62,12 +62,6 @@
  * first difference.  Very slow. */
 #ifndef LD_CHECK_UNWIND
 #define LD_CHECK_UNWIND 0
-#endif
-
-/* 1 checks the invariants of the tables as they are used and aborts when one is broken; slow.  0: only
- * what is cheap. */
-#ifndef LD_DEBUG
-#define LD_DEBUG 0
 #endif
 
 /* 1 takes memory from the C library's malloc instead of jemalloc, so that a sanitizer sees every block. */

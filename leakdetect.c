@@ -25,6 +25,7 @@
 #include "gaps.h"
 #include "given.h"
 #include "loader.h"
+#include "loader_lock.h"
 #include "module.h"
 #include "operators.h"
 #include "ours.h"
@@ -788,6 +789,7 @@ static COLD void start(void)
     platform_init();
     backing_init();
     thread_init(LD_OVERRIDE);
+    loader_lock_find();
     module_init();
     unwind_init();
     check_init();
@@ -830,7 +832,6 @@ ENTRY_POINT size_t ld_init(void)
 {
     int saved = errno, off = OFF;
 
-    /* Release: partner of is_recording. */
     if (atomic_compare_exchange_strong_explicit(&library.state, &off, STARTING, memory_order_relaxed,
                                                 memory_order_relaxed)) {
         thread_foreign_enter();

@@ -252,8 +252,8 @@ struct ld_stats {
     size_t capacity_blocks;         /* LD_MAX_BLOCKS */
 
     /* What was not recorded, since ld_init.  Dropped: the table of blocks was full, or there was no memory
-     * for the thread's own part.  Nested: made while the library itself was in foreign code (the unwinder,
-     * the demangler), by that code or by a signal handler. */
+     * for the thread's own part.  Nested: made while the library itself was in foreign code (libunwind,
+     * libbacktrace, the loader), by that code or by a signal handler. */
     size_t dropped_blocks, dropped_bytes;
     size_t nested_blocks, nested_bytes;
     /* Made through ld_* before ld_init had started recording. */
@@ -371,13 +371,13 @@ int ld_report(int fd, const struct ld_report_options *options);
 
 /* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
  * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs; if it
- * leaves by longjmp, 8 bytes for each live block stay mapped, which an exception or a cancellation gives
- * back.
+ * leaves by longjmp, an exception or a cancellation, 8 bytes for each lost block stay mapped.
  *
  * Returns how many blocks were handed over.  If it could not look, it returns 0 and sets errno, which is
  * otherwise left alone: ENOMEM, or what went wrong with /proc/self (EMFILE, ENOENT ...; ESRCH when /proc is
  * that of another pid namespace, and there are several threads), or EFAULT when the copy of the process was
- * killed; EAGAIN when libraries were loaded or unloaded during each of ten looks;
+ * killed; EAGAIN when libraries were loaded or unloaded during each of ten looks, when another thread keeps
+ * the loader's lock, and always in a process that was forked in the midst of a dlopen of another thread's;
  * ENODATA when nobody can know, because some blocks are not on record (dropped, allocated while recording was
  * off, or not in a sample), and may lead to others (docs/lost-blocks.md says for how long); with
  * use_mappings=1 ENOTSUP, EACCES or EPERM when what is mapped is not known or cannot be read; ENOSYS on other

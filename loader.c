@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "kernel.h"
+#include "loader_lock.h"
 #include "platform.h"
 
 /* --- Forks -------------------------------------------------------------------------------------------- */
@@ -19,6 +21,7 @@ static _Atomic unsigned forks;  /* that are about to happen */
 /* What of it is the calling thread's: it must not wait for itself. */
 static THREAD_LOCAL uint8_t own_visits; /* more than one in signal handlers */
 static THREAD_LOCAL bool is_forking;
+static THREAD_LOCAL uint32_t forker; /* the id of the thread in the parent */
 
 static void enter(void)
 {
@@ -46,14 +49,26 @@ static void leave(void)
     own_visits--;
 }
 
-int loader_visit(module_visitor *visit, void *ctx)
+bool loader_is_free_soon(void)
 {
-    int result;
+    struct platform_wait wait = {0};
+
+    while (!loader_lock_is_free())
+        if (!platform_wait(&wait))
+            return false;
+    return true;
+}
+
+bool loader_visit(loader_visit_fn *visit, void *ctx)
+{
+    bool is_free;
 
     enter();
-    result = dl_iterate_phdr(visit, ctx);
+    is_free = loader_is_free_soon();
+    if (is_free)
+        dl_iterate_phdr(visit, ctx);
     leave();
-    return result;
+    return is_free;
 }
 
 void loader_before_fork(void)
@@ -61,6 +76,7 @@ void loader_before_fork(void)
     struct platform_wait wait = {0};
 
     is_forking = true;
+    forker = (uint32_t)kernel_thread();
     atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
     while (atomic_load_explicit(&visits, memory_order_seq_cst) > own_visits && platform_wait(&wait))
         continue;
@@ -73,6 +89,7 @@ void loader_after_fork(bool in_child)
         atomic_fetch_sub_explicit(&forks, 1, memory_order_relaxed);
         return;
     }
+    loader_lock_renew(forker);
     atomic_store_explicit(&visits, own_visits, memory_order_relaxed);
     atomic_store_explicit(&forks, 0, memory_order_relaxed);
 }
@@ -92,7 +109,7 @@ void loader_forget(void)
 }
 
 struct question {
-    module_visitor *visit;
+    loader_visit_fn *visit;
     void *ctx;
 };
 
@@ -104,7 +121,7 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *ctx)
     return question->visit(info, size, question->ctx);
 }
 
-void loader_ask(module_visitor *visit, void *ctx)
+void loader_ask(loader_visit_fn *visit, void *ctx)
 {
     struct question question = {visit, ctx};
 

@@ -10,10 +10,15 @@
 #include <stddef.h>
 
 struct dl_phdr_info;
-typedef int module_visitor(struct dl_phdr_info *info, size_t size, void *ctx);
+typedef int loader_visit_fn(struct dl_phdr_info *info, size_t size, void *ctx);
 
-/* dl_iterate_phdr, during which no other thread forks; for any thread at any time. */
-int loader_visit(module_visitor *visit, void *ctx);
+/* dl_iterate_phdr, during which no other thread forks; for any thread at any time.  False: another thread has
+ * had the loader's lock for half a second, and may never give it back; nothing was visited. */
+bool loader_visit(loader_visit_fn *visit, void *ctx);
+
+/* Whether nobody else has the loader's lock, now or in half a second, so that those can be asked that ask it
+ * without regard to anybody, as libunwind does. */
+bool loader_is_free_soon(void);
 
 /* Around a fork, which waits for those that are in loader_visit, and they for it; neither without end, since
  * the one may have what the other waits for. */
@@ -21,7 +26,7 @@ void loader_before_fork(void);
 void loader_after_fork(bool in_child);
 
 /* The same without regard to forks: with a lock that they wait for.  For one thread at a time. */
-void loader_ask(module_visitor *visit, void *ctx);
+void loader_ask(loader_visit_fn *visit, void *ctx);
 
 /* Whether the thread that asks waits for the loader's lock still, as far as another one can tell. */
 bool loader_is_awaited(void);

@@ -214,6 +214,7 @@ void module_init(void)
 /* Other C libraries: under the loader's lock, and all but the program might be unloaded. */
 struct lookup {
     uintptr_t pc;
+    bool is_found;
     struct loaded *out;
 };
 
@@ -240,6 +241,7 @@ static int visit_loaded(struct dl_phdr_info *info, size_t size, void *ctx)
     if (lookup->pc < now.start || lookup->pc >= now.end)
         return 0;
     *lookup->out = now;
+    lookup->is_found = true;
     return 1;
 }
 
@@ -247,7 +249,7 @@ static bool find_loaded(const void *pc, struct loaded *out)
 {
     struct lookup lookup = {.pc = (uintptr_t)pc, .out = out};
 
-    return loader_visit(visit_loaded, &lookup) != 0;
+    return loader_visit(visit_loaded, &lookup) && lookup.is_found;
 }
 
 static bool can_unload(const struct loaded *now)

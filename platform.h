@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What differs between compilers, processors and kernels, under one name each.  Raw system calls are made in
- * platform.c and kernel.c alone.  Nothing here allocates from the heap, and nothing knows what a block or a
- * stack is.
+ * platform.c and kernel.c alone, but for those that restart.c makes again.  Nothing here allocates from the
+ * heap, and nothing knows what a block or a stack is.
  */
 #ifndef PLATFORM_H
 #define PLATFORM_H
@@ -13,13 +13,12 @@
 #include <stdint.h>
 
 /* GNU extensions, each under a name that says what it is for. */
-#define LIKELY(x)         __builtin_expect(!!(x), 1)
-#define UNLIKELY(x)       __builtin_expect(!!(x), 0)
-#define ASSUME(condition) ((condition) ? (void)0 : __builtin_unreachable())
-#define NOINLINE          __attribute__((noinline))
-#define ALWAYS_INLINE     inline __attribute__((always_inline))
-#define COLD              __attribute__((noinline, cold))
-#define ALIGNED(n)        __attribute__((aligned(n)))
+#define LIKELY(x)     __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define NOINLINE      __attribute__((noinline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define COLD          __attribute__((noinline, cold))
+#define ALIGNED(n)    __attribute__((aligned(n)))
 /* A pointer argument whose memory the function does not look at: gcc would warn that it is not
  * initialised. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11

@@ -195,7 +195,10 @@ int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_
         }
         for (size_t i = 0; i < own_count; i++)
             roots->own[roots->own_count++] = own[i];
-        loader_visit(add_module, &gathering);
+        if (!loader_visit(add_module, &gathering)) {
+            roots_release(roots);
+            return EAGAIN;
+        }
         if (!gathering.is_full)
             return 0;
         roots_release(roots);

@@ -38,7 +38,7 @@ struct site {
 };
 
 #define SITES_SLOTS_FIRST   256   /* a power of two, as every slot count */
-#define SITES_SCRATCH_FIRST 12288 /* bytes: some 60 call sites of 12 frames */
+#define SITES_SCRATCH_FIRST 12288 /* bytes: some 48 call sites of 12 frames */
 
 /* A hash table with linear probing, at most half full:
  *

@@ -134,10 +134,8 @@ static void save(struct stop_thread *self, const ucontext_t *context)
     save_registers(self, context);
     self->thread_pointer = (uintptr_t)platform_thread_pointer();
     self->alternate_stack = (uintptr_t)context->uc_stack.ss_sp;
-    if (is_on(&context->uc_stack, self->stack_pointer)) {
-        self->signal_stack = (uintptr_t)context->uc_stack.ss_sp;
-        self->signal_stack_end = self->signal_stack + context->uc_stack.ss_size;
-    }
+    if (is_on(&context->uc_stack, self->stack_pointer))
+        self->signal_stack_end = self->alternate_stack + context->uc_stack.ss_size;
 }
 
 static _Atomic uintptr_t *answer_to(uint64_t request)
@@ -446,7 +444,7 @@ void stop_avoid_signal_stacks(void)
 }
 
 /* 0, or an errno value: EDEADLK if some threads wait for what those have that are stopped. */
-static int stop_once(struct stop *stop)
+static int stop_once(struct stop *stop, bool is_last_try)
 {
     struct census census = {.self = kernel_thread(), .process = kernel_process()};
 
@@ -456,7 +454,7 @@ static int stop_once(struct stop *stop)
     /* Release: the answers are where they are. */
     atomic_store_explicit(&all.round, census.round, memory_order_release);
     while (ask_new(&census) != 0)
-        if (!wait_for_all(census.count, stop->retries == RETRIES_MAX))
+        if (!wait_for_all(census.count, is_last_try))
             return EDEADLK;
     /* Numbers of another pid namespace say who is there, but not to whom a signal can be sent.  A single one
      * is the calling thread's. */
@@ -479,6 +477,7 @@ static void release(void)
 
 int stop_begin(struct stop *stop)
 {
+    unsigned retries = 0;
     int error;
 
     kernel_block(~UINT64_C(0), &stop->blocked);
@@ -488,11 +487,10 @@ int stop_begin(struct stop *stop)
     }
     tasks_note_filters();
     take_signal();
-    stop->retries = 0;
-    while ((error = stop_once(stop)) != 0) {
+    while ((error = stop_once(stop, retries == RETRIES_MAX)) != 0) {
         release();
         if (error == EDEADLK) {
-            kernel_pause_ns(++stop->retries * (uint64_t)RETRY_NS);
+            kernel_pause_ns(++retries * (uint64_t)RETRY_NS);
         } else if (error != EAGAIN || !make_room()) {
             return_signal();
             stop_unblock(stop);

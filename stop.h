@@ -49,8 +49,7 @@ struct stop_thread {
     uintptr_t vectors, vectors_end;
     /* The alternate signal stack that it has, which only the kernel may know; 0: none. */
     uintptr_t alternate_stack;
-    /* The one that it is on; empty: it is not. */
-    uintptr_t signal_stack, signal_stack_end;
+    uintptr_t signal_stack_end;          /* of the one that it is on; 0: it is not */
     uintptr_t arguments[TASK_ARGUMENTS]; /* of the system call that a running thread is in */
 };
 
@@ -58,7 +57,6 @@ struct stop {
     const struct stop_thread *threads; /* without the calling one; until the next stop */
     size_t count;
     size_t running;   /* of them, those that could not be stopped */
-    unsigned retries; /* how often they were let go for a moment, and stopped anew */
     uint64_t blocked; /* signals that the calling thread had blocked */
 };
 

@@ -17,7 +17,6 @@
 #include "rules.h"
 #include "shortcuts.h"
 #include "trail.h"
-#include "unwind_pipe.h"
 
 enum {
     /* A frame larger than this is not believed. */
@@ -46,16 +45,17 @@ struct walk {
 
 static COLD rule learn(struct thread *thread, const struct registers *at, bool is_doubtful)
 {
-    uint64_t blocked;
+    rule r = RULE_ASK;
     uint32_t inside;
-    rule r;
 
     if (!thread_unwind_enter(thread, 0, &inside))
-        return RULE_ASK;
-    blocked = thread_block_signals();
-    r = LIKELY(unwind_pipe_is_there()) ? rules_learn(at->pc, at->sp, at->bp, is_doubtful, thread->scratch)
-                                       : RULE_ASK;
-    thread_unblock_signals(blocked);
+        return r;
+    if (LIKELY(unwind_can_ask())) {
+        uint64_t blocked = thread_block_signals();
+
+        r = rules_learn(at->pc, at->sp, at->bp, is_doubtful, thread->scratch);
+        thread_unblock_signals(blocked);
+    }
     thread_unwind_leave(thread, 0);
     return r;
 }

@@ -83,6 +83,10 @@ static inline void unwind_check(struct thread *thread, unsigned level, struct un
 const void **unwind_backtrace(struct thread *thread, unsigned level, const void *caller, const void **buffer,
                               size_t *count);
 
+/* Whether libunwind can be asked: it has its pipe, and would not wait for a thread that may have the loader's
+ * lock for ever.  Between thread_unwind_enter and thread_unwind_leave. */
+bool unwind_can_ask(void);
+
 /* Has libunwind find this thread's stack, and puts that in the tree. */
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root);

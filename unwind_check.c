@@ -29,6 +29,7 @@
 #include "module.h"
 #include "platform.h"
 #include "rules.h"
+#include "text.h"
 
 /* Read by test/unwind/total.sh. */
 struct counts {
@@ -161,59 +162,24 @@ static COLD bool step_afresh(struct thread *thread, unsigned level, const void *
 
 /* --- Telling -------------------------------------------------------------------------------------------- */
 
-struct line {
-    size_t length;
-    char text[512];
-};
-
-static void add_text(struct line *line, const char *text)
+static void put_frames(struct text *text, const char *whose, const struct frames *frames)
 {
-    while (*text != '\0' && line->length < sizeof(line->text))
-        line->text[line->length++] = *text++;
-}
-
-static void add_number(struct line *line, uint64_t number, unsigned base)
-{
-    char digits[24];
-    size_t i = sizeof(digits);
-
-    digits[--i] = '\0';
-    do
-        digits[--i] = "0123456789abcdef"[number % base];
-    while ((number /= base) != 0);
-    add_text(line, &digits[i]);
-}
-
-static void write_line(struct line *line)
-{
-    if (line->length == sizeof(line->text))
-        line->length--;
-    line->text[line->length++] = '\n';
-    platform_write(STDERR_FILENO, line->text, line->length);
-    line->length = 0;
-}
-
-static void write_frames(const char *whose, const struct frames *frames)
-{
-    struct line line = {0};
-
-    add_text(&line, whose);
-    write_line(&line);
+    text_put(text, whose);
     for (size_t i = 0; i < frames->count; i++) {
         const struct module *module = module_get(module_last_at(frames->at[i]));
 
-        add_text(&line, "    #");
-        add_number(&line, i, 10);
-        add_text(&line, " 0x");
-        add_number(&line, (uintptr_t)frames->at[i], 16);
+        text_put(text, "\n    #");
+        text_put_id(text, i);
+        text_put(text, " ");
+        text_put_hex(text, (uintptr_t)frames->at[i]);
         if (module != NULL) {
-            add_text(&line, " ");
-            add_text(&line, module->name);
-            add_text(&line, "+0x");
-            add_number(&line, (uintptr_t)frames->at[i] - module->base, 16);
+            text_put(text, " ");
+            text_put(text, module->name);
+            text_put(text, "+");
+            text_put_hex(text, (uintptr_t)frames->at[i] - module->base);
         }
-        write_line(&line);
     }
+    text_put(text, "\n");
 }
 
 /* --- Checking ------------------------------------------------------------------------------------------- */
@@ -224,6 +190,7 @@ static COLD void judge(struct thread *thread, unsigned level, struct unwind_call
 {
     struct counts *to = get_counts();
     struct frames theirs, afresh;
+    struct text text;
 
     theirs.count = their_count;
     memcpy(theirs.at, their_frames, their_count * sizeof(theirs.at[0]));
@@ -237,9 +204,11 @@ static COLD void judge(struct thread *thread, unsigned level, struct unwind_call
         return;
     }
     count(&to->different);
-    write_frames("leakdetect: a stack was captured as", ours);
-    write_frames("and unw_backtrace says", &theirs);
-    write_frames("and unw_step says", &afresh);
+    text_init(&text, STDERR_FILENO);
+    put_frames(&text, "leakdetect: a stack was captured as", ours);
+    put_frames(&text, "and unw_backtrace says", &theirs);
+    put_frames(&text, "and unw_step says", &afresh);
+    text_flush(&text);
     platform_fatal("a stack was captured that is not what libunwind says");
 }
 

@@ -10,6 +10,7 @@
 #include <libunwind.h>
 #include <pthread.h>
 
+#include "loader.h"
 #include "module.h"
 #include "platform.h"
 #include "unwind_pipe.h"
@@ -47,6 +48,15 @@ static COLD size_t step_through(const void **frames, size_t capacity)
     return count;
 }
 
+/* In the library that is preloaded (iterate_phdr.c): libunwind is told of modules without the loader's
+ * lock. */
+void iterate_phdr_probe(void) __attribute__((weak));
+
+bool unwind_can_ask(void)
+{
+    return unwind_pipe_is_there() && (iterate_phdr_probe != NULL || loader_is_free_soon());
+}
+
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
 {
     int saved = errno;
@@ -55,7 +65,7 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
 
     if (!thread_unwind_enter(thread, level, &inside))
         return 0;
-    if (UNLIKELY(!unwind_pipe_is_there())) {
+    if (UNLIKELY(!unwind_can_ask())) {
         count = 0;
     } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
@@ -176,9 +186,6 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     }
     return (struct unwind_stack){.id = 0, .is_cut = true};
 }
-
-/* In the library that is preloaded (iterate_phdr.c). */
-void iterate_phdr_probe(void) __attribute__((weak));
 
 static void warm_up(void)
 {

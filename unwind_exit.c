@@ -14,7 +14,6 @@
 
 #include "platform.h"
 #include "thread.h"
-#include "unwind_pipe.h"
 
 #if defined(__x86_64__)
 
@@ -89,7 +88,7 @@ bool unwind_leave_exit(struct unwind_frame *frame)
         return false;
     /* Not if a signal handler has interrupted libunwind, and then ended the program. */
     if (thread_unwind_enter(entry.share, entry.level, &inside)) {
-        has_left = inside == 0 && unwind_pipe_is_there() && climb(frame, &found);
+        has_left = inside == 0 && unwind_can_ask() && climb(frame, &found);
         thread_unwind_leave(entry.share, entry.level);
     }
     thread_leave(entry);

@@ -129,7 +129,7 @@ static const char *why_unknown(int error)
                      "no "
                      "memory for that: ";
     case EAGAIN:
-        return "libraries come and go all the time: ";
+        return "libraries come and go all the time, or are about to: ";
     case ENOSYS:
         if (!CHECK_CAN_LOOK)
             return "this processor's registers are not known: ";

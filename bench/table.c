@@ -27,7 +27,6 @@ struct stream {
     const char *name;
     const struct stream_event *events;
     size_t count, inserts, peak;
-    struct blockmap_stats at_end;
     struct measure_sample empty_ns, pair_ns; /* for each insert */
 };
 
@@ -131,7 +130,6 @@ static void run_round(struct stream *stream)
 
     measure_add(&stream->empty_ns, empty_ns);
     measure_add(&stream->pair_ns, ns - empty_ns);
-    blockmap_get_stats(&stream->at_end);
     blockmap_each(remove_visited, NULL);
 }
 

@@ -32,7 +32,8 @@ BEGIN {
     rank["walk"] = 8.5
     rank["unwind"] = rank["unwind_common"] = rank["unwind_generic"] = rank["unwind_check"] = rank["unwind_exit"] = 8
     rank["locate"] = 4
-    rank["loader"] = 2
+    rank["loader_lock"] = 2.1
+    rank["loader"] = 2.2
     rank["demangle"] = 8
     rank["views"] = 8.5
     rank["symbolize"] = rank["sites"] = rank["names"] = rank["skip"] = rank["kept"] = rank["helper"] = 9
@@ -64,7 +65,7 @@ BEGIN {
     door["(^|[^a-z_])([mrsdx]allocx|sdallocx|nallocx|mallctl|MALLOCX_)|<jemalloc/"] = "^backing"
     door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules|iterate_phdr)"
     door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^views"
-    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots|iterate_phdr)"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots|loader_lock|iterate_phdr)"
     door["(^|[^a-z_])syscall *[(]"] = "^(platform|kernel)"
 }
 

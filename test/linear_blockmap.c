@@ -130,7 +130,7 @@ void blockmap_start_epoch(uint32_t epoch)
 
 void blockmap_get_stats(struct blockmap_stats *out)
 {
-    *out = (struct blockmap_stats){.own_bytes = sizeof(records), .slots = LD_MAX_BLOCKS};
+    *out = (struct blockmap_stats){0};
     take_lock();
     for (size_t i = 0; i < LD_MAX_BLOCKS; i++)
         out->records += records[i].state != FREE;

@@ -343,6 +343,69 @@ static void nobody_asks_the_loader_before_a_fork(void **state)
     REQUIRE(atomic_load(&has_asked));
 }
 
+static SITE void allocate_in_child(void)
+{
+    allocate_and_free();
+}
+
+/* In the child of such a fork libunwind asks the loader, whose lock nobody there would ever give back. */
+static void trap_20_a_thread_that_has_the_loader_is_not_there_in_the_child(void **state)
+{
+    pthread_t thread;
+    pid_t child;
+
+    (void)state;
+    atomic_store(&is_taken, false);
+    atomic_store(&is_over, false);
+    REQUIRE(pthread_create(&thread, NULL, keep_the_loader, NULL) == 0);
+    while (!atomic_load(&is_taken))
+        usleep(100);
+    child = fork();
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        allocate_in_child();
+        kernel_exit(0);
+    }
+    await(child);
+    atomic_store(&is_over, true);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
+static int fork_in_here(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    pid_t child = fork();
+
+    (void)info, (void)size, (void)unused;
+    if (child == 0)
+        return 1;
+    await(child);
+    return 2;
+}
+
+static SITE void allocate_after_callback(void)
+{
+    allocate_and_free();
+}
+
+/* There the lock is that of a thread that has another id by now, and is given back by it. */
+static void trap_20_a_fork_in_a_callback_of_the_loader(void **state)
+{
+    int in_child;
+
+    (void)state;
+    in_child = dl_iterate_phdr(fork_in_here, NULL) == 1;
+    if (in_child)
+        alarm(CHILD_SECONDS);
+    allocate_after_callback();
+    if (in_child) {
+        pid_t child = fork();
+
+        if (child != 0)
+            await(child);
+        kernel_exit(0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +413,8 @@ int main(void)
         cmocka_unit_test(trap_20_another_thread_collects_for_ever),
         cmocka_unit_test(who_waits_for_a_fork_sleeps),
         cmocka_unit_test(trap_20_a_handler_of_fork_waits_for_who_allocates),
+        cmocka_unit_test(trap_20_a_thread_that_has_the_loader_is_not_there_in_the_child),
+        cmocka_unit_test(trap_20_a_fork_in_a_callback_of_the_loader),
         cmocka_unit_test(who_asks_the_loader_is_waited_for),
         cmocka_unit_test(nobody_asks_the_loader_before_a_fork),
     };

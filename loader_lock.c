@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Finding and renewing the lock of dl_iterate_phdr: see loader_lock.h.
+ */
+#define _GNU_SOURCE
+#include "loader_lock.h"
+
+#include <link.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/auxv.h>
+
+#include "kernel.h"
+
+#if defined(__GLIBC__)
+
+/* NULL: not known. */
+static struct __pthread_mutex_s *lock;
+
+static int word_of(const volatile int *word)
+{
+    return *word;
+}
+
+static bool is_of(const struct __pthread_mutex_s *mutex, uint32_t thread)
+{
+    return word_of(&mutex->__lock) != 0 && word_of(&mutex->__owner) == (int)thread;
+}
+
+/* The one in this part of the loader's data that this thread has. */
+static struct __pthread_mutex_s *find_own(uintptr_t start, uintptr_t end)
+{
+    const uint32_t self = (uint32_t)kernel_thread();
+
+    for (; start + sizeof(struct __pthread_mutex_s) <= end; start += sizeof(uintptr_t)) {
+        struct __pthread_mutex_s *mutex = (struct __pthread_mutex_s *)start;
+
+        if (is_of(mutex, self) && mutex->__count == 1 && mutex->__kind == PTHREAD_MUTEX_RECURSIVE)
+            return mutex;
+    }
+    return NULL;
+}
+
+/* In a static program the loader is part of it. */
+static int search(struct dl_phdr_info *info, size_t size, void *found)
+{
+    (void)size;
+    if (info->dlpi_addr != getauxval(AT_BASE) && getauxval(AT_BASE) != 0)
+        return 0;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+
+        /* What is not 0 at first is in the file. */
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0 &&
+            *(struct __pthread_mutex_s **)found == NULL)
+            *(struct __pthread_mutex_s **)found = find_own(
+                (start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1), start + segment->p_filesz);
+    }
+    return 1;
+}
+
+void loader_lock_find(void)
+{
+    struct __pthread_mutex_s *found = NULL;
+
+    dl_iterate_phdr(search, &found);
+    /* One that is the thread's still is another one. */
+    if (found != NULL && !is_of(found, (uint32_t)kernel_thread()))
+        lock = found;
+}
+
+void loader_lock_renew(uint32_t parents_thread)
+{
+    if (lock == NULL || word_of(&lock->__lock) == 0)
+        return;
+    if (is_of(lock, parents_thread)) {
+        lock->__owner = kernel_thread();
+        return;
+    }
+    lock->__lock = 0;
+    lock->__count = 0;
+    lock->__owner = 0;
+    lock->__nusers = 0;
+}
+
+bool loader_lock_is_free(void)
+{
+    return lock == NULL || word_of(&lock->__lock) == 0 || is_of(lock, (uint32_t)kernel_thread());
+}
+
+#else
+
+void loader_lock_find(void)
+{
+}
+
+void loader_lock_renew(uint32_t parents_thread)
+{
+    (void)parents_thread;
+}
+
+bool loader_lock_is_free(void)
+{
+    return true;
+}
+
+#endif

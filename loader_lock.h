@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The lock that dl_iterate_phdr takes, and by it libunwind and the questions to the loader (loader.h).  glibc
+ * leaves it as it was in the child of a fork: if another thread had it, which the child has not, whoever asks
+ * there waits for ever.
+ *
+ * Nothing in the loader's interface leads to that lock (_dl_load_write_lock), but it tells itself: it is the
+ * recursive mutex in the loader's data that a thread has while dl_iterate_phdr calls back, and nobody has
+ * otherwise.  With a C library whose loader has no such mutex there is none to be known, and nothing is done.
+ */
+#ifndef LOADER_LOCK_H
+#define LOADER_LOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Called once, before anything else here. */
+void loader_lock_find(void);
+
+/* In a child of fork, made by the thread that has this id in its parent: the lock is free, or the calling
+ * thread's, if it was that thread's. */
+void loader_lock_renew(uint32_t parents_thread);
+
+/* Whether it can be taken without waiting for another thread, as far as is known. */
+bool loader_lock_is_free(void);
+
+#endif
