@@ -152,7 +152,8 @@ JEMALLOC := $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 $(BUILD)/whole/heap.o: $(JEMALLOC) $(BUILD)/flags Makefile
 	@mkdir -p $(@D)
 	{ nm --defined-only --extern-only --format=posix $< | awk 'NF > 1 { print $$1, "ldheap_" $$1 }' && \
-	    printf '%s\n' 'madvise ldheap_madvise' 'mmap ldheap_mmap' 'munmap ldheap_munmap' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
+	    printf '%s\n' 'clock_gettime ldheap_clock_gettime' 'madvise ldheap_madvise' 'mmap ldheap_mmap' 'munmap ldheap_munmap' \
+	    'pthread_cond_init ldheap_pthread_cond_init' 'sbrk ldheap_sbrk'; } | sort -u >$(@:.o=.names)
 	$(OBJCOPY) --redefine-syms=$(@:.o=.names) $< $(@:.o=.a)
 	$(AR) d $(@:.o=.a) jemalloc_cpp.pic.o
 	$(LD) -r -o $@ --whole-archive $(@:.o=.a)
@@ -326,7 +327,7 @@ check-unwind:
 	@$(MAKE) --no-print-directory $(JOBS) FLAVOUR=unwind test-unwind
 
 DEPS_PROGRAMS = python3 perl sqlite3 nodejs git gcc g++ make cmake xz-utils redis-server redis-tools nginx-light apache2-utils \
-    postgresql imagemagick jq
+    postgresql imagemagick jq faketime ffmpeg
 check-programs:
 	@sh test/deps.sh $(DEPS_BUILD) $(DEPS_PROGRAMS)
 	@$(MAKE) --no-print-directory $(JOBS) all

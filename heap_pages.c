@@ -2,7 +2,8 @@
  *
  * What the jemalloc inside a whole program's library calls for pages, in the place of the C library's
  * functions (Makefile): the same, but noted, so that its memory can be told from what the program has mapped
- * itself (ours.h).  They leave errno alone, so that free need not: jemalloc looks at what they return.
+ * itself (ours.h).  They leave errno alone, so that free need not: jemalloc looks at what they return.  And
+ * what has to do with time, of which programs may have functions of their own that allocate (libfaketime).
  */
 #define _GNU_SOURCE
 #include "ours.h"
@@ -12,13 +13,21 @@
 #if LD_OVERRIDE
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "platform.h"
+
+#define NS_PER_S UINT64_C(1000000000)
 
 void *ldheap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
 int ldheap_munmap(void *address, size_t size);
 int ldheap_madvise(void *address, size_t size, int advice);
 void *ldheap_sbrk(intptr_t increment);
+int ldheap_clock_gettime(clockid_t clock, struct timespec *time);
+int ldheap_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes);
 
 void *ldheap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
@@ -65,6 +74,22 @@ void *ldheap_sbrk(intptr_t increment)
     if (increment > 0 && end != (void *)-1)
         ours_add(end, (size_t)increment);
     return end;
+}
+
+int ldheap_clock_gettime(clockid_t clock, struct timespec *time)
+{
+    uint64_t ns = platform_clock_ns(clock);
+
+    *time = (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+    return 0;
+}
+
+/* jemalloc has no attributes for it. */
+int ldheap_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
+{
+    (void)attributes;
+    *condition = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    return 0;
 }
 
 #endif

@@ -186,14 +186,6 @@ pid_t kernel_thread(void)
     return (pid_t)call(SYS_gettid, 0, 0, 0, 0);
 }
 
-uint64_t kernel_now_ns(void)
-{
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* As these calls have it: on 32-bit processors the C library's may be larger. */
 struct time {
     long s, ns;
@@ -202,6 +194,15 @@ struct time {
 static struct time time_of(uint64_t ns)
 {
     return (struct time){.s = (long)(ns / NS_PER_S), .ns = (long)(ns % NS_PER_S)};
+}
+
+/* Programs may have a clock_gettime of their own. */
+uint64_t kernel_now_ns(void)
+{
+    struct time now = {0, 0};
+
+    call(SYS_clock_gettime, CLOCK_MONOTONIC, word(&now), 0, 0);
+    return (uint64_t)now.s * NS_PER_S + (uint64_t)now.ns;
 }
 
 void kernel_pause_ns(uint64_t ns)

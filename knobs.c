@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #define KNOB __attribute__((visibility("default")))
@@ -48,9 +49,14 @@ KNOB struct mallinfo mallinfo(void)
     return (struct mallinfo){.uordblks = (int)live_bytes()};
 }
 
+/* No cancellation point. */
 KNOB void malloc_stats(void)
 {
+    int cancel_state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     fprintf(stderr, "in use bytes     = %10zu\n", live_bytes());
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 KNOB int malloc_info(int options, FILE *stream)

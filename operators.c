@@ -27,6 +27,7 @@
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "leakdetect.h"
@@ -60,9 +61,16 @@ static void *find(const char *symbol)
     return found != NULL ? found : dlsym(RTLD_NEXT, symbol);
 }
 
-/* Defines a function that calls the C++ library's operator with this symbol.  NULL: that says so, or there is
- * none. */
-#define FROM_LIBRARY(name, symbol, parameters, arguments)                              \
+/* The C++ library rounds a size up to a multiple of the alignment, even one that no memory has. */
+static size_t without_wrap(size_t size)
+{
+    return size > PTRDIFF_MAX ? PTRDIFF_MAX : size;
+}
+
+/* Defines a function that jumps to the C++ library's operator with this symbol; or where that says so, or
+ * there is none, does otherwise.  The names are those that reports skip, for where it is called all the same.
+ */
+#define FROM_LIBRARY(name, symbol, parameters, arguments, otherwise)                   \
     static void *name parameters                                                       \
     {                                                                                  \
         static _Atomic(void *) known;                                                  \
@@ -71,29 +79,27 @@ static void *find(const char *symbol)
                                                                                        \
         if (found == NULL)                                                             \
             atomic_store_explicit(&known, found = find(symbol), memory_order_relaxed); \
+        if (found == NULL)                                                             \
+            otherwise;                                                                 \
         *(void **)&function = found;                                                   \
-        return found == NULL ? NULL : function arguments;                              \
+        return function arguments;                                                     \
     }
 
-FROM_LIBRARY(library_new, NEW, (size_t size), (size))
-FROM_LIBRARY(library_new_aligned, NEW ALIGN, (size_t size, size_t align), (size, align))
-FROM_LIBRARY(library_new_nothrow, NEW NOTHROW, (size_t size, const void *tag), (size, tag))
-FROM_LIBRARY(library_new_array_nothrow, NEW_ARRAY NOTHROW, (size_t size, const void *tag), (size, tag))
-FROM_LIBRARY(library_new_aligned_nothrow, NEW ALIGN NOTHROW, (size_t size, size_t align, const void *tag),
-             (size, align, tag))
-FROM_LIBRARY(library_new_array_aligned_nothrow, NEW_ARRAY ALIGN NOTHROW,
-             (size_t size, size_t align, const void *tag), (size, align, tag))
-
-static void *or_abort(void *block)
-{
-    if (block == NULL)
-        abort();
-    return block;
-}
+FROM_LIBRARY(ld_operator_new_by_library, NEW, (size_t size), (size), abort())
+FROM_LIBRARY(ld_operator_new_aligned_by_library, NEW ALIGN, (size_t size, size_t align),
+             (without_wrap(size), align), abort())
+FROM_LIBRARY(ld_operator_new_nothrow_by_library, NEW NOTHROW, (size_t size, const void *tag), (size, tag),
+             return NULL)
+FROM_LIBRARY(ld_operator_new_array_nothrow_by_library, NEW_ARRAY NOTHROW, (size_t size, const void *tag),
+             (size, tag), return NULL)
+FROM_LIBRARY(ld_operator_new_aligned_nothrow_by_library, NEW ALIGN NOTHROW,
+             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), return NULL)
+FROM_LIBRARY(ld_operator_new_array_aligned_nothrow_by_library, NEW_ARRAY ALIGN NOTHROW,
+             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), return NULL)
 
 void *operators_new(size_t size)
 {
-    return or_abort(library_new(size));
+    return ld_operator_new_by_library(size);
 }
 
 #define DECLARE_NEW(name, symbol, parameters) ENTRY_POINT void *name parameters __asm__(symbol);
@@ -144,7 +150,7 @@ void *new_aligned(size_t size, size_t align)
 {
     void *block = ld_operator_new_aligned(size, align);
 
-    return block != NULL ? block : or_abort(library_new_aligned(size, align));
+    return block != NULL ? block : ld_operator_new_aligned_by_library(size, align);
 }
 
 void *new_array_aligned(size_t size, size_t align)
@@ -156,7 +162,7 @@ void *new_nothrow(size_t size, const void *tag)
 {
     void *block = IS_OWN(new_one, ld_operator_new) ? malloc(size) : NULL;
 
-    return block != NULL ? block : library_new_nothrow(size, tag);
+    return block != NULL ? block : ld_operator_new_nothrow_by_library(size, tag);
 }
 
 void *new_array_nothrow(size_t size, const void *tag)
@@ -164,14 +170,14 @@ void *new_array_nothrow(size_t size, const void *tag)
     bool are_own = IS_OWN(new_one, ld_operator_new) && IS_OWN(new_array, own_new_array);
     void *block = are_own ? malloc(size) : NULL;
 
-    return block != NULL ? block : library_new_array_nothrow(size, tag);
+    return block != NULL ? block : ld_operator_new_array_nothrow_by_library(size, tag);
 }
 
 void *new_aligned_nothrow(size_t size, size_t align, const void *tag)
 {
     void *block = IS_OWN(new_aligned, own_new_aligned) ? ld_operator_new_aligned(size, align) : NULL;
 
-    return block != NULL ? block : library_new_aligned_nothrow(size, align, tag);
+    return block != NULL ? block : ld_operator_new_aligned_nothrow_by_library(size, align, tag);
 }
 
 void *new_array_aligned_nothrow(size_t size, size_t align, const void *tag)
@@ -179,7 +185,7 @@ void *new_array_aligned_nothrow(size_t size, size_t align, const void *tag)
     bool are_own = IS_OWN(new_aligned, own_new_aligned) && IS_OWN(new_array_aligned, own_new_array_aligned);
     void *block = are_own ? ld_operator_new_aligned(size, align) : NULL;
 
-    return block != NULL ? block : library_new_array_aligned_nothrow(size, align, tag);
+    return block != NULL ? block : ld_operator_new_array_aligned_nothrow_by_library(size, align, tag);
 }
 
 /* --- Delete --------------------------------------------------------------------------------------------- */

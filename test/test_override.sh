@@ -152,7 +152,7 @@ sites_of_new() { # COMPILER
         # shellcheck disable=SC2086
         "$1" -std=c++17 -g $mode test/whole/new_sites.cc -o "$work/app"
         env LD_PRELOAD="$preload" LEAKDETECT_OPTIONS=report_at_exit=live "$work/app" 2>"$work/err"
-        for function in make_one make_array make_aligned make_quietly; do
+        for function in make_one make_array make_aligned make_quietly make_at_second_try make_aligned_at_second_try; do
             grep -E "^    #0 .* $function\(" "$work/err" || { cat "$work/err" && return 1; }
         done
     done
