@@ -8,7 +8,7 @@
 #   make check-programs  runs real programs plain and with every block on record, and compares
 #   make test            the tests of one flavour, with nothing installed
 #   make lint            clang-format, clang-tidy, cppcheck, shellcheck, and `make layers`
-#   make layers          no file includes one from above it
+#   make layers          no file includes one that stands below it in docs/design.md
 #   make bench           what it costs, measured in some twenty minutes, or with QUICK=1 in one
 #   make soak            a server under load, in which lost blocks are looked for, for ten minutes
 #   make examples        the programs in examples/
