@@ -390,33 +390,25 @@ static int hand_to_report(void *ctx, ld_leak_fn *callback, void *callback_ctx)
     return 0;
 }
 
-static void say(int fd, const char *line)
-{
-    platform_write(fd, line, strlen(line));
-}
-
-static void say_mapped(int fd, size_t count, bool some_suppressed)
+/* For people, how it was looked, if that was not as usual. */
+static void say_how(const struct look *look, int fd, const struct report_found *found)
 {
     struct text text;
 
     text_init(&text, fd);
-    text_put(&text, "note: memory that the program has mapped itself points to ");
-    text_put_id(&text, count);
-    text_put(&text, " of the definitely lost blocks");
-    text_put(&text, some_suppressed ? ", suppressed ones included" : "");
-    text_put(&text, "; use_mappings=1 counts it\n");
-    text_flush(&text);
-}
-
-/* For people, how it was looked, if that was not as usual. */
-static void say_how(const struct look *look, int fd, const struct report_found *found)
-{
     if (look->stop.running != 0)
-        say(fd, "note: some threads could not be stopped; their whole stacks were taken for pointers\n");
+        text_put(&text,
+                 "note: some threads could not be stopped; their whole stacks were taken for pointers\n");
     if (look->was_in_place)
-        say(fd, "note: the process could not be copied, and stood still while it was examined\n");
-    if (look->job.mapped_count != 0 && found->definite_sites != 0)
-        say_mapped(fd, look->job.mapped_count, found->suppressed != 0);
+        text_put(&text, "note: the process could not be copied, and stood still while it was examined\n");
+    if (look->job.mapped_count != 0 && found->definite_sites != 0) {
+        text_put(&text, "note: memory that the program has mapped itself points to ");
+        text_put_id(&text, look->job.mapped_count);
+        text_put(&text, " of the definitely lost blocks");
+        text_put(&text, found->suppressed != 0 ? ", suppressed ones included" : "");
+        text_put(&text, "; use_mappings=1 counts it\n");
+    }
+    text_flush(&text);
 }
 
 static int write_lost(const struct look *look, int fd, const struct ld_report_options *options,

@@ -8,8 +8,6 @@
 #ifndef DESTINATION_H
 #define DESTINATION_H
 
-#include <stdbool.h>
-
 /* Called once, before the program's own code. */
 void destination_init(void);
 

@@ -11,7 +11,6 @@
 #ifndef KEPT_H
 #define KEPT_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -24,6 +24,7 @@
 #include "config.h"
 #include "gaps.h"
 #include "given.h"
+#include "kernel.h"
 #include "loader.h"
 #include "loader_lock.h"
 #include "module.h"
@@ -700,35 +701,26 @@ static THREAD_LOCAL struct {
     bool has_streams; /* see lock_streams */
 } forks;
 
-enum { SIGNALS_MAX = 64 };
+#define SIGNAL_BIT(n)  (UINT64_C(1) << ((n)-1))
+#define GLIBCS_SIGNALS (SIGNAL_BIT(32) | SIGNAL_BIT(33)) /* which it keeps for itself */
 
 /* A handler that forked while jemalloc is held for a fork, or that left for good, would leave all standing.
  * What the thread's own instructions raise comes nevertheless: held back, it would end the process. */
 static void hold_signals(void)
 {
     static const int raised[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    sigset_t held, before;
+    uint64_t held = ~GLIBCS_SIGNALS, before;
 
-    sigfillset(&held);
     for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-        sigdelset(&held, raised[i]);
-    pthread_sigmask(SIG_BLOCK, &held, &before);
-    forks.signals = 0;
-    for (int n = 1; n <= SIGNALS_MAX; n++)
-        if (sigismember(&held, n) == 1 && sigismember(&before, n) == 0)
-            forks.signals |= UINT64_C(1) << (n - 1);
+        held &= ~SIGNAL_BIT(raised[i]);
+    kernel_block(held, &before);
+    forks.signals = held & ~before;
 }
 
 /* Other handlers of fork may have changed the mask, too. */
 static void let_signals_come(void)
 {
-    sigset_t held;
-
-    sigemptyset(&held);
-    for (int n = 1; n <= SIGNALS_MAX; n++)
-        if ((forks.signals >> (n - 1) & 1) != 0)
-            sigaddset(&held, n);
-    pthread_sigmask(SIG_UNBLOCK, &held, NULL);
+    kernel_change_mask(SIG_UNBLOCK, &forks.signals, NULL);
 }
 
 /* Locks are taken in this order, and nothing of ours is held while a foreign one is waited for. */

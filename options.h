@@ -8,7 +8,6 @@
 #define OPTIONS_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 /* The words of the choices, in order. */
 enum { OPTIONS_REPORT_LOST, OPTIONS_REPORT_LIVE, OPTIONS_REPORT_NONE };

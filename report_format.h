@@ -6,7 +6,6 @@
 #ifndef REPORT_FORMAT_H
 #define REPORT_FORMAT_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "leakdetect.h"
