@@ -20,8 +20,7 @@ static _Atomic unsigned forks;  /* that are about to happen */
 
 /* What of it is the calling thread's: it must not wait for itself. */
 static THREAD_LOCAL uint8_t own_visits; /* more than one in signal handlers */
-static THREAD_LOCAL bool is_forking;
-static THREAD_LOCAL uint32_t forker; /* the id of the thread in the parent */
+static THREAD_LOCAL uint32_t forking;   /* the id that it has in the parent; 0: it does not fork */
 
 static void enter(void)
 {
@@ -31,7 +30,7 @@ static void enter(void)
     /* Sequentially consistent: partner of loader_before_fork. */
     atomic_fetch_add_explicit(&visits, 1, memory_order_seq_cst);
     while (UNLIKELY(atomic_load_explicit(&forks, memory_order_seq_cst) != 0) && own_visits == 1 &&
-           !is_forking) {
+           forking == 0) {
         bool goes_on;
 
         atomic_fetch_sub_explicit(&visits, 1, memory_order_relaxed);
@@ -52,8 +51,10 @@ static void leave(void)
 bool loader_is_free_soon(void)
 {
     struct platform_wait wait = {0};
+    uint32_t owner = loader_lock_owner();
 
-    while (!loader_lock_is_free())
+    /* Where it goes from one to the next, everybody's turn comes. */
+    while (owner != 0 && loader_lock_owner() == owner)
         if (!platform_wait(&wait))
             return false;
     return true;
@@ -75,8 +76,7 @@ void loader_before_fork(void)
 {
     struct platform_wait wait = {0};
 
-    is_forking = true;
-    forker = (uint32_t)kernel_thread();
+    forking = (uint32_t)kernel_thread();
     atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
     while (atomic_load_explicit(&visits, memory_order_seq_cst) > own_visits && platform_wait(&wait))
         continue;
@@ -84,12 +84,13 @@ void loader_before_fork(void)
 
 void loader_after_fork(bool in_child)
 {
-    is_forking = false;
+    if (in_child)
+        loader_lock_renew(forking);
+    forking = 0;
     if (!in_child) {
         atomic_fetch_sub_explicit(&forks, 1, memory_order_relaxed);
         return;
     }
-    loader_lock_renew(forker);
     atomic_store_explicit(&visits, own_visits, memory_order_relaxed);
     atomic_store_explicit(&forks, 0, memory_order_relaxed);
 }

@@ -16,7 +16,7 @@ typedef int loader_visit_fn(struct dl_phdr_info *info, size_t size, void *ctx);
  * had the loader's lock for half a second, and may never give it back; nothing was visited. */
 bool loader_visit(loader_visit_fn *visit, void *ctx);
 
-/* Whether nobody else has the loader's lock, now or in half a second, so that those can be asked that ask it
+/* Whether no other thread keeps the loader's lock for half a second, so that those can be asked that ask it
  * without regard to anybody, as libunwind does. */
 bool loader_is_free_soon(void);
 

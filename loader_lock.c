@@ -7,6 +7,7 @@
 
 #include <link.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/auxv.h>
 
@@ -84,9 +85,11 @@ void loader_lock_renew(uint32_t parents_thread)
     lock->__nusers = 0;
 }
 
-bool loader_lock_is_free(void)
+uint32_t loader_lock_owner(void)
 {
-    return lock == NULL || word_of(&lock->__lock) == 0 || is_of(lock, (uint32_t)kernel_thread());
+    uint32_t owner = lock == NULL ? 0 : (uint32_t)word_of(&lock->__owner);
+
+    return owner == 0 || owner == (uint32_t)kernel_thread() ? 0 : owner;
 }
 
 #else
@@ -100,9 +103,9 @@ void loader_lock_renew(uint32_t parents_thread)
     (void)parents_thread;
 }
 
-bool loader_lock_is_free(void)
+uint32_t loader_lock_owner(void)
 {
-    return true;
+    return 0;
 }
 
 #endif

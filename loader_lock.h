@@ -11,7 +11,6 @@
 #ifndef LOADER_LOCK_H
 #define LOADER_LOCK_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* Called once, before anything else here. */
@@ -21,7 +20,7 @@ void loader_lock_find(void);
  * thread's, if it was that thread's. */
 void loader_lock_renew(uint32_t parents_thread);
 
-/* Whether it can be taken without waiting for another thread, as far as is known. */
-bool loader_lock_is_free(void);
+/* The other thread that has it now; 0: none, as far as is known. */
+uint32_t loader_lock_owner(void);
 
 #endif

@@ -51,11 +51,11 @@ static struct {
     _Atomic uintptr_t
         records[LD_MAX_MODULES]; /* the loader's, of those that are watched; 0; or NOT_WATCHED */
     _Atomic uint64_t claimed;
+    _Atomic(module_notice_fn *) notice; /* NULL: nobody watches */
     char names[NAME_BYTES];
 } registry;
 
 _Atomic uint32_t module_current_generation;
-static _Atomic(module_notice_fn *) notice;
 
 _Static_assert(sizeof(struct module) == 64 || sizeof(void *) != 8, "config.h says what a module costs");
 
@@ -70,11 +70,9 @@ struct loaded {
 
 #if LD_HAVE_DL_FIND_OBJECT
 
-/* From `program` to `last`: what the process was started with; NULL until module_init. */
 static struct {
-    const struct link_map *program;
-    const struct link_map *_Atomic last;
-    const struct r_debug *debugger; /* what the loader tells debuggers; NULL: nothing */
+    const struct link_map *_Atomic last; /* of what the process was started with; NULL until module_init */
+    const struct r_debug *debugger;      /* what the loader tells debuggers; NULL: nothing */
 } startup;
 
 static bool find_loaded(const void *pc, struct loaded *out)
@@ -98,15 +96,12 @@ static bool find_loaded(const void *pc, struct loaded *out)
  * of modules, to the end of which dlopen adds.  So this part of the list may be read without a lock. */
 static bool can_unload(const struct loaded *now)
 {
-    /* Acquire: the program, written before by module_init. */
-    const struct link_map *last = atomic_load_explicit(&startup.last, memory_order_acquire);
+    /* Acquire: partner of module_init. */
+    const struct link_map *map = atomic_load_explicit(&startup.last, memory_order_acquire);
 
-    if (last == NULL)
-        return true;
-    for (const struct link_map *map = startup.program; map != now->map; map = map->l_next)
-        if (map == last)
-            return true;
-    return false;
+    while (map != NULL && map != now->map)
+        map = map->l_prev;
+    return map == NULL;
 }
 
 /* Whether no module is loaded but those.  Of more than one namespace (dlmopen) nothing is known; since glibc
@@ -152,10 +147,11 @@ static bool comes_after(const struct link_map *map, const struct link_map *earli
 }
 
 /* The last module, `last` or one after it, that this one needs. */
-static const struct link_map *last_needed(const struct link_map *by, const struct link_map *last)
+static const struct link_map *last_needed(const struct link_map *by, const struct link_map *last,
+                                          const struct link_map *program)
 {
     for (const ElfW(Dyn) *entry = by->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++) {
-        const struct link_map *map = startup.program;
+        const struct link_map *map = program;
 
         if (entry->d_tag != DT_NEEDED)
             continue;
@@ -177,7 +173,7 @@ static const struct link_map *last_needed(const struct link_map *by, const struc
 static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     struct loaded self;
-    const struct link_map *map, *last;
+    const struct link_map *map, *last, *program;
 
     (void)info;
     (void)size;
@@ -189,16 +185,16 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
     /* In a namespace of dlmopen the first module is no program, and can be unloaded. */
     if (map->l_name[0] != 0)
         return 1;
-    startup.program = map;
+    program = map;
     for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
         if (entry->d_tag == DT_DEBUG)
             startup.debugger = (const struct r_debug *)entry->d_un.d_ptr;
     for (last = map;; map = map->l_next) {
-        last = last_needed(map, last);
+        last = last_needed(map, last, program);
         if (map == last)
             break;
     }
-    /* Release: partner of can_unload. */
+    /* Release: and the loader's word to debuggers. */
     atomic_store_explicit(&startup.last, last, memory_order_release);
     return 1;
 }
@@ -497,14 +493,14 @@ bool module_is_current(module_id id, const void *pc)
 
 void module_watch_by(module_notice_fn *by)
 {
-    atomic_store_explicit(&notice, by, memory_order_relaxed);
+    atomic_store_explicit(&registry.notice, by, memory_order_relaxed);
 }
 
 /* Of several threads that come here at the same time one sees to it, and a module that was refused once is
  * not tried again. */
 static NOINLINE bool begin_to_watch(module_id id, const void *pc)
 {
-    module_notice_fn *by = atomic_load_explicit(&notice, memory_order_relaxed);
+    module_notice_fn *by = atomic_load_explicit(&registry.notice, memory_order_relaxed);
     const struct module *module = module_get(id);
     uintptr_t none = 0;
     struct loaded now;

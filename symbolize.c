@@ -34,15 +34,16 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 
+static atomic_bool some_fork_has_lock;
+
 /* Of all that is asked here: the loader, views, files. */
 static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* This thread has the lock: a signal handler that forks must not wait for it. */
 static THREAD_LOCAL bool has_lock;
 
-/* The fork that this thread is in has it; and whether any has. */
+/* The fork that this thread is in has it. */
 static THREAD_LOCAL bool fork_has_lock;
-static atomic_bool some_fork_has_lock;
 
 /* --- Looking up --------------------------------------------------------------------------------------- */
 
