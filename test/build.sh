@@ -31,13 +31,20 @@ done <<EOF
 $(sed -n 's/^\(\/\/\| \*\) build: //p' "$source")
 EOF
 
+# Many tests compile the whole library, each with sizes of its own, which most of its files know nothing of.
+cache=
+if command -v ccache >/dev/null; then
+    cache=ccache
+    export CCACHE_DIR="${CCACHE_DIR:-$PWD/build/ccache}"
+fi
+
 # shellcheck disable=SC2086 # lists of words, all of them
 compile() { # FILE OBJECT FLAGS...
     in=$1 out=$2
     shift 2
     case $in in
-    *.cc) $CXX -std=c++17 $CXX_WARNINGS -I. $CPPFLAGS $CXXFLAGS $FLAGS $flags "$@" -c -o "$out" "$in" ;;
-    *) $CC $C_FLAGS -std=gnu11 $flags "$@" -c -o "$out" "$in" ;;
+    *.cc) $cache $CXX -std=c++17 $CXX_WARNINGS -I. $CPPFLAGS $CXXFLAGS $FLAGS $flags "$@" -c -o "$out" "$in" ;;
+    *) $cache $CC $C_FLAGS -std=gnu11 $flags "$@" -c -o "$out" "$in" ;;
     esac
 }
 
