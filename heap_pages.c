@@ -12,13 +12,22 @@
 
 #if LD_OVERRIDE
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <features.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "platform.h"
+
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -76,10 +85,43 @@ void *ldheap_sbrk(intptr_t increment)
     return end;
 }
 
+/* Whether the program has a clock_gettime of its own. */
+#ifdef DLFO_STRUCT_HAS_EH_DBASE /* glibc 2.35 has _dl_find_object */
+
+static bool has_own_clock(void)
+{
+    enum { UNKNOWN, NO, YES };
+    static _Atomic int known;
+    int own = atomic_load_explicit(&known, memory_order_relaxed);
+    struct dl_find_object clocks, librarys;
+
+    if (LIKELY(own != UNKNOWN))
+        return own == YES;
+    own = _dl_find_object((void *)(uintptr_t)clock_gettime, &clocks) == 0 &&
+                  _dl_find_object((void *)(uintptr_t)gnu_get_libc_version, &librarys) == 0 &&
+                  clocks.dlfo_link_map != librarys.dlfo_link_map
+              ? YES
+              : NO;
+    atomic_store_explicit(&known, own, memory_order_relaxed);
+    return own == YES;
+}
+
+#else
+
+static bool has_own_clock(void)
+{
+    return false;
+}
+
+#endif
+
 int ldheap_clock_gettime(clockid_t clock, struct timespec *time)
 {
-    uint64_t ns = platform_clock_ns(clock);
+    uint64_t ns;
 
+    if (LIKELY(!has_own_clock()))
+        return clock_gettime(clock, time);
+    ns = kernel_clock_ns(clock);
     *time = (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
     return 0;
 }

@@ -115,9 +115,10 @@ __attribute__((used)) static iterate_fn *(*const iterate_phdr_choose)(visitor *,
 /* Whose modules it lists depends on who has called it. */
 JUMP("dl_iterate_phdr", "iterate_phdr_choose", "");
 
-/* Called by the rest of the library, if this is part of it, before libunwind is asked for anything. */
-void iterate_phdr_probe(void);
-void iterate_phdr_probe(void)
+/* Called by the rest of the library, if this is part of it, before libunwind is asked for anything.  True if
+ * libunwind is answered here from now on. */
+bool iterate_phdr_probe(void);
+bool iterate_phdr_probe(void)
 {
     unw_context_t context;
     unw_cursor_t cursor;
@@ -126,10 +127,11 @@ void iterate_phdr_probe(void)
 
     if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0 ||
         unw_get_reg(&cursor, UNW_REG_IP, &pc) != 0)
-        return;
+        return false;
     probed = (uintptr_t)pc;
     unw_get_proc_info(&cursor, &info);
     probed = 0;
+    return atomic_load_explicit(&libunwinds_call, memory_order_relaxed) != 0;
 }
 
 #endif

@@ -196,13 +196,20 @@ static struct time time_of(uint64_t ns)
     return (struct time){.s = (long)(ns / NS_PER_S), .ns = (long)(ns % NS_PER_S)};
 }
 
-/* Programs may have a clock_gettime of their own. */
-uint64_t kernel_now_ns(void)
+uint64_t kernel_clock_ns(int clock)
 {
     struct time now = {0, 0};
 
-    call(SYS_clock_gettime, CLOCK_MONOTONIC, word(&now), 0, 0);
+    call(SYS_clock_gettime, clock, word(&now), 0, 0);
     return (uint64_t)now.s * NS_PER_S + (uint64_t)now.ns;
+}
+
+uint64_t kernel_now_ns(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 void kernel_pause_ns(uint64_t ns)

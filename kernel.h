@@ -65,6 +65,9 @@ _Noreturn void kernel_exit_thread(int status);
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
 
+/* A clock's time, in nanoseconds.  A system call, as the C library's clock_gettime mostly is none. */
+uint64_t kernel_clock_ns(int clock);
+
 /* Waits while *word is value, until it is woken, interrupted, or the time is up (0: there is no limit). */
 void kernel_wait_while(_Atomic uint32_t *word, uint32_t value, uint64_t limit_ns);
 void kernel_wake_all(_Atomic uint32_t *word);

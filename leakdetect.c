@@ -698,7 +698,6 @@ static THREAD_LOCAL struct {
     uint64_t signals;  /* that are held back for it: bit n - 1 for signal n */
     const void *outer; /* see stop_defer */
     unsigned depth;
-    bool has_streams; /* see lock_streams */
 } forks;
 
 #define SIGNAL_BIT(n)  (UINT64_C(1) << ((n)-1))
@@ -732,33 +731,10 @@ static void take_all(void)
     loader_before_fork();
 }
 
-/* Where there are several threads, glibc's fork takes the lock of the list of streams, between jemalloc's
- * locks and the copying, and whoever has it, as in fflush(NULL), may wait for a stream whose reader waits for
- * jemalloc.  So it is taken before those, as a thread can more than once; in the child glibc has freed it
- * already.  These are of its interface, though in no header. */
-void _IO_list_lock(void) __attribute__((weak));
-void _IO_list_unlock(void) __attribute__((weak));
-extern char __libc_single_threaded __attribute__((weak));
-
-static void lock_streams(void)
-{
-    forks.has_streams = LD_OVERRIDE && &__libc_single_threaded != NULL && __libc_single_threaded == 0 &&
-                        _IO_list_lock != NULL && _IO_list_unlock != NULL;
-    if (forks.has_streams)
-        _IO_list_lock();
-}
-
-static void unlock_streams(void)
-{
-    if (forks.has_streams)
-        _IO_list_unlock();
-}
-
 /* Whoever were stopped with jemalloc's locks and ours would have all others wait. */
 static void before_fork(void)
 {
     if (forks.depth == 0) {
-        lock_streams();
         hold_signals();
         forks.outer = stop_defer_wherever();
     }
@@ -775,7 +751,6 @@ static void after_fork_in_parent(void)
     stackmap_after_fork(false);
     symbolize_after_fork(false);
     stop_allow(forks.outer);
-    unlock_streams();
     let_signals_come();
 }
 
@@ -792,7 +767,6 @@ static void after_fork_in_child(void)
     check_after_fork();
     /* Here, too, the fork around this one is still to come to its end. */
     if (--forks.depth != 0) {
-        lock_streams();
         take_all();
         return;
     }

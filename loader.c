@@ -48,15 +48,27 @@ static void leave(void)
     own_visits--;
 }
 
+/* Who was waited for in vain, and has had it ever since. */
+static _Atomic uint32_t keeper;
+
 bool loader_is_free_soon(void)
 {
     struct platform_wait wait = {0};
     uint32_t owner = loader_lock_owner();
 
+    if (LIKELY(owner == 0)) {
+        if (UNLIKELY(atomic_load_explicit(&keeper, memory_order_relaxed) != 0))
+            atomic_store_explicit(&keeper, 0, memory_order_relaxed);
+        return true;
+    }
+    if (atomic_load_explicit(&keeper, memory_order_relaxed) == owner)
+        return false;
     /* Where it goes from one to the next, everybody's turn comes. */
-    while (owner != 0 && loader_lock_owner() == owner)
-        if (!platform_wait(&wait))
+    while (loader_lock_owner() == owner)
+        if (!platform_wait(&wait)) {
+            atomic_store_explicit(&keeper, owner, memory_order_relaxed);
             return false;
+        }
     return true;
 }
 

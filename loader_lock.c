@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/auxv.h>
 
 #include "kernel.h"
 
@@ -42,33 +41,57 @@ static struct __pthread_mutex_s *find_own(uintptr_t start, uintptr_t end)
     return NULL;
 }
 
-/* In a static program the loader is part of it. */
-static int search(struct dl_phdr_info *info, size_t size, void *found)
+struct search {
+    bool has_begun;
+    uintptr_t debugger; /* of the loader's data, by the word that it has for debuggers; 0: a static program */
+    struct __pthread_mutex_s *found;
+};
+
+/* The first module is the program. */
+static uintptr_t find_debugger(const struct dl_phdr_info *info)
 {
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            for (; entry->d_tag != DT_NULL; entry++)
+                if (entry->d_tag == DT_DEBUG)
+                    return entry->d_un.d_ptr;
+    }
+    return 0;
+}
+
+static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    struct search *search = ctx;
+
     (void)size;
-    if (info->dlpi_addr != getauxval(AT_BASE) && getauxval(AT_BASE) != 0)
-        return 0;
+    if (!search->has_begun)
+        search->debugger = find_debugger(info);
+    search->has_begun = true;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t start = info->dlpi_addr + segment->p_vaddr;
 
         /* What is not 0 at first is in the file. */
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0 &&
-            *(struct __pthread_mutex_s **)found == NULL)
-            *(struct __pthread_mutex_s **)found = find_own(
-                (start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1), start + segment->p_filesz);
+            (search->debugger == 0 || search->debugger - start < segment->p_memsz)) {
+            search->found = find_own((start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1),
+                                     start + segment->p_filesz);
+            return 1;
+        }
     }
-    return 1;
+    return 0;
 }
 
 void loader_lock_find(void)
 {
-    struct __pthread_mutex_s *found = NULL;
+    struct search search = {0};
 
-    dl_iterate_phdr(search, &found);
+    dl_iterate_phdr(search_module, &search);
     /* One that is the thread's still is another one. */
-    if (found != NULL && !is_of(found, (uint32_t)kernel_thread()))
-        lock = found;
+    if (search.found != NULL && !is_of(search.found, (uint32_t)kernel_thread()))
+        lock = search.found;
 }
 
 void loader_lock_renew(uint32_t parents_thread)

@@ -19,7 +19,7 @@
  *
  * Whether a library is still loaded is a question to the loader each time, unless it is watched: the loader
  * keeps its record of a library (struct link_map) in a block of the program's heap, and frees that block when
- * the library is unloaded, before anything can be loaded in its place.  So who is the program's malloc hears
+ * the library is unloaded, before another can be loaded in its place.  So who is the program's malloc hears
  * of it.
  */
 #ifndef MODULE_H

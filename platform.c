@@ -65,18 +65,11 @@ void platform_heavy_fence(void)
     errno = saved;
 }
 
-uint64_t platform_clock_ns(int clock)
-{
-    long time[2] = {0, 0}; /* the kernel's timespec: on 32-bit processors the C library's may be larger */
-
-    syscall(SYS_clock_gettime, clock, time);
-    return (uint64_t)time[0] * NS_PER_S + (uint64_t)time[1];
-}
-
 /* By syscall(2), which is no cancellation point. */
 void platform_yield(unsigned times)
 {
-    const long pause[2] = {0, PAUSE_NS}; /* as above */
+    /* The kernel's timespec: on 32-bit processors the C library's may be larger. */
+    const long pause[2] = {0, PAUSE_NS};
     int saved = errno;
 
     sched_yield();
@@ -87,8 +80,11 @@ void platform_yield(unsigned times)
 
 bool platform_wait(struct platform_wait *wait)
 {
-    uint64_t now = platform_clock_ns(CLOCK_MONOTONIC);
+    struct timespec time = {0};
+    uint64_t now;
 
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    now = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
     if (wait->yields++ != 0) {
         uint64_t step = now - wait->last_ns;
 

@@ -67,10 +67,6 @@ static inline const void *platform_thread_pointer(void)
 /* Called once, before the fences are used. */
 void platform_init(void);
 
-/* What a clock of the kernel's says, in nanoseconds: by syscall(2), for programs may have a clock_gettime of
- * their own, which allocates. */
-uint64_t platform_clock_ns(int clock);
-
 /* Gives the processor to another thread, one that has waited for something so many times already.  It sleeps
  * a little if those were many: a thread of a higher priority never yields to the one that it waits for. */
 void platform_yield(unsigned times);

@@ -89,9 +89,10 @@ static inline size_t shortcuts_set(uint64_t hash)
     return (size_t)((hash & UINT32_MAX) * SHORTCUT_SETS >> 32);
 }
 
+/* Never 0, which says that there is nothing. */
 static inline uint64_t shortcuts_tag(uint64_t hash)
 {
-    return hash >> 56;
+    return hash >> 56 | 0x80;
 }
 
 /* The ways whose tag this may be, as the highest bit of each byte: all of them and, rarely, one that has

@@ -32,7 +32,7 @@
 #include "thread.h"
 #include "views.h"
 
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S 1000000000
 
 static atomic_bool some_fork_has_lock;
 
@@ -98,9 +98,12 @@ static bool wait_for_lock(void)
     enum { STEP_NS = 10000000, STEPS = 50 };
 
     for (int in_vain = 0; in_vain < STEPS; in_vain = atomic_load(&some_fork_has_lock) ? in_vain + 1 : 0) {
-        uint64_t ns = platform_clock_ns(CLOCK_REALTIME) + STEP_NS;
-        struct timespec until = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+        struct timespec until = {0};
 
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += STEP_NS;
+        until.tv_sec += until.tv_nsec / NS_PER_S;
+        until.tv_nsec %= NS_PER_S;
         if (pthread_mutex_timedlock(&the_lock, &until) == 0)
             return true;
     }

@@ -7,9 +7,8 @@
  *
  * An entry point works between thread_enter and thread_leave.  What comes in between those two in the same
  * thread is either a signal handler, which is recorded like anything else, or, between thread_foreign_enter
- * and thread_foreign_leave, an allocation of the library's own servants (libunwind, the
- * loader), which must not
- * be.
+ * and thread_foreign_leave, an allocation of the library's own servants (libunwind, the loader), which must
+ * not be.
  */
 #ifndef THREAD_H
 #define THREAD_H

@@ -48,13 +48,14 @@ static COLD size_t step_through(const void **frames, size_t capacity)
     return count;
 }
 
-/* In the library that is preloaded (iterate_phdr.c): libunwind is told of modules without the loader's
- * lock. */
-void iterate_phdr_probe(void) __attribute__((weak));
+/* In the library that is preloaded (iterate_phdr.c): whether libunwind is told of modules without the
+ * loader's lock. */
+bool iterate_phdr_probe(void) __attribute__((weak));
+static bool is_told;
 
 bool unwind_can_ask(void)
 {
-    return unwind_pipe_is_there() && (iterate_phdr_probe != NULL || loader_is_free_soon());
+    return unwind_pipe_is_there() && (is_told || loader_is_free_soon());
 }
 
 static size_t backtrace_here(struct thread *thread, unsigned level, const void **frames)
@@ -65,7 +66,8 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
 
     if (!thread_unwind_enter(thread, level, &inside))
         return 0;
-    if (UNLIKELY(!unwind_can_ask())) {
+    /* module_unloads asks the loader, too. */
+    if (UNLIKELY(!unwind_pipe_is_there() || !loader_is_free_soon())) {
         count = 0;
     } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
@@ -193,8 +195,7 @@ static void warm_up(void)
     int ends[2];
 
     unwind_pipe_guess(ends);
-    if (iterate_phdr_probe != NULL)
-        iterate_phdr_probe();
+    is_told = iterate_phdr_probe != NULL && iterate_phdr_probe();
     unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
     step_through(frames, UNWIND_BUFFER_FRAMES);
     unwind_pipe_note(ends);

@@ -4,7 +4,7 @@
  * remembered of a frame is used only when the frame is seen to be on the stack still: until then its library
  * may be gone, and another may be in its place, whose frames lie otherwise.
  *
- * build: plugin test/unload_small.c test/unload_large.c
+ * build: plugin test/unload_small.c test/unload_large.c test/unload_same.c
  */
 #define _GNU_SOURCE
 #include "test_support.h"
@@ -79,6 +79,42 @@ static void trap_11_all_frames_of_a_library_in_the_place_of_another_are_its_own(
     room[0] = room[sizeof(room) - 1] = 0;
     for (int i = 0; i < 4; i++)
         allocate_through(i % 2 == 0 ? "unload_large.so" : "unload_small.so");
+}
+
+static bool check_module(const struct ld_leak *leak, void *name)
+{
+    struct ld_symbol symbol;
+
+    if (leak->address != sample.block)
+        return true;
+    REQUIRE(leak->frame_count > 1 && ld_symbolize_frame(leak, 1, &symbol));
+    REQUIRE(symbol.module != NULL && strcmp(strrchr(symbol.module, '/') + 1, name) == 0);
+    return false;
+}
+
+/* All that could be compared on these stacks is the same, in memory; but another library has been there. */
+static void trap_11_a_library_of_the_same_layout_is_another_one(void **state)
+{
+    static char names[][16] = {"unload_small.so", "unload_same.so"};
+    enum { DEPTHS = 1500, TIMES = 3 };
+    unload_through_fn *first = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        char *name = names[i % 2];
+        unload_through_fn *through;
+        void *library = open_unloadable(name, &through);
+
+        /* The loader does put it there. */
+        REQUIRE(first == NULL || through == first);
+        first = through;
+        for (size_t k = 0; k < DEPTHS * TIMES; k++) {
+            go_through(through, allocate, k / TIMES);
+            ld_now_leaks(check_module, name);
+            ld_free(sample.block);
+        }
+        REQUIRE(dlclose(library) == 0);
+    }
 }
 
 static void *thread_through(void *name)
@@ -180,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trap_11_all_frames_of_a_library_in_the_place_of_another_are_its_own),
+        cmocka_unit_test(trap_11_a_library_of_the_same_layout_is_another_one),
         cmocka_unit_test(trap_11_nothing_is_read_where_frames_of_another_library_were),
         cmocka_unit_test(trap_05_a_library_goes_while_another_thread_remembers_it),
     };

@@ -54,7 +54,6 @@ trap_is_harmless 'libraries come and go, by four threads, and allocate in constr
 trap_is_harmless 'the loader allocates data of threads' loader
 options=report_at_exit=none
 trap_is_harmless 'a thousand forks from 33 threads' forks
-trap_is_harmless 'a thousand forks beside streams that are read and flushed' forks_beside_streams
 options=
 # A child that was forked has what its parent's threads had in hand.
 children=yes

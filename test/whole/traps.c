@@ -18,7 +18,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,57 +186,6 @@ static void forks(void)
         expect_status(child, i % 7);
     }
     end_busy(BUSY_THREADS);
-}
-
-/* One thread has the list of streams and waits for a stream, whose reader waits for the heap, which fork has.
- */
-static atomic_bool streams_are_over;
-
-static void *read_lines(void *unused)
-{
-    FILE *stream = tmpfile();
-    char *line = NULL;
-    size_t size = 0;
-
-    REQUIRE(stream != NULL);
-    for (int i = 0; i < 50000; i++)
-        fputc('x', stream);
-    while (!atomic_load(&streams_are_over)) {
-        rewind(stream);
-        REQUIRE(getline(&line, &size, stream) == 50000);
-        free(line);
-        line = NULL;
-        size = 0;
-    }
-    fclose(stream);
-    return unused;
-}
-
-static void *flush_all(void *unused)
-{
-    while (!atomic_load(&streams_are_over))
-        fflush(NULL);
-    return unused;
-}
-
-static void forks_beside_streams(void)
-{
-    enum { READERS = 4 };
-    pthread_t threads[READERS + 1];
-    time_t end = time(NULL) + 5;
-
-    for (int i = 0; i <= READERS; i++)
-        REQUIRE(pthread_create(&threads[i], NULL, i == 0 ? flush_all : read_lines, NULL) == 0);
-    for (int i = 0; i < 1000 && time(NULL) < end; i++) {
-        pid_t child = fork();
-
-        if (child == 0)
-            _exit(7);
-        expect_status(child, 7);
-    }
-    atomic_store(&streams_are_over, true);
-    for (int i = 0; i <= READERS; i++)
-        REQUIRE(pthread_join(threads[i], NULL) == 0);
 }
 
 static void forks_that_exit(void)
@@ -661,7 +609,6 @@ static const struct {
     {"libraries", libraries},
     {"loader", loader},
     {"forks", forks},
-    {"forks_beside_streams", forks_beside_streams},
     {"forks_that_exit", forks_that_exit},
     {"spawns", spawns},
     {"thread_data", thread_data},
