@@ -67,8 +67,8 @@ static size_t without_wrap(size_t size)
     return size > PTRDIFF_MAX ? PTRDIFF_MAX : size;
 }
 
-/* Defines a function that jumps to the C++ library's operator with this symbol; or where that says so, or
- * there is none, does otherwise.  The names are those that reports skip, for where it is called all the same.
+/* Defines a function that jumps to the C++ library's operator with this symbol; where that says so, or there
+ * is none, it returns `otherwise`.  The names are those that reports skip, should it be called all the same.
  */
 #define FROM_LIBRARY(name, symbol, parameters, arguments, otherwise)                   \
     static void *name parameters                                                       \
@@ -80,22 +80,22 @@ static size_t without_wrap(size_t size)
         if (found == NULL)                                                             \
             atomic_store_explicit(&known, found = find(symbol), memory_order_relaxed); \
         if (found == NULL)                                                             \
-            otherwise;                                                                 \
+            return (otherwise);                                                        \
         *(void **)&function = found;                                                   \
         return function arguments;                                                     \
     }
 
-FROM_LIBRARY(ld_operator_new_by_library, NEW, (size_t size), (size), abort())
+FROM_LIBRARY(ld_operator_new_by_library, NEW, (size_t size), (size), (abort(), NULL))
 FROM_LIBRARY(ld_operator_new_aligned_by_library, NEW ALIGN, (size_t size, size_t align),
-             (without_wrap(size), align), abort())
+             (without_wrap(size), align), (abort(), NULL))
 FROM_LIBRARY(ld_operator_new_nothrow_by_library, NEW NOTHROW, (size_t size, const void *tag), (size, tag),
-             return NULL)
+             NULL)
 FROM_LIBRARY(ld_operator_new_array_nothrow_by_library, NEW_ARRAY NOTHROW, (size_t size, const void *tag),
-             (size, tag), return NULL)
+             (size, tag), NULL)
 FROM_LIBRARY(ld_operator_new_aligned_nothrow_by_library, NEW ALIGN NOTHROW,
-             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), return NULL)
+             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), NULL)
 FROM_LIBRARY(ld_operator_new_array_aligned_nothrow_by_library, NEW_ARRAY ALIGN NOTHROW,
-             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), return NULL)
+             (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), NULL)
 
 void *operators_new(size_t size)
 {

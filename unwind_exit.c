@@ -80,7 +80,7 @@ static bool climb(const struct unwind_frame *from, struct unwind_frame *to)
 bool unwind_leave_exit(struct unwind_frame *frame)
 {
     struct thread_entry entry = thread_enter(FRAME_ADDRESS());
-    struct unwind_frame found;
+    struct unwind_frame found = {0};
     uint32_t inside;
     bool has_left = false;
 
