@@ -17,7 +17,7 @@
 #   make uninstall       removes what install put there
 #   make clean           removes build/
 #
-# FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan, debug or unwind is another way to build it, in build/FLAVOUR.
+# FLAVOUR=O0, O3-lto, clang, clang-O0, asan, tsan or unwind is another way to build it, in build/FLAVOUR.
 # Tables: LD_MAX_BLOCKS, LD_MAX_FRAMES, LD_MAX_STACKS, LD_MAX_MODULES, LD_MAX_ROOTS (config.h), as in `make LD_MAX_BLOCKS=1024`.
 # BLOCKMAP=my_blockmap.c is another store of live blocks (blockmap.h).
 # The usual CC, CXX, CFLAGS, CXXFLAGS, CPPFLAGS, LDFLAGS, AR, LD, INSTALL, PREFIX, DESTDIR; WERROR= for lenient builds.

@@ -194,7 +194,7 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
         if (map == last)
             break;
     }
-    /* Release: and the loader's word to debuggers. */
+    /* Release: partner of can_unload and is_as_started, which reads what was written before. */
     atomic_store_explicit(&startup.last, last, memory_order_release);
     return 1;
 }
