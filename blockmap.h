@@ -136,6 +136,11 @@ enum blockmap_step { BLOCKMAP_NEXT, BLOCKMAP_AGAIN, BLOCKMAP_STOP };
 typedef enum blockmap_step blockmap_visit_fn(const struct block *block, void *ctx);
 void blockmap_each(blockmap_visit_fn *visit, void *ctx);
 
+/* Calls visit with the stack id of each record that stays through the whole walk, the one that it has or is
+ * being given, and of some that do not.  Cheaper than the above. */
+typedef void blockmap_stack_fn(uint32_t stack);
+void blockmap_each_stack(blockmap_stack_fn *visit);
+
 /* Tells the store, before anything is recorded with it, that `epoch` has begun; they rise one by one from 0,
  * where the store starts.  Records older than BLOCKMAP_EXACT_EPOCHS may from then on show a younger mark,
  * never one of the last BLOCKMAP_EXACT_EPOCHS. */

@@ -86,17 +86,11 @@ static inline uint32_t current_mark(void)
 
 _Static_assert(LD_MAX_STACKS < HIDDEN, "no stack has this id");
 
-static enum blockmap_step mark_stack(const struct block *block, void *mark)
-{
-    (*(stackmap_mark_fn **)mark)(block->stack);
-    return BLOCKMAP_NEXT;
-}
-
 /* First what is in flight: whatever leaves there while we look is on record by then. */
 static void each_root(stackmap_mark_fn *mark)
 {
     thread_each_in_flight(mark);
-    blockmap_each(mark_stack, &mark);
+    blockmap_each_stack(mark);
 }
 
 static COLD void count_unrecorded(atomic_size_t *blocks, atomic_size_t *bytes, size_t size)

@@ -123,6 +123,18 @@ void blockmap_each(blockmap_visit_fn *visit, void *ctx)
     }
 }
 
+void blockmap_each_stack(blockmap_stack_fn *visit)
+{
+    for (size_t i = 0; i < LD_MAX_BLOCKS; i++) {
+        take_lock();
+        uint32_t stack = records[i].block.stack;
+        bool is_used = records[i].state != FREE;
+        drop_lock();
+        if (is_used)
+            visit(stack);
+    }
+}
+
 void blockmap_start_epoch(uint32_t epoch)
 {
     (void)epoch; /* marks are kept whole */

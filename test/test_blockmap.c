@@ -245,6 +245,42 @@ static void a_visitor_can_stop_and_look_again(void **state)
     assert_int_equal(visits.count, 10);
 }
 
+static struct {
+    size_t calls;
+    uint64_t seen; /* stacks, a bit for each */
+} stacks;
+
+static void note_stack(uint32_t stack)
+{
+    stacks.calls++;
+    stacks.seen |= UINT64_C(1) << (stack % 64);
+}
+
+static void each_stack_is_that_of_a_record_held_or_not(void **state)
+{
+    (void)state;
+    struct block blocks[3];
+    struct blockmap_hold hold;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        blocks[i] = block_of(i * 1000, 1);
+        blocks[i].stack = 10 + i;
+        assert_true(blockmap_insert(&blocks[i]));
+    }
+    assert_true(take_out(blocks[0].address, &(struct block){0}));
+    assert_true(blockmap_hold(blocks[2].address, &hold));
+    stacks.calls = stacks.seen = 0;
+    blockmap_each_stack(note_stack);
+    assert_int_equal(stacks.calls, 2);
+    assert_int_equal(stacks.seen, UINT64_C(1) << 11 | UINT64_C(1) << 12);
+    blocks[2].stack = 20;
+    blockmap_settle(&hold, &blocks[2]);
+    stacks.calls = stacks.seen = 0;
+    blockmap_each_stack(note_stack);
+    assert_int_equal(stacks.calls, 2);
+    assert_int_equal(stacks.seen, UINT64_C(1) << 11 | UINT64_C(1) << 20);
+}
+
 /* --- Epochs --------------------------------------------------------------------------------------------- */
 
 static void marks_are_exact_for_8192_epochs_and_never_younger_than_that(void **state)
@@ -557,6 +593,7 @@ int main(void)
         cmocka_unit_test_setup(a_visitor_can_stop_and_look_again, empty_table),
         cmocka_unit_test_setup(model_of_random_operations, empty_table),
         cmocka_unit_test_setup(trap_14_cycles_leave_no_wear, empty_table),
+        cmocka_unit_test_setup(each_stack_is_that_of_a_record_held_or_not, empty_table),
         cmocka_unit_test_setup(trap_14_a_full_table_takes_a_record_for_each_that_leaves, empty_table),
         cmocka_unit_test_setup(threads_leave_a_valid_table, empty_table),
         cmocka_unit_test_setup(a_walk_sees_what_lasts_exactly_once_and_whole, empty_table),
