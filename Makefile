@@ -32,7 +32,7 @@ BLOCKMAP = blockmap.c
 # In this order, so that little is lost between what begins a cache line: rules.c comes after small data, thread.c after rules.c.
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c sampling.c unwind_common.c rules.c trail.c shortcuts.c unwind.c unwind_generic.c unwind_check.c unwind_exit.c \
            thread.c module.c locate.c views.c demangle.c symbolize.c elf_file.c unwind_pipe.c platform.c loader.c loader_lock.c ours.c backing.c \
-           text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c suppress_file.c report_text.c report_json.c \
+           text.c scratch.c pattern.c sites.c names.c skip.c kept.c suppress.c report_text.c report_json.c \
            report_folded.c report.c kernel.c maps.c pages.c restart.c tasks.c stop.c tcb.c roots.c mapped.c withheld.c collapse.c snapshot.c interior.c reach.c walk.c gaps.c check.c
 
 PREFIX     = /usr/local
@@ -92,7 +92,7 @@ LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)
 # What makes the library the malloc of a whole program (override.ld), and the command.  The library to be preloaded lies
 # where `-lleakdetect_malloc` does not find it, or linkers would prefer it to the archive.  Not with a sanitizer, whose
 # malloc comes first.
-WHOLE_SOURCES = whole.c lsan.c heap_pages.c sandbox.c sigmask.c sigstack.c helper.c destination.c given.c options.c
+WHOLE_SOURCES = whole.c suppress_file.c lsan.c heap_pages.c sandbox.c sigmask.c sigstack.c helper.c destination.c given.c options.c
 WHOLE_OBJECTS = $(filter-out $(addprefix $(BUILD)/,leakdetect.o backing.o ours.o),$(OBJECTS)) \
                 $(addprefix $(BUILD)/whole/,leakdetect.o ours.o $(WHOLE_SOURCES:.c=.o))
 PRELOAD       = $(BUILD)/lib/leakdetect/libleakdetect_malloc.so

@@ -115,7 +115,7 @@ static enum blockmap_step count_one(const struct block *block, void *count)
 static struct look *map_look(size_t room)
 {
     size_t size = sizeof(struct look) + room * sizeof(reach_found);
-    struct look *look = kernel_map(size, true);
+    struct look *look = kernel_map_shared(size);
 
     if (look != NULL) {
         look->size = size;
@@ -195,7 +195,7 @@ static int gather_roots(struct roots *roots)
 {
     uintptr_t blocks = (uintptr_t)blockmap_table(), stacks = (uintptr_t)stackmap_table();
     uintptr_t mappings = (uintptr_t)ours_table();
-    const struct roots_range own[] = {
+    const struct ours_range own[] = {
         {blocks, blocks + blockmap_own_bytes()},
         {stacks, stacks + stackmap_own_bytes()},
         {mappings, mappings + ours_own_bytes()},

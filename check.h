@@ -35,8 +35,8 @@ void check_set_options(const struct check_options *options);
  * be taken for the caller's; so the entry points that look are not left to a compiler. */
 struct check_caller {
     uintptr_t registers[6]; /* in the order of struct unwind_frame */
-    uintptr_t zero;
-    uintptr_t pc; /* where it goes on; its stack begins above */
+    uintptr_t zero; /* keeps the stack aligned at the call; cleared, since what lies there would count */
+    uintptr_t pc;   /* where it goes on; its stack begins above */
 };
 
 #if defined(__x86_64__)

@@ -8,9 +8,9 @@
 
 /* Has the kernel move what lies in small pages into huge ones, while the program goes on.  It takes 0.5 to 1
  * ms for each 2 MiB, as measured (3 to 4 ms on a virtual machine that has to ask its host for the memory),
- * and next to nothing for those that are huge already; at most 1 ms for each 2 MiB that the process has, or
- * 500 ms: what is left then is for the next time.  A thread that touches such a range meanwhile waits until
- * it is moved.
+ * and next to nothing for those that are huge already; at most 500 ms, or 1 ms for each 2 MiB that the
+ * process has if that is more: what is left then is for the next time.  A thread that touches such a range
+ * meanwhile waits until it is moved.
  *
  * Only private memory in which at least seven small pages in eight are in use, so that the process needs
  * hardly more of it afterwards, and which it shares with no process that it was forked from or has forked.

@@ -43,8 +43,8 @@ static struct {
     size_t stack_size;
     _Atomic uint32_t wakings;
     pthread_key_t of_main_thread; /* its destructor says when that ends */
-    /* What the kernel sets to 0 when the main thread has ended, and which word that is of what the C library
-     * has of each thread: in a child another one is the main thread. */
+    /* The main thread's id in glibc's struct pthread, which the kernel clears when that thread ends; and
+     * which word it is there, to find it again in a child, where another thread is the main one. */
     const _Atomic uint32_t *main_thread; /* NULL: not known */
     size_t place;                        /* 0: not known */
     atomic_bool is_over;

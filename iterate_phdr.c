@@ -5,7 +5,8 @@
  * site; whoever allocates in a callback of dl_iterate_phdr, as programs in Rust do that take a backtrace, has
  * the loader's lock and waits for libunwind's.
  *
- * libunwind is known by the place of its one call, which a question whose answer is known shows.
+ * libunwind has one call of dl_iterate_phdr.  Its place is learnt by having libunwind ask for an address that
+ * is known (iterate_phdr_probe).
  */
 #define _GNU_SOURCE 1
 #include "config.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * System calls behind the names of kernel.h, by way of syscall(2), which is no cancellation point and takes
- * no lock.
+ * no lock; mmap, which has six arguments, by way of the C library's, which is no more than the call.
  */
 #define _GNU_SOURCE
 #include "kernel.h"
@@ -108,18 +108,27 @@ long kernel_read_file(const char *path, char *buffer, size_t size)
 
 /* --- Memory ------------------------------------------------------------------------------------------- */
 
-void *kernel_map(size_t size, bool is_shared)
+static void *map(void *address, size_t size, int flags)
 {
     int saved = errno;
-    void *address = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                         (is_shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *mapped = mmap(address, size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 
     errno = saved;
-    if (address == MAP_FAILED)
-        return NULL;
-    if (!is_shared)
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
+void *kernel_map(size_t size)
+{
+    void *address = map(NULL, size, MAP_PRIVATE);
+
+    if (address != NULL)
         ours_add(address, size);
     return address;
+}
+
+void *kernel_map_shared(size_t size)
+{
+    return map(NULL, size, MAP_SHARED);
 }
 
 void kernel_unmap(void *address, size_t size)
@@ -131,12 +140,7 @@ void kernel_unmap(void *address, size_t size)
 /* Kernels that do not know MAP_FIXED_NOREPLACE take the address for a wish. */
 bool kernel_map_at(void *address, size_t size)
 {
-    int saved = errno;
-    void *mapped = mmap(address, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-
-    errno = saved;
-    return mapped == address;
+    return map(address, size, MAP_PRIVATE | MAP_FIXED_NOREPLACE) == address;
 }
 
 /* The kernel copies the set of signals before it finds that it does not know what to do with it. */
@@ -206,10 +210,7 @@ uint64_t kernel_clock_ns(int clock)
 
 uint64_t kernel_now_ns(void)
 {
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    return kernel_clock_ns(CLOCK_MONOTONIC);
 }
 
 void kernel_pause_ns(uint64_t ns)
@@ -362,14 +363,19 @@ uint64_t kernel_pending(void)
     return set;
 }
 
+bool kernel_is_on_stack(const void *stack, uintptr_t address)
+{
+    return address - (uintptr_t)((const stack_t *)stack)->ss_sp < ((const stack_t *)stack)->ss_size;
+}
+
 int kernel_set_signal_stack(const void *stack, void *old)
 {
-    return (int)-call(SYS_sigaltstack, word(stack), word(old), 0, 0);
+    return (int)call(SYS_sigaltstack, word(stack), word(old), 0, 0);
 }
 
 int kernel_change_mask(int how, const void *set, void *old)
 {
-    return (int)-call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));
+    return (int)call(SYS_rt_sigprocmask, how, word(set), word(old), sizeof(uint64_t));
 }
 
 int kernel_send(pid_t process, pid_t thread, int signal, void *value)

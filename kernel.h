@@ -27,8 +27,9 @@ void kernel_close_all(void);
 /* Reads a whole small file, cut to what fits, and ends it with a 0.  Returns its length. */
 long kernel_read_file(const char *path, char *buffer, size_t size);
 
-/* Memory: zeroed pages, or NULL. */
-void *kernel_map(size_t size, bool is_shared);
+/* Memory: zeroed pages, or NULL.  Shared ones are common to this process and its copies. */
+void *kernel_map(size_t size);
+void *kernel_map_shared(size_t size);
 void kernel_unmap(void *address, size_t size);
 
 /* Private memory at this very place, where nothing must be; false if it cannot be had. */
@@ -44,7 +45,6 @@ int kernel_collapse(uintptr_t start, size_t size); /* into huge pages */
 /* Processes and threads. */
 pid_t kernel_process(void);
 pid_t kernel_thread(void);
-uint64_t kernel_now_ns(void);
 void kernel_pause_ns(uint64_t ns);
 
 /* A copy of this process with the calling thread alone, made by no more than a system call: no handlers of
@@ -65,14 +65,19 @@ _Noreturn void kernel_exit_thread(int status);
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
 
-/* A clock's time, in nanoseconds.  A system call, as the C library's clock_gettime mostly is none. */
+/* A clock's time, in nanoseconds; now is CLOCK_MONOTONIC's.  The program may have a clock_gettime of its own,
+ * as with libfaketime, which may allocate, or stand still. */
 uint64_t kernel_clock_ns(int clock);
+uint64_t kernel_now_ns(void);
 
 /* Waits while *word is value, until it is woken, interrupted, or the time is up (0: there is no limit). */
 void kernel_wait_while(_Atomic uint32_t *word, uint32_t value, uint64_t limit_ns);
 void kernel_wake_all(_Atomic uint32_t *word);
 
-/* Signals.  Sets are the kernel's: bit n - 1 for signal n. */
+/* Signals.  Sets are the kernel's. */
+#define KERNEL_SIGNAL(n) (UINT64_C(1) << ((n)-1))
+#define KERNEL_GLIBCS    (KERNEL_SIGNAL(32) | KERNEL_SIGNAL(33)) /* which the C library keeps for itself */
+
 typedef void kernel_handler_fn(int signal, void *info, void *context); /* a siginfo_t, a ucontext_t */
 
 struct kernel_action {
@@ -87,12 +92,12 @@ void kernel_block(uint64_t set, uint64_t *old); /* besides those that are */
 void kernel_set_blocked(uint64_t set);
 uint64_t kernel_pending(void); /* of the calling thread and of the process, as far as they are blocked */
 
-/* sigprocmask, for all signals there are; only so much of the sets is looked at as the kernel knows.  0 or an
- * errno value. */
+/* sigprocmask, for all signals there are; only so much of the sets is looked at as the kernel knows. */
 int kernel_change_mask(int how, const void *set, void *old);
 
-/* sigaltstack.  0 or an errno value. */
+/* sigaltstack; and whether an address is on one, a stack_t. */
 int kernel_set_signal_stack(const void *stack, void *old);
+bool kernel_is_on_stack(const void *stack, uintptr_t address);
 
 /* Sends a signal to one thread of this process, with a value that arrives as si_value. */
 int kernel_send(pid_t process, pid_t thread, int signal, void *value);

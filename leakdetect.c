@@ -689,23 +689,20 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
  * handler of fork may fork, and so may that of a signal which is not held back.  The outermost one takes
  * what is to be held for it, and gives it back. */
 static THREAD_LOCAL struct {
-    uint64_t signals;  /* that are held back for it: bit n - 1 for signal n */
+    uint64_t signals;  /* that are held back for it */
     const void *outer; /* see stop_defer */
     unsigned depth;
 } forks;
-
-#define SIGNAL_BIT(n)  (UINT64_C(1) << ((n)-1))
-#define GLIBCS_SIGNALS (SIGNAL_BIT(32) | SIGNAL_BIT(33)) /* which it keeps for itself */
 
 /* A handler that forked while jemalloc is held for a fork, or that left for good, would leave all standing.
  * What the thread's own instructions raise comes nevertheless: held back, it would end the process. */
 static void hold_signals(void)
 {
     static const int raised[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    uint64_t held = ~GLIBCS_SIGNALS, before;
+    uint64_t held = ~KERNEL_GLIBCS, before;
 
     for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-        held &= ~SIGNAL_BIT(raised[i]);
+        held &= ~KERNEL_SIGNAL(raised[i]);
     kernel_block(held, &before);
     forks.signals = held & ~before;
 }

@@ -6,7 +6,8 @@
  * Call ld_init() once, allocate through ld_malloc() and its family, and ask at any moment, from any thread,
  * with ld_now_leaks() or ld_report() what is alive.  The allocation functions are thin wrappers over
  * jemalloc; what the library needs for itself lies in tables whose size was fixed when it was compiled
- * (config.h), plus less than 256 KiB for each thread that allocates, of which it touches what it needs.
+ * (config.h), plus less than 256 KiB for each thread that allocates (more if LD_MAX_FRAMES is above 64), of
+ * which it touches what it needs.
  *
  * Said once, for every function below:
  *
@@ -45,8 +46,8 @@ extern "C" {
  * were never touched cost nothing.  Later calls change nothing and return the same number; of several first
  * calls at the same time one starts recording, and all return when it has.
  *
- * Call it first thing in main(), or from a constructor; not from a signal handler.  It allocates nothing on
- * the heap that it watches. */
+ * Call it first thing in main(), or from a constructor; not from a signal handler.  What it allocates on
+ * the heap that it watches is not on record. */
 size_t ld_init(void);
 
 /* Switches recording off, and on again, for the whole process.  What is allocated while it is off is not
@@ -221,7 +222,8 @@ struct ld_symbol {
  * of them was there.
  *
  * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
- * since, into memory of its own, never through the heap that is watched.  What cannot be read, for want of
+ * since, into memory of its own, not the heap that is watched; only the demangler of the C++ run-time library
+ * takes memory there, which is not on record, and is given back.  What cannot be read, for want of
  * descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
  * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code; see
  * ld_symbolize_inlined. */
@@ -307,7 +309,9 @@ enum ld_report_format {
 
     /* A line for each call site, outermost function first, with its bytes: "main;parse;strdup 4096", as
      * flamegraph.pl and speedscope read it.  In names a space becomes _ and a semicolon a colon.
-     * A stack that was cut to max_frames, or may have been deeper, begins with "[outer]".  In a report of
+     * A stack that was cut to max_frames, or may have been deeper, begins with "[outer]"; "[unknown]" stands
+     * for inner frames that are not known.  The lines "[unlisted] BYTES" and "[unplaced] BYTES" are for what
+     * the options leave out, and for what there was no memory to tell apart.  In a report of
      * lost blocks the kind of the site comes before all: "definite;main;parse;strdup 4096". */
     LD_REPORT_FOLDED
 };

@@ -16,8 +16,8 @@ typedef int loader_visit_fn(struct dl_phdr_info *info, size_t size, void *ctx);
  * had the loader's lock for half a second, and may never give it back; nothing was visited. */
 bool loader_visit(loader_visit_fn *visit, void *ctx);
 
-/* Whether no other thread keeps the loader's lock for half a second, so that those can be asked that ask it
- * without regard to anybody, as libunwind does. */
+/* False: another thread keeps the loader's lock, and has for half a second.  To be asked before libunwind is,
+ * which waits for that lock without end. */
 bool loader_is_free_soon(void);
 
 /* Around a fork, which waits for those that are in loader_visit, and they for it; neither without end, since
@@ -25,7 +25,7 @@ bool loader_is_free_soon(void);
 void loader_before_fork(void);
 void loader_after_fork(bool in_child);
 
-/* The same without regard to forks: with a lock that they wait for.  For one thread at a time. */
+/* loader_visit without the gate for forks: for who holds a lock that a fork takes first (symbolize.c). */
 void loader_ask(loader_visit_fn *visit, void *ctx);
 
 /* Whether the thread that asks waits for the loader's lock still, as far as another one can tell. */

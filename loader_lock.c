@@ -12,6 +12,29 @@
 
 #include "kernel.h"
 
+static const struct r_debug *debugger; /* which is in the loader's data; NULL: none */
+
+/* The first module is the program. */
+static int find_debugger(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            for (; entry->d_tag != DT_NULL; entry++)
+                if (entry->d_tag == DT_DEBUG)
+                    debugger = (const struct r_debug *)entry->d_un.d_ptr;
+    }
+    return 1;
+}
+
+const struct r_debug *loader_debugger(void)
+{
+    return debugger;
+}
+
 #if defined(__GLIBC__)
 
 /* NULL: not known. */
@@ -41,43 +64,20 @@ static struct __pthread_mutex_s *find_own(uintptr_t start, uintptr_t end)
     return NULL;
 }
 
-struct search {
-    bool has_begun;
-    uintptr_t debugger; /* of the loader's data, by the word that it has for debuggers; 0: a static program */
-    struct __pthread_mutex_s *found;
-};
-
-/* The first module is the program. */
-static uintptr_t find_debugger(const struct dl_phdr_info *info)
-{
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-            for (; entry->d_tag != DT_NULL; entry++)
-                if (entry->d_tag == DT_DEBUG)
-                    return entry->d_un.d_ptr;
-    }
-    return 0;
-}
-
 static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
-    struct search *search = ctx;
+    struct __pthread_mutex_s **found = ctx;
 
     (void)size;
-    if (!search->has_begun)
-        search->debugger = find_debugger(info);
-    search->has_begun = true;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t start = info->dlpi_addr + segment->p_vaddr;
 
         /* What is not 0 at first is in the file. */
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0 &&
-            (search->debugger == 0 || search->debugger - start < segment->p_memsz)) {
-            search->found = find_own((start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1),
-                                     start + segment->p_filesz);
+            (debugger == NULL || (uintptr_t)debugger - start < segment->p_memsz)) {
+            *found = find_own((start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1),
+                              start + segment->p_filesz);
             return 1;
         }
     }
@@ -86,12 +86,13 @@ static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
 
 void loader_lock_find(void)
 {
-    struct search search = {0};
+    struct __pthread_mutex_s *found = NULL;
 
-    dl_iterate_phdr(search_module, &search);
+    dl_iterate_phdr(find_debugger, NULL);
+    dl_iterate_phdr(search_module, &found);
     /* One that is the thread's still is another one. */
-    if (search.found != NULL && !is_of(search.found, (uint32_t)kernel_thread()))
-        lock = search.found;
+    if (found != NULL && !is_of(found, (uint32_t)kernel_thread()))
+        lock = found;
 }
 
 void loader_lock_renew(uint32_t parents_thread)
@@ -119,6 +120,7 @@ uint32_t loader_lock_owner(void)
 
 void loader_lock_find(void)
 {
+    dl_iterate_phdr(find_debugger, NULL);
 }
 
 void loader_lock_renew(uint32_t parents_thread)

@@ -13,8 +13,13 @@
 
 #include <stdint.h>
 
+struct r_debug;
+
 /* Called once, before anything else here. */
 void loader_lock_find(void);
+
+/* What the loader tells debuggers; NULL: nothing, as in static programs. */
+const struct r_debug *loader_debugger(void);
 
 /* In a child of fork, made by the thread that has this id in its parent: the lock is free, or the calling
  * thread's, if it was that thread's. */

@@ -64,7 +64,7 @@ static bool make_exclusions(struct exclusions *exclusions, const struct roots_sn
 
     *exclusions = (struct exclusions){.capacity = ours_capacity() + roots->own_count + roots->module_count +
                                                   snapshot->thread_count + 1};
-    exclusions->ranges = kernel_map(exclusions->capacity * sizeof(exclusions->ranges[0]), false);
+    exclusions->ranges = kernel_map(exclusions->capacity * sizeof(exclusions->ranges[0]));
     if (exclusions->ranges == NULL)
         return false;
     exclusions->count = ours_copy(exclusions->ranges);

@@ -73,7 +73,7 @@ static int append(struct maps *maps, const struct mapping *mapping)
         struct maps more = {.count = maps->count,
                             .capacity = maps->capacity == 0 ? FIRST_CAPACITY : 2 * maps->capacity};
 
-        more.entries = kernel_map(more.capacity * sizeof(more.entries[0]), false);
+        more.entries = kernel_map(more.capacity * sizeof(more.entries[0]));
         if (more.entries == NULL)
             return ENOMEM;
         if (maps->count != 0)

@@ -19,6 +19,7 @@
 
 #include "config.h"
 #include "loader.h"
+#include "loader_lock.h"
 #include "platform.h"
 
 /* 1: the C library finds the module of an address without locks (glibc 2.35, whose <dlfcn.h> defines the
@@ -186,9 +187,7 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
     if (map->l_name[0] != 0)
         return 1;
     program = map;
-    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
-        if (entry->d_tag == DT_DEBUG)
-            startup.debugger = (const struct r_debug *)entry->d_un.d_ptr;
+    startup.debugger = loader_debugger();
     for (last = map;; map = map->l_next) {
         last = last_needed(map, last, program);
         if (map == last)

@@ -69,7 +69,8 @@ __attribute__((format(printf, 4, 5))) static void complain(const struct parser *
     snprintf(line, sizeof(line), "leakdetect: %.*s: %.*s%s%s%s%s", shown(strlen(parser->origin)),
              parser->origin, shown(part.length), part.text, part.length == 0 ? "" : ": ", what,
              outcome == NULL ? "" : "; ", outcome == NULL ? "" : outcome);
-    parser->complain(line);
+    if (parser->complain != NULL)
+        parser->complain(line);
 }
 
 /* --- Values ------------------------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ struct options {
     char texts[OPTIONS_TEXT_BYTES];
 };
 
-/* Gets one line, without its end. */
+/* Gets one line, without its end.  NULL: nobody is told. */
 typedef void options_complain_fn(const char *line);
 
 void options_init(struct options *options);

@@ -14,13 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "ours.h"
 
 atomic_bool platform_has_membarrier;
 
@@ -134,27 +131,6 @@ bool platform_is_set_up(void)
 size_t platform_page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
-}
-
-void *platform_map(size_t size)
-{
-    int saved = errno;
-    void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    errno = saved;
-    if (address == MAP_FAILED)
-        return NULL;
-    ours_add(address, size);
-    return address;
-}
-
-void platform_unmap(void *address, size_t size)
-{
-    int saved = errno;
-
-    ours_remove(address, size);
-    munmap(address, size);
-    errno = saved;
 }
 
 /* Until a descriptor that does not block takes more, or fails. */

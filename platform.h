@@ -98,10 +98,6 @@ bool platform_is_set_up(void);
 /* Bytes in a page. */
 size_t platform_page_size(void);
 
-/* Zeroed pages from the kernel, or NULL; and back. */
-void *platform_map(size_t size);
-void platform_unmap(void *address, size_t size);
-
 /* Writes all of it, whatever EINTR and short writes there are.  0 or an errno value. */
 int platform_write(int fd, const void *data, size_t size);
 

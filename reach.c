@@ -241,9 +241,9 @@ static bool make_index(struct heap *heap)
     for (size_t first = 0; first < heap->count; first = end_of_run(heap, first))
         heap->run_capacity++;
     heap->index_capacity = heap->count + 2 * heap->run_capacity;
-    heap->runs = kernel_map(heap->run_capacity * sizeof(heap->runs[0]), false);
-    heap->index = kernel_map(heap->index_capacity * sizeof(heap->index[0]), false);
-    heap->work = kernel_map(heap->count * sizeof(heap->work[0]), false);
+    heap->runs = kernel_map(heap->run_capacity * sizeof(heap->runs[0]));
+    heap->index = kernel_map(heap->index_capacity * sizeof(heap->index[0]));
+    heap->work = kernel_map(heap->count * sizeof(heap->work[0]));
     if (heap->runs == NULL || heap->index == NULL || heap->work == NULL)
         return false;
     index = heap->index;
@@ -583,11 +583,10 @@ static bool make_heap(struct heap *heap)
     blockmap_each(count_block, heap);
     if (heap->capacity == 0)
         return true;
-    heap->nodes = kernel_map(heap->capacity * sizeof(heap->nodes[0]), false);
+    heap->nodes = kernel_map(heap->capacity * sizeof(heap->nodes[0]));
     if (heap->nodes == NULL)
         return false;
     blockmap_each(add_block, heap);
-    heap->job->blocks = heap->count;
     sort(heap->nodes, heap->count, REACH_SHIFT - DIGIT_BITS);
     drop_doubles(heap);
     return heap->count == 0 || make_index(heap);

@@ -52,7 +52,6 @@ struct reach_job {
     size_t room;
 
     int error; /* errno value; ENOSPC: there is no room for all */
-    size_t blocks;
     size_t found_count;
     bool is_complete;    /* the answer, or why there is none: what comes then is for mapped_count alone */
     size_t mapped_count; /* definitely lost blocks that memory which was not to count points to (mapped.h) */

@@ -8,8 +8,8 @@
  * is always printed.
  *
  * A report is often the last thing that a dying process does, so it takes little for granted: nothing
- * here calls malloc or stdio, no lock is held, the first call sites fit on the stack, and when no pages can
- * be mapped for the others they are summed up instead of listed.
+ * here calls malloc or stdio (but for C++ names: demangle.h), no lock is held, the first call sites fit on
+ * the stack, and when no pages can be mapped for the others they are summed up instead of listed.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "report.h"
@@ -38,10 +38,10 @@ static const char *find_program(char *path, size_t size)
 
 /* --- Leaving out -------------------------------------------------------------------------------------- */
 
-/* What is asked about each name, once. */
-struct rules {
+struct leaving_out {
     const struct ld_report_options *options;
     struct suppress suppress;
+    struct names names; /* with what is judged of each, once */
     bool with_wrappers; /* the built-in ones */
     bool has_shortened; /* some stack */
 };
@@ -49,23 +49,17 @@ struct rules {
 /* A name_judge_fn. */
 static void judge(const struct name *name, struct name_verdict *verdict, void *ctx)
 {
-    const struct rules *rules = ctx;
+    const struct leaving_out *rules = ctx;
     *verdict = (struct name_verdict){0};
     verdict->is_skipped = skip_matches(name_plain(name), rules->options->skip, rules->with_wrappers);
     suppress_judge(&rules->suppress, name, verdict);
 }
 
-/* What the two passes over the sites need. */
-struct pass {
-    struct rules *rules;
-    struct names *names;
-};
-
 /* A sites_keep_fn. */
 static bool is_reported(struct site *site, void *ctx)
 {
-    const struct pass *pass = ctx;
-    return !suppress_takes(&pass->rules->suppress, site, pass->names);
+    struct leaving_out *rules = ctx;
+    return !suppress_takes(&rules->suppress, site, &rules->names);
 }
 
 /* Whether all functions of a frame are wrappers, what was inlined and what has the code. */
@@ -80,30 +74,29 @@ static bool is_wrapper(const struct name *name)
  * stands there is no wrapper of the call. */
 static bool shorten(struct site *site, void *ctx)
 {
-    const struct pass *pass = ctx;
+    struct leaving_out *rules = ctx;
     struct ld_leak *leak = &site->leak;
     size_t wrappers = 0;
     if ((leak->flags & LD_LEAK_STACK_CUT) != 0)
         return true;
-    while (wrappers < leak->frame_count && is_wrapper(names_get(pass->names, leak, wrappers)))
+    while (wrappers < leak->frame_count && is_wrapper(names_get(&rules->names, leak, wrappers)))
         wrappers++;
     if (wrappers == 0 || wrappers == leak->frame_count)
         return true;
     leak->frames += wrappers;
     leak->modules += wrappers;
     leak->frame_count -= wrappers;
-    pass->rules->has_shortened = true;
+    rules->has_shortened = true;
     return true;
 }
 
 /* Suppressions see the whole stack, and who leads whom, so they come first. */
-static void leave_out(struct site_table *sites, struct rules *rules, struct names *names)
+static void leave_out(struct site_table *sites, struct leaving_out *rules)
 {
-    struct pass pass = {.rules = rules, .names = names};
     if (rules->suppress.with_kept || rules->suppress.rule_count > 0)
-        sites_keep(sites, is_reported, &pass);
+        sites_keep(sites, is_reported, rules);
     if (rules->with_wrappers || rules->options->skip != NULL)
-        sites_keep(sites, shorten, &pass);
+        sites_keep(sites, shorten, rules);
     if (rules->has_shortened || sites->leader != NULL)
         sites_merge(sites);
 }
@@ -137,15 +130,16 @@ static int write_report(int fd, const struct report *report)
 static int report_sites(int fd, const struct ld_report_options *options, const char *kind,
                         struct site_table *sites, struct report_found *found)
 {
-    struct rules rules = {.options = options,
-                          .with_wrappers = !options->no_default_skip && options->format != LD_REPORT_FOLDED};
-    struct names names;
+    struct leaving_out rules = {
+        .options = options,
+        .with_wrappers = !options->no_default_skip && options->format != LD_REPORT_FOLDED,
+    };
     char path[1024];
 
     suppress_init(&rules.suppress, options->suppressions, !options->no_default_suppressions, &sites->scratch);
-    names_init(&names, judge, &rules);
+    names_init(&rules.names, judge, &rules);
     sites_pack(sites);
-    leave_out(sites, &rules, &names);
+    leave_out(sites, &rules);
     sites_sort(sites);
 
     struct report report = {
@@ -155,7 +149,7 @@ static int report_sites(int fd, const struct ld_report_options *options, const c
         .process = (size_t)getpid(),
         .sites = sites,
         .total = sites_total(sites),
-        .names = &names,
+        .names = &rules.names,
         .suppress = &rules.suppress,
     };
     ld_get_stats(&report.stats);
@@ -168,7 +162,7 @@ static int report_sites(int fd, const struct ld_report_options *options, const c
         found->definite_sites += sites->slots[i]->leak.reach == LD_DEFINITELY_LOST;
 
     int error = write_report(fd, &report);
-    names_release(&names);
+    names_release(&rules.names);
     return error == 0 && (sites->lost.blocks > 0 || rules.suppress.is_short) ? ENOMEM : error;
 }
 

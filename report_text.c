@@ -169,8 +169,10 @@ static void put_symbol(struct text *text, const struct name *name)
     }
     if (name->function != NULL && name->file != NULL) {
         text_put_name(text, name->file);
-        text_put(text, ":");
-        text_put_id(text, name->line);
+        if (name->line != 0) {
+            text_put(text, ":");
+            text_put_id(text, name->line);
+        }
     } else if (name->module != NULL) {
         text_put_name(text, name->module);
         text_put(text, "+");

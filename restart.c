@@ -27,12 +27,6 @@
 #include "tasks.h"
 
 enum { SIGNALS = 64, SYSCALL = 2, NS_PER_US = 1000 };
-#define C_LIBRARYS (bit(32) | bit(33)) /* and this library's */
-
-static inline uint64_t bit(int number)
-{
-    return UINT64_C(1) << (number - 1);
-}
 
 /* The number of the call that was interrupted; -1: none was, or it cannot be told.  By what the C library's
  * functions look like there (glibc's, up to 2.40): mov $number, %eax; syscall, and perhaps a register is
@@ -80,14 +74,16 @@ void restart_know_handler(kernel_handler_fn *handler)
  * returned: then the call has to fail.  Those of errors are none that return to a call. */
 static bool has_program_handlers(void)
 {
-    const uint64_t errors =
-        bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP) | bit(SIGABRT) | bit(SIGSYS);
+    const uint64_t errors = KERNEL_SIGNAL(SIGSEGV) | KERNEL_SIGNAL(SIGBUS) | KERNEL_SIGNAL(SIGILL) |
+                            KERNEL_SIGNAL(SIGFPE) | KERNEL_SIGNAL(SIGTRAP) | KERNEL_SIGNAL(SIGABRT) |
+                            KERNEL_SIGNAL(SIGSYS);
     kernel_handler_fn *own = atomic_load_explicit(&own_handler, memory_order_relaxed);
 
     for (int number = 1; number <= SIGNALS; number++) {
         struct kernel_action action;
 
-        if (((errors | C_LIBRARYS) & bit(number)) != 0 || kernel_set_action(number, NULL, &action) != 0)
+        if (((errors | KERNEL_GLIBCS) & KERNEL_SIGNAL(number)) != 0 ||
+            kernel_set_action(number, NULL, &action) != 0)
             continue;
         if (action.handler != NULL && (uintptr_t)action.handler != (uintptr_t)SIG_IGN &&
             action.handler != own)
@@ -292,11 +288,6 @@ static READS_FRAMES int like_it(int call, greg_t *registers, struct wait *wait)
     }
 }
 
-static bool is_on(const stack_t *stack, uintptr_t address)
-{
-    return address - (uintptr_t)stack->ss_sp < stack->ss_size;
-}
-
 /* In the frame of the signal, so that the wait is above it; but if that is on a signal stack, which handlers
  * of the program's may need or must not use, where the call was made.  NULL: there is no room, or the call
  * was made on a signal stack, which may have none for a frame that stays. */
@@ -306,9 +297,10 @@ static struct wait *place_of_wait(void *info, const ucontext_t *context)
     uintptr_t top = (uintptr_t)context->uc_mcontext.gregs[REG_RSP], place;
 
     /* Whoever hands a signal on to our handler may have copied it. */
-    if (is_on(&context->uc_stack, top) || (uintptr_t)info - (uintptr_t)context != KERNELS_CONTEXT)
+    if (kernel_is_on_stack(&context->uc_stack, top) ||
+        (uintptr_t)info - (uintptr_t)context != KERNELS_CONTEXT)
         return NULL;
-    if (!is_on(&context->uc_stack, (uintptr_t)info))
+    if (!kernel_is_on_stack(&context->uc_stack, (uintptr_t)info))
         return info;
     place = (top - RED_ZONE - sizeof(struct wait)) & ~(uintptr_t)(ALIGNMENT - 1);
     return kernel_can_write(place) ? (struct wait *)place : NULL;
@@ -431,7 +423,7 @@ static bool was_interrupted(const ucontext_t *context)
     for (int number = 1; number <= SIGNALS; number++) {
         struct kernel_action action;
 
-        if ((come & bit(number)) != 0 && kernel_set_action(number, NULL, &action) == 0 &&
+        if ((come & KERNEL_SIGNAL(number)) != 0 && kernel_set_action(number, NULL, &action) == 0 &&
             action.handler != NULL && (uintptr_t)action.handler != (uintptr_t)SIG_IGN &&
             (action.flags & SA_RESTART) == 0)
             return true;
@@ -443,7 +435,6 @@ READS_FRAMES void restart_call(void *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     bool is_restarted;
-    uint64_t before;
     int call;
 
     if (platform_is_filtered())
@@ -458,7 +449,7 @@ READS_FRAMES void restart_call(void *info, void *context)
     if (call < 0 && !is_restarted)
         return;
     /* Until the end of the handler: nobody is to be cancelled between two changes of the context. */
-    kernel_block(~UINT64_C(0), &before);
+    kernel_block(~UINT64_C(0), NULL);
     tasks_note_filters();
     if (platform_is_filtered())
         return;

@@ -19,14 +19,13 @@
 /* Called once, before the program gives itself a filter of system calls. */
 void restart_init(void);
 
-/* A call that the kernel does restart fails with EINTR where it would have without ours: a signal of the
- * program's has come meanwhile, whose handler does not ask for a restart.
+/* Called last in a handler that blocks all signals but glibc's own, with its ucontext_t and its siginfo_t,
+ * which is used up.
  *
- * At the end of a handler that all signals wait for, but for glibc's own, with its ucontext_t, and its
- * siginfo_t, which is used up.  Lets the call that it interrupted go on, if it then waits as long as it would
- * have: to no end, until a moment, or for as long as the kernel has said is left.  But if the program has
- * handlers, calls whose own mask lets in what is blocked otherwise fail with EINTR, and those that there is
- * none like; and so do all others.  x86-64 only; elsewhere every call fails. */
+ * A call that the kernel restarts fails with EINTR if a signal of the program's came meanwhile whose handler
+ * does not ask for a restart, as it would have without ours.  One that the kernel does not restart goes on if
+ * it then waits as long as it would have; it fails if there is none like it, or if the program has handlers
+ * and the call's own mask lets in what is blocked otherwise.  x86-64; elsewhere the kernel alone decides. */
 void restart_call(void *info, void *context);
 
 /* The stack pointer of a thread that was stopped with these registers, a ucontext_t's, while it is in a

@@ -23,6 +23,7 @@
 #include "config.h"
 #include "kernel.h"
 #include "loader.h"
+#include "loader_lock.h"
 #include "platform.h"
 #include "restart.h"
 #include "tcb.h"
@@ -109,7 +110,7 @@ static void add_range(struct gathering *gathering, uintptr_t start, uintptr_t en
     struct roots *roots = gathering->roots;
 
     for (size_t i = first; i < roots->own_count; i++) {
-        const struct roots_range *own = &roots->own[i];
+        const struct ours_range *own = &roots->own[i];
 
         if (own->start >= end || own->end <= start)
             continue;
@@ -123,7 +124,7 @@ static void add_range(struct gathering *gathering, uintptr_t start, uintptr_t en
         gathering->is_full = true;
         return;
     }
-    roots->modules[roots->module_count++] = (struct roots_range){start, end};
+    roots->modules[roots->module_count++] = (struct ours_range){start, end};
 }
 
 static void add_tls(struct gathering *gathering, const struct dl_phdr_info *info, size_t size)
@@ -147,18 +148,9 @@ static uint64_t add_loaded(uint64_t loaded, uintptr_t base, const char *name)
     return (loaded ^ base ^ (uint64_t)(uintptr_t)name << 16) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* What the loader tells debuggers, in the dynamic section of the program. */
-static const struct r_debug *find_loader(const ElfW(Dyn) * entry)
-{
-    while (entry->d_tag != DT_NULL && entry->d_tag != DT_DEBUG)
-        entry++;
-    return entry->d_tag == DT_DEBUG ? (const struct r_debug *)entry->d_un.d_ptr : NULL;
-}
-
 static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     struct gathering *gathering = ctx;
-    bool is_program = gathering->roots->loaded == 0;
 
     (void)size;
     gathering->roots->loaded = add_loaded(gathering->roots->loaded, info->dlpi_addr, info->dlpi_name);
@@ -166,8 +158,6 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         uintptr_t start = info->dlpi_addr + segment->p_vaddr;
 
-        if (segment->p_type == PT_DYNAMIC && is_program)
-            gathering->roots->loader = find_loader((const ElfW(Dyn) *)start);
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0)
             add_range(gathering, start, start + segment->p_memsz, 0);
         if (segment->p_type == PT_TLS && info->dlpi_tls_modid != 0)
@@ -179,12 +169,12 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
 static bool map_tables(struct roots *roots, size_t capacity)
 {
     *roots = (struct roots){.capacity = capacity};
-    roots->modules = kernel_map(capacity * sizeof(roots->modules[0]), false);
-    roots->tls_sizes = kernel_map(capacity * sizeof(roots->tls_sizes[0]), false);
+    roots->modules = kernel_map(capacity * sizeof(roots->modules[0]));
+    roots->tls_sizes = kernel_map(capacity * sizeof(roots->tls_sizes[0]));
     return roots->modules != NULL && roots->tls_sizes != NULL;
 }
 
-int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count)
+int roots_gather(struct roots *roots, const struct ours_range *own, size_t own_count)
 {
     for (size_t capacity = FIRST_CAPACITY;; capacity *= 2) {
         struct gathering gathering = {.roots = roots, .thread_pointer = (uintptr_t)platform_thread_pointer()};
@@ -216,13 +206,14 @@ void roots_release(struct roots *roots)
 
 bool roots_current(const struct roots *roots)
 {
+    const struct r_debug *loader = loader_debugger();
     uint64_t loaded = 0;
 
-    if (roots->loader == NULL)
+    if (loader == NULL)
         return true;
-    if (roots->loader->r_state != RT_CONSISTENT)
+    if (loader->r_state != RT_CONSISTENT)
         return false;
-    for (const struct link_map *map = roots->loader->r_map; map != NULL; map = map->l_next)
+    for (const struct link_map *map = loader->r_map; map != NULL; map = map->l_next)
         loaded = add_loaded(loaded, map->l_addr, map->l_name);
     return loaded == roots->loaded;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "maps.h"
+#include "ours.h"
 #include "stop.h"
 
 enum roots_kind {
@@ -34,10 +35,6 @@ enum roots_kind {
 
 #define ROOTS_LOOKS_DEAD(kind) ((kind) == ROOTS_DEAD_REGISTERS || (kind) == ROOTS_DEAD_STACK)
 
-struct roots_range {
-    uintptr_t start, end;
-};
-
 /* Which kinds count. */
 struct roots_options {
     bool globals, tls, registers, stacks, mapped;
@@ -47,20 +44,19 @@ struct roots_options {
 enum { ROOTS_OWN_MAX = 4 };
 
 struct roots {
-    struct roots_range own[ROOTS_OWN_MAX]; /* tables of this library, in the writable segments of modules */
+    struct ours_range own[ROOTS_OWN_MAX]; /* tables of this library, in the writable segments of modules */
     size_t own_count;
-    struct roots_range *modules; /* writable segments, without the tables of this library */
+    struct ours_range *modules; /* writable segments, without the tables of this library */
     size_t module_count;
     size_t *tls_sizes; /* by number of the module in the loader's table of thread-local storage */
     size_t tls_count;
-    size_t static_tls;            /* bytes below a thread pointer that may be thread-local storage */
-    size_t capacity;              /* of modules, and of tls_sizes */
-    const struct r_debug *loader; /* NULL: there is none, as in static programs */
-    uint64_t loaded;              /* a hash of the modules, in the loader's order */
+    size_t static_tls; /* bytes below a thread pointer that may be thread-local storage */
+    size_t capacity;   /* of modules, and of tls_sizes */
+    uint64_t loaded;   /* a hash of the modules, in the loader's order */
 };
 
 /* `own` are the tables of this library, at most ROOTS_OWN_MAX.  0 or an errno value. */
-int roots_gather(struct roots *roots, const struct roots_range *own, size_t own_count);
+int roots_gather(struct roots *roots, const struct ours_range *own, size_t own_count);
 void roots_release(struct roots *roots);
 bool roots_current(const struct roots *roots);
 

@@ -98,10 +98,10 @@ static inline rule rules_find(struct own_rules *own, uintptr_t pc)
     return LIKELY(own->entries[i].pc == pc) ? own->entries[i].rule : rules_find_shared(own, pc);
 }
 
-/* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it.  Slow: it
- * asks libunwind.  The scratch is for a copy of the frame, which stacks may be too small for, if it is not
- * larger than that.  Where it is doubtful whether there is such a frame, that it shows no rule is not kept.
- */
+/* Learns the rule for the innermost frame of a stack that can be read from sp on, and keeps it; but
+ * RULE_ASK is not kept if is_doubtful: there may be no such frame.  Slow: it asks libunwind.  The scratch,
+ * RULES_SCRATCH bytes, is for a copy of the frame, for which the stack may have no room; larger frames are
+ * not copied. */
 enum { RULES_SCRATCH = 4096 }; /* bytes */
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch);
 

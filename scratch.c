@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "platform.h"
+#include "kernel.h"
 
 /* Mapped pages, of which this is the beginning. */
 struct scratch_chunk {
@@ -32,10 +32,10 @@ static bool map_chunk(struct scratch *scratch, size_t piece)
     size_t size = scratch->chunks == NULL ? SCRATCH_CHUNK : scratch->chunks->size * 2;
     if (size < least)
         size = least;
-    struct scratch_chunk *chunk = platform_map(size);
+    struct scratch_chunk *chunk = kernel_map(size);
     while (chunk == NULL && size / 2 >= least && size / 2 >= SCRATCH_CHUNK) {
         size /= 2;
-        chunk = platform_map(size);
+        chunk = kernel_map(size);
     }
     if (chunk == NULL)
         return false;
@@ -64,6 +64,6 @@ void scratch_release(struct scratch *scratch)
     while (scratch->chunks != NULL) {
         struct scratch_chunk *chunk = scratch->chunks;
         scratch->chunks = chunk->next;
-        platform_unmap(chunk, chunk->size);
+        kernel_unmap(chunk, chunk->size);
     }
 }

@@ -17,7 +17,7 @@ static inline bool encode(uintptr_t at, uintptr_t sp, uint32_t *out)
     return at >= sp && distance % sizeof(uintptr_t) == 0 && distance / sizeof(uintptr_t) < SHORTCUT_ANY_BP;
 }
 
-static inline bool encode_bp(const struct frame *frame, uintptr_t sp, uint32_t *out)
+static inline bool encode_bp(const struct trail_frame *frame, uintptr_t sp, uint32_t *out)
 {
     *out = SHORTCUT_ANY_BP;
     return !frame->needs_bp || encode(frame->at.bp, sp, out);
@@ -25,13 +25,13 @@ static inline bool encode_bp(const struct frame *frame, uintptr_t sp, uint32_t *
 
 /* How far out from the innermost frame of this trail a shortcut may lead, and the one module that has to be
  * compared, with the word that led to a frame of it. */
-static const struct frame *reach(const struct trail *trail, struct shortcut *shortcut)
+static const struct trail_frame *reach(const struct trail *trail, struct shortcut *shortcut)
 {
-    const struct frame *start = &trail->frames[trail->count - 1], *to = start, *in_module = start;
+    const struct trail_frame *start = &trail->frames[trail->count - 1], *to = start, *in_module = start;
 
     shortcut->module = 0;
     for (uint32_t i = trail->count; i-- > 0;) {
-        const struct frame *frame = &trail->frames[i];
+        const struct trail_frame *frame = &trail->frames[i];
 
         if (start->words_end - frame->words_end > SHORTCUT_WORDS)
             break;
@@ -52,7 +52,7 @@ static const struct frame *reach(const struct trail *trail, struct shortcut *sho
 }
 
 /* False: some cannot be kept, or there are none. */
-static bool copy_words(struct shortcut *shortcut, const struct word *words)
+static bool copy_words(struct shortcut *shortcut, const struct trail_word *words)
 {
     for (size_t i = 0; i < shortcut->count; i++) {
         uint64_t distance = (words[i].at - shortcut->sp) / sizeof(uintptr_t);
@@ -100,7 +100,7 @@ void shortcuts_add(struct shortcuts *shortcuts, uint64_t hash, const struct trai
 {
     size_t set = shortcuts_set(hash);
     struct shortcut *shortcut = next_to_replace(shortcuts, set, trail->epoch);
-    const struct frame *start = &trail->frames[trail->count - 1], *to;
+    const struct trail_frame *start = &trail->frames[trail->count - 1], *to;
     unsigned tag_shift;
 
     if (shortcut == NULL)

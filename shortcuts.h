@@ -76,7 +76,7 @@ _Static_assert(SHORTCUTS <= 1 << SHORTCUT_GUESS_BITS, "each has a number");
 _Static_assert(SHORTCUT_WORDS == 9, "shortcut_holds compares so many");
 _Static_assert(sizeof(struct shortcut) == 2 * CACHE_LINE, "a shortcut is two cache lines");
 
-static inline uint64_t shortcuts_hash(const struct registers *start, uintptr_t callers)
+static inline uint64_t shortcuts_hash(const struct trail_registers *start, uintptr_t callers)
 {
     uint64_t hash = ((uint64_t)start->pc ^ (uint64_t)start->sp << 19 ^ (uint64_t)callers << 7) *
                     UINT64_C(0x9e3779b97f4a7c15);
@@ -160,7 +160,7 @@ static inline uint64_t shortcuts_candidates(const struct shortcuts *shortcuts, u
 }
 
 /* Whether a shortcut begins at this frame. */
-static inline bool shortcut_begins(const struct shortcut *shortcut, const struct registers *start,
+static inline bool shortcut_begins(const struct shortcut *shortcut, const struct trail_registers *start,
                                    uint32_t epoch)
 {
     return shortcut->pc == start->pc && shortcut->sp == start->sp && shortcut->epoch == epoch &&
@@ -170,7 +170,7 @@ static inline bool shortcut_begins(const struct shortcut *shortcut, const struct
 
 /* The next shortcut that begins at this frame; NULL: there is no other. */
 static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint64_t hash, uint64_t *ways,
-                                              const struct registers *start, uint32_t epoch)
+                                              const struct trail_registers *start, uint32_t epoch)
 {
     size_t set = shortcuts_set(hash);
 
@@ -185,13 +185,14 @@ static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint6
     return NULL;
 }
 
-static inline uint16_t *shortcuts_guess_at(struct shortcuts *shortcuts, const struct registers *start)
+static inline uint16_t *shortcuts_guess_at(struct shortcuts *shortcuts, const struct trail_registers *start)
 {
     return &shortcuts->guesses[(start->pc ^ start->sp >> 4 ^ start->sp >> 14) % SHORTCUT_GUESSES];
 }
 
 /* The shortcut that all of the last stacks had that begin at this frame; NULL: they did not have the same. */
-static inline struct shortcut *shortcuts_guess(struct shortcuts *shortcuts, const struct registers *start)
+static inline struct shortcut *shortcuts_guess(struct shortcuts *shortcuts,
+                                               const struct trail_registers *start)
 {
     unsigned guess = *shortcuts_guess_at(shortcuts, start);
 
@@ -201,7 +202,7 @@ static inline struct shortcut *shortcuts_guess(struct shortcuts *shortcuts, cons
 }
 
 /* There was no guess, or a wrong one, and this shortcut was of use; NULL: none was. */
-static inline void shortcuts_note(struct shortcuts *shortcuts, const struct registers *start,
+static inline void shortcuts_note(struct shortcuts *shortcuts, const struct trail_registers *start,
                                   const struct shortcut *shortcut)
 {
     uint16_t *guess = shortcuts_guess_at(shortcuts, start);
@@ -219,7 +220,7 @@ static inline uintptr_t shortcut_to_sp(const struct shortcut *shortcut)
 
 static inline uintptr_t shortcut_to_bp(const struct shortcut *shortcut)
 {
-    return shortcut->to_bp == SHORTCUT_ANY_BP ? UNKNOWN_BP
+    return shortcut->to_bp == SHORTCUT_ANY_BP ? TRAIL_UNKNOWN_BP
                                               : shortcut->sp + (uintptr_t)shortcut->to_bp * sizeof(uintptr_t);
 }
 

@@ -41,12 +41,12 @@ ENTRY_POINT int ld_sigprocmask(int how, const sigset_t *set, sigset_t *old)
     if (LIKELY(thread_self.has_blocked_signals))
         return 0;
     if (LIKELY(!thread_is_unwinding()))
-        error = pthread_sigmask(how, set, old);
+        error = -pthread_sigmask(how, set, old);
     else
         error = kernel_change_mask(how == SIG_SETMASK && is_full(set) ? SIG_BLOCK : how, set, old);
     if (error == 0)
         return 0;
-    errno = error;
+    errno = -error;
     return -1;
 }
 

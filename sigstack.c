@@ -109,7 +109,7 @@ ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
     int error = kernel_set_signal_stack(stack, old);
 
     if (error != 0) {
-        errno = error;
+        errno = -error;
         return -1;
     }
     if (stack != NULL)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "config.h"
-#include "platform.h"
+#include "kernel.h"
 
 void tally_add(struct tally *tally, const struct tally *more)
 {
@@ -61,7 +61,7 @@ void sites_init(struct site_table *sites)
 static void slots_release(struct site_table *sites)
 {
     if (sites->slots != sites->first)
-        platform_unmap(sites->slots, sites->slot_count * sizeof(struct site *));
+        kernel_unmap(sites->slots, sites->slot_count * sizeof(struct site *));
 }
 
 void sites_release(struct site_table *sites)
@@ -85,7 +85,7 @@ static struct site **find_slot(const struct site_table *sites, const struct ld_l
 /* Twice as many slots.  False when memory is out; the table is then as it was. */
 static bool grow(struct site_table *sites)
 {
-    struct site **slots = platform_map(sites->slot_count * 2 * sizeof(struct site *));
+    struct site **slots = kernel_map(sites->slot_count * 2 * sizeof(struct site *));
     if (slots == NULL)
         return false;
     size_t mask = sites->slot_count * 2 - 1;

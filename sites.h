@@ -68,8 +68,7 @@ bool sites_add(const struct ld_leak *leak, void *ctx);
 /* Ends the walk.  If it was of a sample, tallies become estimates, rounded to whole blocks and bytes. */
 void sites_pack(struct site_table *sites);
 
-/* Makes one of those that are equal but for their leader, or have become it because their stacks were
- * shortened. */
+/* Merges sites that differ in their leader alone, or that shortening their stacks has made equal. */
 void sites_merge(struct site_table *sites);
 
 /* Removes the sites for which keep says no.  It may shorten their stacks, if sites_merge comes next. */

@@ -106,19 +106,19 @@ static inline uint32_t limit_now(void)
 
 /* Where the child of a node may be entered: near the other children of the node and of its neighbours, which
  * are often those of the same stack, made at the same time; or, if there are too many of them, anywhere. */
-struct place {
+struct lookup {
     struct bucket *near;
     uint64_t hash;  /* which says where the other one is */
     unsigned first; /* entry to begin with, in either */
     uint32_t tag;   /* in its position in an entry, never 0 */
 };
 
-static inline struct place place_of(stack_id parent, uint64_t frame)
+static inline struct lookup lookup_of(stack_id parent, uint64_t frame)
 {
     uint64_t hash = (frame ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
 
     hash ^= hash >> 32;
-    return (struct place){
+    return (struct lookup){
         .near = &map.index[parent / BUCKET_NODES],
         .hash = hash,
         .first = (unsigned)(hash >> 24) % BUCKET_ENTRIES,
@@ -127,7 +127,7 @@ static inline struct place place_of(stack_id parent, uint64_t frame)
 }
 
 /* The part of the index in use grows with the array, so that a small tree stays in the cache. */
-static inline struct bucket *place_far(const struct place *place)
+static inline struct bucket *lookup_far(const struct lookup *place)
 {
     uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
 
@@ -135,15 +135,15 @@ static inline struct bucket *place_far(const struct place *place)
 }
 
 /* The i-th entry, of PLACES, in which the node may be. */
-static inline _Atomic uint32_t *place_entry(const struct place *place, unsigned i)
+static inline _Atomic uint32_t *lookup_entry(const struct lookup *place, unsigned i)
 {
-    struct bucket *bucket = LIKELY(i < PROBES) ? place->near : place_far(place);
+    struct bucket *bucket = LIKELY(i < PROBES) ? place->near : lookup_far(place);
 
     return &bucket->entries[(place->first + i) % BUCKET_ENTRIES];
 }
 
 /* Where to enter a node for which no entry is empty: something else leaves the index. */
-static inline unsigned place_taken(uint32_t turn)
+static inline unsigned lookup_taken(uint32_t turn)
 {
     return PROBES + turn % PROBES;
 }
@@ -157,10 +157,10 @@ static void index_add(_Atomic uint32_t *at, uint32_t tag, stack_id id)
     atomic_store_explicit(at, tag | id, memory_order_release);
 }
 
-static void index_delete(const struct place *place, stack_id id)
+static void index_delete(const struct lookup *place, stack_id id)
 {
     for (unsigned i = 0; i < PLACES; i++) {
-        _Atomic uint32_t *at = place_entry(place, i);
+        _Atomic uint32_t *at = lookup_entry(place, i);
 
         if (atomic_load_explicit(at, memory_order_relaxed) == (place->tag | id)) {
             atomic_store_explicit(at, 0, memory_order_relaxed);
@@ -169,10 +169,10 @@ static void index_delete(const struct place *place, stack_id id)
     }
 }
 
-static inline struct place place_of_node(const struct node *node)
+static inline struct lookup lookup_of_node(const struct node *node)
 {
-    return place_of(atomic_load_explicit(&node->parent, memory_order_relaxed),
-                    atomic_load_explicit(&node->frame, memory_order_relaxed));
+    return lookup_of(atomic_load_explicit(&node->parent, memory_order_relaxed),
+                     atomic_load_explicit(&node->frame, memory_order_relaxed));
 }
 
 /* Raises the stamp of a node to this epoch; false if the node is not in use. */
@@ -265,7 +265,7 @@ static stack_id node_claim(struct stackmap_supply *supply)
                                                      memory_order_relaxed))
             continue;
         if (stamp != 0 && !is_older(stamp, atomic_load_explicit(&map.rebuilt, memory_order_relaxed))) {
-            struct place place = place_of_node(node);
+            struct lookup place = lookup_of_node(node);
 
             index_delete(&place, id);
         }
@@ -303,12 +303,12 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
                         uint16_t module)
 {
     uint64_t frame = (uint64_t)(uintptr_t)pc << MODULE_BITS | module;
-    struct place place = place_of(parent, frame);
+    struct lookup place = lookup_of(parent, frame);
     unsigned i;
 
     for (i = 0; i < PLACES; i++) {
         /* Acquire: partner of index_add. */
-        uint32_t entry = atomic_load_explicit(place_entry(&place, i), memory_order_acquire);
+        uint32_t entry = atomic_load_explicit(lookup_entry(&place, i), memory_order_acquire);
 
         if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, frame))
             return entry & ID_MASK;
@@ -317,8 +317,8 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
             break;
     }
     if (UNLIKELY(i == PLACES))
-        i = place_taken(supply->next);
-    return node_make(supply, epoch, parent, frame, place_entry(&place, i), place.tag);
+        i = lookup_taken(supply->next);
+    return node_make(supply, epoch, parent, frame, lookup_entry(&place, i), place.tag);
 }
 
 size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
@@ -381,12 +381,12 @@ static COLD void index_rebuild(uint32_t old_limit)
         struct node *node = &map.nodes[id];
 
         if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch) {
-            struct place place = place_of_node(node);
+            struct lookup place = lookup_of_node(node);
             unsigned i = 0;
 
-            while (i < PLACES && atomic_load_explicit(place_entry(&place, i), memory_order_relaxed) != 0)
+            while (i < PLACES && atomic_load_explicit(lookup_entry(&place, i), memory_order_relaxed) != 0)
                 i++;
-            index_add(place_entry(&place, i < PLACES ? i : place_taken(id)), place.tag, id);
+            index_add(lookup_entry(&place, i < PLACES ? i : lookup_taken(id)), place.tag, id);
         }
     }
     atomic_store_explicit(&map.rebuilt, map.marking_epoch, memory_order_relaxed);
@@ -525,11 +525,12 @@ static bool is_needed(uint32_t stamp)
 
 void stackmap_get_stats(struct stackmap_stats *out)
 {
+    const size_t limit = limit_now();
+
     *out = (struct stackmap_stats){
-        .limit = limit_now(),
         .collections = atomic_load_explicit(&map.collections, memory_order_relaxed),
     };
-    for (size_t id = 1; id <= out->limit; id++)
+    for (size_t id = 1; id <= limit; id++)
         out->nodes += is_needed(atomic_load_explicit(&map.nodes[id].stamp, memory_order_relaxed));
 }
 

@@ -104,7 +104,6 @@ void stackmap_after_fork(bool in_child);
 
 struct stackmap_stats {
     size_t nodes;       /* that may be needed: stamp >= sweep */
-    size_t limit;       /* part of the array in use now */
     size_t collections; /* since the start */
 };
 void stackmap_get_stats(struct stackmap_stats *out);

@@ -122,11 +122,6 @@ static void save_registers(struct stop_thread *self, const ucontext_t *context)
 
 #endif
 
-static bool is_on(const stack_t *stack, uintptr_t address)
-{
-    return address - (uintptr_t)stack->ss_sp < stack->ss_size;
-}
-
 static void save(struct stop_thread *self, const ucontext_t *context)
 {
     self->state = STOP_STOPPED;
@@ -134,7 +129,7 @@ static void save(struct stop_thread *self, const ucontext_t *context)
     save_registers(self, context);
     self->thread_pointer = (uintptr_t)platform_thread_pointer();
     self->alternate_stack = (uintptr_t)context->uc_stack.ss_sp;
-    if (is_on(&context->uc_stack, self->stack_pointer))
+    if (kernel_is_on_stack(&context->uc_stack, self->stack_pointer))
         self->signal_stack_end = self->alternate_stack + context->uc_stack.ss_size;
 }
 
@@ -171,8 +166,8 @@ static bool is_deferred(const ucontext_t *context)
 
     if (frame == 0)
         return false;
-    if (is_on(&context->uc_stack, here) != is_on(&context->uc_stack, frame))
-        return is_on(&context->uc_stack, here);
+    if (kernel_is_on_stack(&context->uc_stack, here) != kernel_is_on_stack(&context->uc_stack, frame))
+        return kernel_is_on_stack(&context->uc_stack, here);
     return here < frame;
 }
 
@@ -213,8 +208,8 @@ COLD const void *stop_outer(const void *frame)
     stack_t stack;
 
     if (kernel_set_signal_stack(NULL, &stack) == 0 &&
-        is_on(&stack, (uintptr_t)frame) != is_on(&stack, (uintptr_t)outer))
-        return is_on(&stack, (uintptr_t)frame) ? outer : NULL;
+        kernel_is_on_stack(&stack, (uintptr_t)frame) != kernel_is_on_stack(&stack, (uintptr_t)outer))
+        return kernel_is_on_stack(&stack, (uintptr_t)frame) ? outer : NULL;
     return (uintptr_t)outer > (uintptr_t)frame ? outer : NULL;
 }
 
@@ -399,8 +394,7 @@ static size_t ask_new(struct census *census)
 static bool make_room(void)
 {
     size_t capacity = all.capacity == 0 ? THREADS_MIN : 2 * all.capacity;
-    struct stop_thread *threads =
-        kernel_map(capacity * (sizeof(all.threads[0]) + sizeof(all.answers[0])), false);
+    struct stop_thread *threads = kernel_map(capacity * (sizeof(all.threads[0]) + sizeof(all.answers[0])));
 
     if (threads == NULL)
         return false;

@@ -24,13 +24,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "kernel.h"
 #include "platform.h"
 #include "tasks.h"
 
 enum { STOP_SIGNAL = 33 };
 
 /* What may be blocked for a while without being in the way of a look, as the kernel's set. */
-#define STOP_OTHER_SIGNALS (~(UINT64_C(1) << (STOP_SIGNAL - 1)))
+#define STOP_OTHER_SIGNALS (~KERNEL_SIGNAL(STOP_SIGNAL))
 
 enum stop_state {
     STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */
@@ -73,10 +74,10 @@ void stop_avoid_signal_stacks(void);
 /* In the child of a fork, where whoever had stopped the threads does not exist. */
 void stop_after_fork(void);
 
-/* Between these the calling thread is not stopped, because what it has in hand is where nobody would find it,
- * or because the others wait for it: a request waits for the end.  Nothing in between may block for long; if
- * it waits for a thread that is stopped already, all are let go and stopped anew.  They nest, in signal
- * handlers.
+/* From defer to allow a request to stop is put off, because what the thread has in hand is where nobody would
+ * find it (ld_realloc), or because the others wait for it (fork).  Nothing in between may block for long; if
+ * it waits for a thread that is stopped already, all are let go and stopped anew.  Signal handlers may nest
+ * these.
  *
  * Cost: two stores and two loads of the thread's own. */
 struct stop_self {

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "pattern.h"
-#include "platform.h"
 #include "suppress.h"
 
 enum {
@@ -103,7 +103,7 @@ static const char *read_file(int fd, const char **problem)
         *problem = "larger than 1 MiB";
         return NULL;
     }
-    text = platform_map((size_t)status.st_size + 1);
+    text = kernel_map((size_t)status.st_size + 1);
     if (text == NULL) {
         *problem = strerrordesc_np(ENOMEM);
         return NULL;
@@ -112,7 +112,7 @@ static const char *read_file(int fd, const char **problem)
     if (length >= 0 && memchr(text, 0, (size_t)length) == NULL)
         return text;
     *problem = length < 0 ? strerrordesc_np((int)-length) : "not a text: it has a zero byte";
-    platform_unmap(text, (size_t)status.st_size + 1);
+    kernel_unmap(text, (size_t)status.st_size + 1);
     return NULL;
 }
 
@@ -140,7 +140,7 @@ const char *suppress_file_add(const char *before, const char *text, const char *
 {
     size_t above = before == NULL ? 0 : strlen(before), length = strnlen(text, SUPPRESS_FILE_MAX + 1);
     int saved = errno;
-    char *both = length > SUPPRESS_FILE_MAX ? NULL : platform_map(above + length + 2);
+    char *both = length > SUPPRESS_FILE_MAX ? NULL : kernel_map(above + length + 2);
 
     if (both == NULL) {
         complain(say, origin, length > SUPPRESS_FILE_MAX ? "larger than 1 MiB" : strerrordesc_np(ENOMEM));
@@ -150,7 +150,7 @@ const char *suppress_file_add(const char *before, const char *text, const char *
     if (before != NULL) {
         memcpy(both, before, above + 1);
         both[above++] = '\n';
-        platform_unmap((void *)(uintptr_t)before, above);
+        kernel_unmap((void *)(uintptr_t)before, above);
     }
     memcpy(both + above, text, length + 1);
     check_lines(both + above, origin, say);

@@ -203,7 +203,7 @@ enum task_state tasks_state(pid_t id, int signal)
         return TASK_GONE;
     if (!read_status(id, "SigBlk:\t", &blocked))
         return TASK_READY;
-    return *state == 'D' || (blocked >> (signal - 1) & 1) != 0 ? TASK_DEAF : TASK_READY;
+    return *state == 'D' || (blocked & KERNEL_SIGNAL(signal)) != 0 ? TASK_DEAF : TASK_READY;
 }
 
 /* The kernel says "number arguments... sp pc", or "-1 sp pc" of a thread that is in none, or "running". */

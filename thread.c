@@ -65,7 +65,7 @@ static struct thread *map_more(void)
     struct mapping {
         ALIGNED(CACHE_LINE) char before[4096];
         struct thread shares[SHARES_A_MAPPING];
-    } *mapping = platform_map(sizeof(struct mapping));
+    } *mapping = kernel_map(sizeof(struct mapping));
     struct thread *shares, *first;
 
     if (mapping == NULL)

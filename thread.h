@@ -185,13 +185,13 @@ void thread_correct_totals(size_t blocks, size_t bytes);
  * unwind_publish. */
 void thread_each_in_flight(stackmap_mark_fn *mark);
 
-/* The unwinder takes locks that fork would leave locked in the child, so fork waits until no thread is in
- * there: thread_unwind_enter waits while a fork is about to happen, but not without end, since that may wait
- * for what this thread has.  False: time is up, and it is not to be gone in, nor left.  *inside: the levels
- * that were in there already, as bits: those below were interrupted there, and this one's own says that the
- * unwinder called us, or was left by longjmp.
+/* Around calls of the unwinder.  It takes locks that a child of fork would find locked, so a fork waits until
+ * nobody is in there, and enter waits for a fork that is coming; neither for ever, since each may have what
+ * the other needs.  False: time is up; stay out, and do not call leave.  *inside: the levels that are in
+ * there already, a bit each: lower ones were interrupted there; this one's own means that the unwinder has
+ * called us, or was left by longjmp.
  *
- * Nor is a thread cancelled in there: libunwind reads and writes a pipe, and malloc is no cancellation point.
+ * No thread is cancelled in there: libunwind reads and writes a pipe, and malloc is no cancellation point.
  * One that has left by longjmp can be cancelled again from its next entry point on. */
 bool thread_unwind_enter(struct thread *thread, unsigned level, uint32_t *inside);
 void thread_unwind_leave(struct thread *thread, unsigned level);

@@ -9,7 +9,7 @@
 /* How many frames are further out than the innermost of these words that has changed. */
 static COLD uint32_t frames_beyond_change(const struct trail *trail, uint32_t count, uint32_t words)
 {
-    while (words > 0 && word_holds(&trail->words[words - 1]))
+    while (words > 0 && trail_word_holds(&trail->words[words - 1]))
         words--;
     while (count > 0 && trail->frames[count - 1].words_end >= words)
         count--;
@@ -22,18 +22,18 @@ uint32_t trail_unchanged(const struct trail *trail, uint32_t count)
     module_id checked = 0;
 
     for (uint32_t i = count; i > trail->firm; i--) {
-        const struct frame *frame = &trail->frames[i - 1];
+        const struct trail_frame *frame = &trail->frames[i - 1];
 
         if (LIKELY(!frame->can_unload) || (frame->module != 0 && frame->module == checked))
             continue;
-        if (!words_hold(trail->words + frame->words_end, words - frame->words_end))
+        if (!trail_words_hold(trail->words + frame->words_end, words - frame->words_end))
             return frames_beyond_change(trail, count, words);
         words = frame->words_end;
         if (!module_is_current(frame->module, (const void *)frame->at.pc))
             return i - 1;
         checked = frame->module;
     }
-    return words_hold(trail->words, words) ? count : frames_beyond_change(trail, count, words);
+    return trail_words_hold(trail->words, words) ? count : frames_beyond_change(trail, count, words);
 }
 
 bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t epoch)
@@ -47,7 +47,7 @@ bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t 
     }
     id = trail->known == 0 ? 0 : trail->frames[trail->known - 1].id;
     while (trail->known < trail->count) {
-        struct frame *frame = &trail->frames[trail->known];
+        struct trail_frame *frame = &trail->frames[trail->known];
 
         id = stackmap_child(supply, epoch, id, (const void *)frame->at.pc, frame->module);
         if (UNLIKELY(id == 0))

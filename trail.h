@@ -38,28 +38,28 @@ enum {
     /* Frames that are walked before a stack counts as deeper than is worth knowing, and frames of one that is
      * known as a whole: more than are shown, so that a recursion may come back a while, or go on, before
      * everything has to be walked again.  In small builds nodes are dearer than time. */
-    WALK_FRAMES_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
+    TRAIL_WALK_MAX = LD_MAX_FRAMES >= 32 ? LD_MAX_FRAMES * 5 / 2 : LD_MAX_FRAMES,
     TRAIL_FRAMES_MAX = STACKMAP_DEPTH_MAX,
     TRAIL_WORDS_MAX = 3, /* from one frame to the next: its pc, its BP, and where they are */
 };
 
 /* What a walk knows of the frame that it is at. */
-struct registers {
+struct trail_registers {
     uintptr_t pc, sp, bp;
 };
 
 /* The frame pointer where it did not matter, so that nothing tells what it is.  No address, and far from all
  * of them, so that no step out of a frame can be made with it; and no number that a program has in the
  * register, lest its stacks are left to libunwind. */
-#define UNKNOWN_BP ((uintptr_t)UINT64_C(0xb3e18f5a6c94d217))
+#define TRAIL_UNKNOWN_BP ((uintptr_t)UINT64_C(0xb3e18f5a6c94d217))
 
-struct word {
+struct trail_word {
     uintptr_t at;
     uintptr_t value;
 };
 
-struct frame {
-    struct registers at;
+struct trail_frame {
+    struct trail_registers at;
     stack_id id;
     uint32_t words_end;
     module_id module;
@@ -68,8 +68,8 @@ struct frame {
 };
 
 /* One frame that a walk has passed. */
-struct step {
-    struct registers at;
+struct trail_step {
+    struct trail_registers at;
     uintptr_t bp_at; /* the word that at.bp was read from on the way into this frame; 0: it was left alone */
     uint64_t rule;   /* by which the walk went on */
 };
@@ -81,33 +81,34 @@ struct trail {
     uint32_t epoch;
     uint32_t generation; /* of modules (module.h), for which all holds that this thread remembers */
     bool is_floating;    /* the outermost frame is not where the stack begins: it was too deep to walk */
-    struct frame frames[TRAIL_FRAMES_MAX];
-    struct word words[TRAIL_WORDS_MAX * TRAIL_FRAMES_MAX];
-    struct step steps[WALK_FRAMES_MAX]; /* scratch of a walk, innermost frame first */
+    struct trail_frame frames[TRAIL_FRAMES_MAX];
+    struct trail_word words[TRAIL_WORDS_MAX * TRAIL_FRAMES_MAX];
+    struct trail_step steps[TRAIL_WALK_MAX]; /* scratch of a walk, innermost frame first */
 };
 
 /* The word at an address on the stack. */
-static inline uintptr_t word_at(uintptr_t address)
+static inline uintptr_t trail_load(uintptr_t address)
 {
     return *(const uintptr_t *)address;
 }
 
-static inline bool word_holds(const struct word *word)
+static inline bool trail_word_holds(const struct trail_word *word)
 {
-    return LIKELY(word_at(word->at) == word->value);
+    return LIKELY(trail_load(word->at) == word->value);
 }
 
 /* Whether all of these words are unchanged.  From the last of them to the first, and not beyond one that is
  * changed, so that nothing is read that a walk would not read.  Budget: two loads for each. */
-static inline bool words_hold(const struct word *words, size_t count)
+static inline bool trail_words_hold(const struct trail_word *words, size_t count)
 {
-    const struct word *word = words + count;
+    const struct trail_word *word = words + count;
 
     for (; count >= 4; count -= 4, word -= 4)
-        if (!word_holds(word - 1) || !word_holds(word - 2) || !word_holds(word - 3) || !word_holds(word - 4))
+        if (!trail_word_holds(word - 1) || !trail_word_holds(word - 2) || !trail_word_holds(word - 3) ||
+            !trail_word_holds(word - 4))
             return false;
     while (word != words)
-        if (!word_holds(--word))
+        if (!trail_word_holds(--word))
             return false;
     return true;
 }

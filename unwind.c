@@ -29,21 +29,21 @@ enum {
 enum outcome {
     MET,      /* the trail: what is new are the steps */
     ROOTED,   /* the beginning of the stack */
-    FLOATING, /* neither, for WALK_FRAMES_MAX frames */
+    FLOATING, /* neither, for TRAIL_WALK_MAX frames */
     UNKNOWN,  /* what no rule can express */
     ONWARDS,  /* none of these so far */
 };
 
-struct walk {
+struct walked {
     uint32_t met;      /* frames of the trail that are still there */
-    uintptr_t bp_at;   /* as in struct step, of the frame where the trail was met */
+    uintptr_t bp_at;   /* as in struct trail_step, of the frame where the trail was met */
     uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
     uint32_t steps;
 };
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
-static COLD rule learn(struct thread *thread, const struct registers *at, bool is_doubtful)
+static COLD rule learn(struct thread *thread, const struct trail_registers *at, bool is_doubtful)
 {
     rule r = RULE_ASK;
     uint32_t inside;
@@ -74,7 +74,7 @@ static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
 
 /* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
  * if the rule leads nowhere that can be believed. */
-static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
+static inline bool step_out(struct trail_registers *at, rule r, uintptr_t *bp_at)
 {
     uintptr_t cfa = at->sp + (uintptr_t)rule_cfa(r);
 
@@ -84,29 +84,30 @@ static inline bool step_out(struct registers *at, rule r, uintptr_t *bp_at)
         if (UNLIKELY(cfa <= at->sp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
             return false;
     }
-    at->pc = word_at(cfa - sizeof(uintptr_t));
+    at->pc = trail_load(cfa - sizeof(uintptr_t));
     *bp_at = 0;
     if ((r & RULE_RESTORES_BP) != 0) {
         *bp_at = cfa + (uintptr_t)rule_bp(r);
-        at->bp = word_at(*bp_at);
+        at->bp = trail_load(*bp_at);
     }
     at->sp = cfa;
     return true;
 }
 
 /* As step_out, by a rule with RULE_LOADED. */
-static bool step_out_loaded(struct registers *at, rule r, uintptr_t *bp_at)
+static bool step_out_loaded(struct trail_registers *at, rule r, uintptr_t *bp_at)
 {
     uintptr_t cfa_at = at->bp + (uintptr_t)rule_cfa(r), cfa;
 
     if (at->bp < at->sp || at->bp - at->sp > FRAME_SIZE_MAX || at->bp % sizeof(uintptr_t) != 0 ||
         cfa_at < at->sp)
         return false;
-    cfa = word_at(cfa_at);
+    cfa = trail_load(cfa_at);
     if (cfa <= at->bp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0)
         return false;
     *bp_at = at->bp + (uintptr_t)rule_bp(r);
-    *at = (struct registers){.pc = word_at(cfa - sizeof(uintptr_t)), .sp = cfa, .bp = word_at(*bp_at)};
+    *at = (struct trail_registers){
+        .pc = trail_load(cfa - sizeof(uintptr_t)), .sp = cfa, .bp = trail_load(*bp_at)};
     return true;
 }
 
@@ -121,14 +122,14 @@ static bool is_there(uintptr_t address, uintptr_t *page)
 }
 
 /* Whether what the rule would have read is there. */
-static bool can_step_out(const struct registers *at, rule r, uintptr_t *page)
+static bool can_step_out(const struct trail_registers *at, rule r, uintptr_t *page)
 {
     uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r), base = cfa;
 
     if ((r & RULE_LOADED) != 0) {
         if (!is_there(cfa, page))
             return false;
-        cfa = word_at(cfa);
+        cfa = trail_load(cfa);
         base = at->bp;
     }
     return is_there(cfa - sizeof(uintptr_t), page) &&
@@ -138,42 +139,43 @@ static bool can_step_out(const struct registers *at, rule r, uintptr_t *page)
 /* Code that nothing describes, as that which is made at run time, may keep a frame pointer.  libunwind takes
  * BP for one if it points into the stack, not far beyond SP, and the stack to end here otherwise (Gstep.c of
  * its x86_64). */
-static enum outcome judge_guess(const struct registers *at)
+static enum outcome judge_guess(const struct trail_registers *at)
 {
     enum { DISTANCE_MAX = 0x4000 };
 
-    if (at->bp == UNKNOWN_BP)
+    if (at->bp == TRAIL_UNKNOWN_BP)
         return UNKNOWN;
     return at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX ? ROOTED : ONWARDS;
 }
 
 /* As step_out, by a rule that is RULE_UNUSUAL, or by any beyond a guess, where *page is not 0 (see is_there).
  * ONWARDS: the step was taken. */
-static NOINLINE enum outcome step_out_doubtfully(struct registers *at, rule r, uintptr_t *bp_at,
+static NOINLINE enum outcome step_out_doubtfully(struct trail_registers *at, rule r, uintptr_t *bp_at,
                                                  uintptr_t *page)
 {
-    enum outcome outcome = ONWARDS;
-
     if ((r & (RULE_ENDS | RULE_ASK)) != 0)
         return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
     if ((r & RULE_GUESSED) != 0) {
-        outcome = judge_guess(at);
+        enum outcome outcome = judge_guess(at);
+
         /* The word below SP was read, or SP would not be known. */
         if (*page == 0)
             *page = (at->sp - sizeof(uintptr_t)) / PAGE;
+        if (outcome != ONWARDS)
+            return outcome;
     }
-    if (outcome == ONWARDS && ((*page != 0 && !can_step_out(at, r, page)) ||
-                               !((r & RULE_LOADED) != 0 ? step_out_loaded : step_out)(at, r, bp_at) ||
-                               (uint64_t)at->pc >> RULE_PC_BITS != 0))
-        outcome = UNKNOWN;
-    return outcome;
+    if (*page != 0 && !can_step_out(at, r, page))
+        return UNKNOWN;
+    if (!((r & RULE_LOADED) != 0 ? step_out_loaded(at, r, bp_at) : step_out(at, r, bp_at)))
+        return UNKNOWN;
+    return (uint64_t)at->pc >> RULE_PC_BITS == 0 ? ONWARDS : UNKNOWN;
 }
 
 /* If the walk is at a frame of the trail, and all is unchanged from there on, the number of frames up to that
  * one; otherwise 0.  *limit is the number of frames that may still be met. */
-static inline uint32_t meet(const struct trail *trail, const struct registers *at, uint32_t *limit)
+static inline uint32_t meet(const struct trail *trail, const struct trail_registers *at, uint32_t *limit)
 {
-    const struct frame *frame;
+    const struct trail_frame *frame;
     uint32_t i = *limit, same;
 
     while (i > 0 && trail->frames[i - 1].at.sp < at->sp)
@@ -184,14 +186,14 @@ static inline uint32_t meet(const struct trail *trail, const struct registers *a
     frame = &trail->frames[i - 1];
     if (frame->at.sp != at->sp || frame->at.pc != at->pc || (frame->needs_bp && frame->at.bp != at->bp))
         return 0;
-    if (LIKELY(i <= trail->firm) && words_hold(trail->words, frame->words_end))
+    if (LIKELY(i <= trail->firm) && trail_words_hold(trail->words, frame->words_end))
         return i;
     same = trail_unchanged(trail, i);
     *limit = same;
     return same == i ? i : 0;
 }
 
-static enum outcome walk_stack(struct thread *thread, struct registers at, struct walk *walk)
+static enum outcome walk_stack(struct thread *thread, struct trail_registers at, struct walked *walk)
 {
     struct trail *trail = &thread->trail;
     uint32_t limit = trail->count;
@@ -201,7 +203,7 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
     walk->met = 0;
     walk->bp_at = 0;
     walk->zero_at = 0;
-    for (struct step *step = trail->steps; step < trail->steps + WALK_FRAMES_MAX; step++) {
+    for (struct trail_step *step = trail->steps; step < trail->steps + TRAIL_WALK_MAX; step++) {
         enum outcome outcome;
         rule r;
 
@@ -212,11 +214,11 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
         r = rules_find(&thread->rules, at.pc);
         if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked))) {
             /* libunwind would read wherever it points. */
-            if (at.bp == UNKNOWN_BP)
+            if (at.bp == TRAIL_UNKNOWN_BP)
                 return UNKNOWN;
             r = learn(thread, &at, page != 0);
         }
-        *step = (struct step){at, walk->bp_at, r};
+        *step = (struct trail_step){at, walk->bp_at, r};
         outcome = LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(page == 0)
                       ? (LIKELY(step_out(&at, r, &walk->bp_at)) ? ONWARDS : UNKNOWN)
                       : step_out_doubtfully(&at, r, &walk->bp_at, &page);
@@ -230,26 +232,27 @@ static enum outcome walk_stack(struct thread *thread, struct registers at, struc
             return at.pc == 0 && (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
         }
     }
-    walk->steps = WALK_FRAMES_MAX;
+    walk->steps = TRAIL_WALK_MAX;
     return FLOATING;
 }
 
 /* Adds the frame that a step was at, further in than all others.  bp_at is that of the one before. */
-static inline void push(struct trail *trail, const struct step *step, uintptr_t bp_at)
+static inline void push(struct trail *trail, const struct trail_step *step, uintptr_t bp_at)
 {
-    struct frame *frame = &trail->frames[trail->count];
-    const struct frame *outer = frame - 1;
+    struct trail_frame *frame = &trail->frames[trail->count];
+    const struct trail_frame *outer = frame - 1;
     uint32_t end = outer->words_end;
 
     frame->at = step->at;
     frame->module = rule_module(step->rule);
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
-    trail->words[end++] = (struct word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
+    trail->words[end++] = (struct trail_word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
     if (bp_at != 0) {
         if (outer->needs_bp)
-            trail->words[end++] = (struct word){bp_at, outer->at.bp};
+            trail->words[end++] = (struct trail_word){bp_at, outer->at.bp};
         if (UNLIKELY((step->rule & RULE_LOADED) != 0))
-            trail->words[end++] = (struct word){step->at.bp + (uintptr_t)rule_cfa(step->rule), outer->at.sp};
+            trail->words[end++] =
+                (struct trail_word){step->at.bp + (uintptr_t)rule_cfa(step->rule), outer->at.sp};
     }
     frame->words_end = end;
     frame->needs_bp =
@@ -259,14 +262,14 @@ static inline void push(struct trail *trail, const struct step *step, uintptr_t 
 }
 
 /* Adds the outermost frame. */
-static void push_first(struct trail *trail, const struct step *step, uintptr_t zero_at)
+static void push_first(struct trail *trail, const struct trail_step *step, uintptr_t zero_at)
 {
-    struct frame *frame = &trail->frames[0];
+    struct trail_frame *frame = &trail->frames[0];
 
     frame->at = step->at;
     frame->module = rule_module(step->rule);
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
-    trail->words[0] = (struct word){zero_at, 0};
+    trail->words[0] = (struct trail_word){zero_at, 0};
     frame->words_end = zero_at != 0;
     frame->needs_bp = (step->rule & RULE_GUESSED) != 0 || (zero_at != 0 && (step->rule & RULE_FROM_BP) != 0);
     atomic_signal_fence(memory_order_seq_cst);
@@ -274,10 +277,10 @@ static void push_first(struct trail *trail, const struct step *step, uintptr_t z
 }
 
 /* Brings the trail up to date, so that it ends at this frame.  False: libunwind has to be asked. */
-static bool follow(struct thread *thread, const struct registers *start)
+static bool follow(struct thread *thread, const struct trail_registers *start)
 {
     struct trail *trail = &thread->trail;
-    struct walk walk;
+    struct walked walk;
     enum outcome outcome = walk_stack(thread, *start, &walk);
 
     if (outcome == MET) {
@@ -292,7 +295,7 @@ static bool follow(struct thread *thread, const struct registers *start)
     if (UNLIKELY(outcome == UNKNOWN))
         return false;
     if (outcome != MET) {
-        const struct step *first = &trail->steps[--walk.steps];
+        const struct trail_step *first = &trail->steps[--walk.steps];
 
         trail_truncate(trail, 0);
         trail->is_floating = outcome == FLOATING;
@@ -302,7 +305,7 @@ static bool follow(struct thread *thread, const struct registers *start)
         trail_truncate(trail, walk.met);
     }
     while (walk.steps > 0) {
-        const struct step *step = &trail->steps[--walk.steps];
+        const struct trail_step *step = &trail->steps[--walk.steps];
 
         push(trail, step, walk.bp_at);
         walk.bp_at = step->bp_at;
@@ -324,9 +327,9 @@ static COLD void forget(struct thread *thread, uint32_t generation)
 
 /* For the choice of a shortcut: what the pcs are in the two frames that called this one, as far as rules say
  * it at once. */
-static inline uintptr_t callers_of(struct thread *thread, const struct registers *start)
+static inline uintptr_t callers_of(struct thread *thread, const struct trail_registers *start)
 {
-    struct registers at = *start;
+    struct trail_registers at = *start;
     uintptr_t bp_at, callers = 0;
 
     for (int i = 0; i < 2; i++) {
@@ -349,19 +352,20 @@ static inline bool leads_to_trail(const struct shortcut *shortcut, const struct 
 /* Whether it leads there in memory, too, and the trail is as it was, from its beginning to that frame. */
 static inline bool trail_holds(const struct shortcut *shortcut, const struct trail *trail)
 {
-    const struct frame *to = &trail->frames[shortcut->depth - 1];
+    const struct trail_frame *to = &trail->frames[shortcut->depth - 1];
 
     return LIKELY(to->at.sp == shortcut_to_sp(shortcut)) &&
            LIKELY(!to->needs_bp || to->at.bp == shortcut_to_bp(shortcut)) &&
            (LIKELY(shortcut->depth <= trail->firm)
-                ? words_hold(trail->words, to->words_end)
+                ? trail_words_hold(trail->words, to->words_end)
                 : trail_unchanged(trail, shortcut->depth) == shortcut->depth);
 }
 
 /* The shortcut that holds and leads to the trail as it was; NULL: there is none, and *elsewhere says whether
  * one that holds may lead elsewhere. */
 static inline struct shortcut *find_shortcut(struct thread *thread, uint64_t hash,
-                                             const struct registers *start, uint32_t epoch, bool *elsewhere)
+                                             const struct trail_registers *start, uint32_t epoch,
+                                             bool *elsewhere)
 {
     uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
     struct shortcut *shortcut;
@@ -389,7 +393,7 @@ static inline bool take(struct thread *thread, struct shortcut *shortcut, uint32
 
 /* One that holds, wherever it leads to. */
 static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_t hash,
-                                                  const struct registers *start, uint32_t epoch)
+                                                  const struct trail_registers *start, uint32_t epoch)
 {
     uint64_t ways = shortcuts_candidates(&thread->shortcuts, hash);
     const struct shortcut *shortcut;
@@ -400,8 +404,8 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     return shortcut;
 }
 
-static struct unwind_stack follow_all(struct thread *thread, uint64_t hash, const struct registers *start,
-                                      stackmap_roots_fn *each_root)
+static struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
+                                      const struct trail_registers *start, stackmap_roots_fn *each_root)
 {
     struct trail *trail = &thread->trail;
 
@@ -427,13 +431,13 @@ static struct unwind_stack follow_all(struct thread *thread, uint64_t hash, cons
 /* A stack that no shortcut leads to the trail from.  If there is one that leads `elsewhere`, it is from there
  * that the trail may have to be made anew. */
 static NOINLINE struct unwind_stack capture_walking(struct thread *thread, uint64_t hash,
-                                                    struct registers start, uint32_t epoch, bool elsewhere,
-                                                    stackmap_roots_fn *each_root)
+                                                    struct trail_registers start, uint32_t epoch,
+                                                    bool elsewhere, stackmap_roots_fn *each_root)
 {
     const struct shortcut *shortcut = elsewhere ? find_other_shortcut(thread, hash, &start, epoch) : NULL;
 
     if (shortcut != NULL) {
-        struct registers to = {
+        struct trail_registers to = {
             .pc = shortcut->to_pc, .sp = shortcut_to_sp(shortcut), .bp = shortcut_to_bp(shortcut)};
 
         if (follow(thread, &to) && trail_intern(&thread->trail, &thread->supply, epoch)) {
@@ -446,14 +450,14 @@ static NOINLINE struct unwind_stack capture_walking(struct thread *thread, uint6
     return follow_all(thread, hash, &start, each_root);
 }
 
-static inline struct registers caller_registers(struct unwind_caller caller)
+static inline struct trail_registers caller_registers(struct unwind_caller caller)
 {
     /* The entry point has a frame pointer, because it asked for its frame address: the caller's BP lies
      * there, the return address above it, and then comes the caller's frame. */
     uintptr_t frame = (uintptr_t)caller.frame;
 
-    return (struct registers){
-        .pc = (uintptr_t)caller.pc, .sp = frame + 2 * sizeof(uintptr_t), .bp = word_at(frame)};
+    return (struct trail_registers){
+        .pc = (uintptr_t)caller.pc, .sp = frame + 2 * sizeof(uintptr_t), .bp = trail_load(frame)};
 }
 
 /* Budget, when the stack was seen before: as below, and one line of a set, and two of rules. */
@@ -461,7 +465,7 @@ static NOINLINE struct unwind_stack capture_unguessed(struct thread *thread, uns
                                                       struct unwind_caller caller,
                                                       stackmap_roots_fn *each_root)
 {
-    struct registers start = caller_registers(caller);
+    struct trail_registers start = caller_registers(caller);
     uint32_t epoch = stackmap_epoch(), generation = module_generation();
     struct shortcut *shortcut;
     uint64_t hash;
@@ -495,7 +499,7 @@ static NOINLINE struct unwind_stack capture_loaded(struct thread *thread, struct
 struct unwind_stack unwind_capture(struct thread *thread, unsigned level, struct unwind_caller caller,
                                    stackmap_roots_fn *each_root)
 {
-    struct registers start = caller_registers(caller);
+    struct trail_registers start = caller_registers(caller);
     uint32_t epoch = stackmap_epoch();
     struct shortcut *guess = shortcuts_guess(&thread->shortcuts, &start);
 

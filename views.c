@@ -13,6 +13,7 @@
 #include "config.h"
 #include "demangle.h"
 #include "elf_file.h"
+#include "kernel.h"
 #include "loader.h"
 #include "platform.h"
 
@@ -126,11 +127,11 @@ static bool descriptors_are_left(int fd)
 
 static bool memory_is_left(void)
 {
-    void *memory = platform_map(BYTES_NEEDED);
+    void *memory = kernel_map(BYTES_NEEDED);
 
     if (memory == NULL)
         return false;
-    platform_unmap(memory, BYTES_NEEDED);
+    kernel_unmap(memory, BYTES_NEEDED);
     return true;
 }
 

@@ -168,8 +168,8 @@ static void say_error(enum what what, int error)
     destination_say(line);
 }
 
-/* True if it has blocks to show; of the last two, which are written only then, if there was one that is
- * definitely lost.  The caller is for those. */
+/* True if the report has blocks to show: LIVE, any; LOST, never; the other two, a definitely lost one, and
+ * without one nothing is written.  Only those two look at the caller. */
 static bool write_report(enum what what, const struct check_caller *caller)
 {
     static const enum ld_report_format formats[] = {

@@ -12,14 +12,14 @@ BEGIN {
     # These are built on the public interface and little else.
     only["locate"] = " module loader "
     only["demangle"] = " leakdetect.h thread "
-    only["views"] = " leakdetect.h config platform elf_file module loader locate demangle "
+    only["views"] = " leakdetect.h config platform kernel elf_file module loader locate demangle "
     only["symbolize"] = " leakdetect.h platform elf_file module thread loader locate views demangle "
-    only["sites"] = " leakdetect.h config platform scratch "
+    only["sites"] = " leakdetect.h config kernel scratch "
     only["names"] = " leakdetect.h scratch "
     only["skip"] = " pattern "
     only["kept"] = " platform pattern "
     only["suppress"] = " scratch pattern kept names sites "
-    only["suppress_file"] = " platform pattern suppress "
+    only["suppress_file"] = " kernel pattern suppress "
     only["report_format"] = " leakdetect.h config text names sites suppress "
     only["report"] = " leakdetect.h platform text names sites skip suppress report_format "
 

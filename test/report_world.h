@@ -14,6 +14,7 @@
 #define REPORT_WORLD_H
 
 #include "config.h"
+#include "kernel.h"
 #include "leakdetect.h"
 #include "platform.h"
 #include "report.h"
@@ -272,7 +273,7 @@ bool platform_is_c_library(const void *code)
     return world.is_static && world.symbols[(uintptr_t)code - FIRST_SYMBOL].file == NULL;
 }
 
-void *platform_map(size_t size)
+void *kernel_map(size_t size)
 {
     if (world.maps++ >= world.good_maps)
         return NULL;
@@ -280,7 +281,7 @@ void *platform_map(size_t size)
     return calloc(1, size);
 }
 
-void platform_unmap(void *address, size_t size)
+void kernel_unmap(void *address, size_t size)
 {
     assert_true(world.mapped >= size);
     world.mapped -= size;

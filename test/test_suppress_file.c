@@ -3,6 +3,7 @@
  * Files of suppressions: what is read, and what is said of what is wrong with them.
  *
  * build: sources
+ * build: with suppress_file.c
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

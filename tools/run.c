@@ -138,7 +138,7 @@ static const char *find_program(const char *name)
             fail(STATUS_NOT_FOUND, "%s: %s", name, strerror(errno));
         return name;
     }
-    for (const char *folder = list == NULL ? "/usr/local/bin:/bin:/usr/bin" : list; folder != NULL;) {
+    for (const char *folder = list == NULL ? "/bin:/usr/bin" : list; folder != NULL;) {
         size_t length = strcspn(folder, ":");
         struct stat file;
 
@@ -156,8 +156,7 @@ static const char *find_program(const char *name)
     fail(STATUS_NOT_FOUND, "%s: not found; PATH is searched unless the name has a slash in it", name);
 }
 
-/* What the dynamic loader does not preload anything into, and says nothing of. */
-static void check_rights(const char *program, int fd)
+static void check_file(const char *program, int fd)
 {
     struct stat file;
 
@@ -165,13 +164,21 @@ static void check_rights(const char *program, int fd)
         fail(STATUS_CANNOT_RUN, "%s: is not a program", program);
     if (access(program, X_OK) != 0)
         fail(STATUS_CANNOT_RUN, "%s: may not be executed: %s", program, strerror(errno));
+}
+
+/* What the dynamic loader does not preload anything into, and says nothing of. */
+static void check_rights(const char *program, int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0)
+        return;
     if (((file.st_mode & S_ISUID) != 0 && file.st_uid != getuid()) ||
         ((file.st_mode & S_ISGID) != 0 && file.st_gid != getgid()) ||
         (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0))
         fail(STATUS_CANNOT_RUN,
              "%s: gets rights that its user does not have, so nothing is preloaded into it; run it as the "
-             "user whose "
-             "rights it gets, or a copy of it without them",
+             "user whose rights it gets, or a copy of it without them",
              program);
 }
 
@@ -221,11 +228,13 @@ static void check_program(const char *program)
         /* What may be executed but not read runs all the same, and what may not says so itself. */
         if (fd < 0)
             return;
-        check_rights(program, fd);
+        check_file(program, fd);
         length = read(fd, start, sizeof(start) - 1);
         start[length < 0 ? 0 : length] = '\0';
-        if (length >= SELFMAG && memcmp(start, ELFMAG, SELFMAG) == 0)
+        if (length >= SELFMAG && memcmp(start, ELFMAG, SELFMAG) == 0) {
+            check_rights(program, fd);
             check_elf(program, fd, (const unsigned char *)start, (size_t)length);
+        }
         close(fd);
         if (length < 2 || !get_interpreter(start, interpreter, sizeof(interpreter)))
             return;
@@ -255,12 +264,6 @@ static void set_variable(const char *name, const char *first, const char *second
     free(value);
 }
 
-/* What is wrong in the environment the program says itself, and runs. */
-static void say_nothing(const char *line)
-{
-    (void)line;
-}
-
 /* --an-option=value, or with underscores, as "an_option=value" added to the options, which are all read as
  * the program will: texts that are not too long one by one may be together. */
 static void add_option(struct options *options, const char *argument)
@@ -288,8 +291,9 @@ static _Noreturn void run(char **arguments)
     const char *program, *set = getenv("LEAKDETECT_OPTIONS");
 
     options_init(&options);
+    /* What is wrong there the program says itself. */
     if (set != NULL)
-        options_parse(&options, "LEAKDETECT_OPTIONS", set, say_nothing);
+        options_parse(&options, "LEAKDETECT_OPTIONS", set, NULL);
     for (; *arguments != NULL && (*arguments)[0] == '-'; arguments++) {
         if (strcmp(*arguments, "--") == 0) {
             arguments++;
