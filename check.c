@@ -334,19 +334,25 @@ static void add_up_led(const struct look *look, size_t leader, struct walk *walk
 /* A block that is not on record any more was freed, so it was not lost, but only possibly so. */
 static void hand_over(const struct look *look, struct walk *walk)
 {
+    bool has_leader = false;
+
     for (size_t i = 0; i < look->job.found_count; i++) {
         const void *address = (const void *)REACH_ADDRESS(look->job.found[i]);
+        const enum ld_reach how = (enum ld_reach)REACH_HOW(look->job.found[i]);
         enum blockmap_step step = BLOCKMAP_AGAIN;
         struct block block;
 
         add_up_led(look, i, walk);
         walk->flags = REACH_IS_STRICT(look->job.found[i]) ? LD_LEAK_STRICT : 0;
-        while (step == BLOCKMAP_AGAIN && blockmap_find(address, &block))
-            step = block.mark < walk->since
-                       ? BLOCKMAP_NEXT
-                       : walk_hand_over(walk, &block, (enum ld_reach)REACH_HOW(look->job.found[i]));
+        if (how == LD_DEFINITELY_LOST)
+            has_leader = false;
+        else if (how == LD_INDIRECTLY_LOST && !has_leader)
+            walk->flags |= LD_LEAK_UNLED;
+        while (step == BLOCKMAP_AGAIN && blockmap_find(address, &block) && block.mark >= walk->since)
+            step = walk_hand_over(walk, &block, how);
         if (step == BLOCKMAP_STOP)
             return;
+        has_leader = has_leader || (how == LD_DEFINITELY_LOST && step == BLOCKMAP_NEXT);
     }
 }
 

@@ -56,7 +56,7 @@ static int open_stderr(void)
         return STDERR_FILENO;
     if (is_stderr(destination.copy))
         return destination.copy;
-    return is_like_a_log(STDERR_FILENO) ? STDERR_FILENO : -1;
+    return destination.had_stderr && is_like_a_log(STDERR_FILENO) ? STDERR_FILENO : -1;
 }
 
 void destination_say(const char *line)

@@ -157,16 +157,42 @@ static bool read_header(int fd, elf_header *out)
     return read_at(fd, out, sizeof(*out), 0) && is_native_header(out);
 }
 
-/* Section headers come last, or nearly so, in what linkers and strip write. */
-static bool has_its_end(int fd, const elf_header *header)
+static bool read_section(int fd, const elf_header *header, size_t index, elf_section *out)
+{
+    return header->e_shentsize == sizeof(*out) &&
+           read_at(fd, out, sizeof(*out), header->e_shoff + index * sizeof(*out));
+}
+
+/* 0 also for what is no file, but a pipe, say. */
+static uint64_t size_of_file(int fd)
 {
     int saved = errno;
     struct stat status;
-    bool known = fstat(fd, &status) == 0;
+    bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0;
 
     errno = saved;
-    return known && status.st_size > 0 && header->e_shoff <= (uint64_t)status.st_size &&
-           (uint64_t)header->e_shnum * header->e_shentsize <= (uint64_t)status.st_size - header->e_shoff;
+    return is_file ? (uint64_t)status.st_size : 0;
+}
+
+bool elf_file_is_whole(int fd)
+{
+    const uint64_t size = size_of_file(fd);
+    elf_section section;
+    elf_header header;
+    size_t count;
+
+    if (size == 0 || !read_header(fd, &header))
+        return false;
+    count = header.e_shnum;
+    /* More than the header has room for. */
+    if (count == 0 && header.e_shoff != 0)
+        count = read_section(fd, &header, 0, &section) ? section.sh_size : 1;
+    for (size_t i = 0; i < count; i++)
+        if (!read_section(fd, &header, i, &section) ||
+            (section.sh_type != SHT_NOBITS && section.sh_type != SHT_NULL &&
+             (section.sh_offset > size || section.sh_size > size - section.sh_offset)))
+            return false;
+    return true;
 }
 
 int elf_file_open(const char *path)
@@ -194,7 +220,7 @@ bool elf_file_build_id(int fd, struct elf_build_id *out)
     elf_header header;
 
     out->size = 0;
-    if (!read_header(fd, &header) || !has_its_end(fd, &header))
+    if (!elf_file_is_whole(fd) || !read_header(fd, &header))
         return false;
     for (size_t i = 0; i < header.e_phnum; i++) {
         unsigned char notes[NOTES_MAX];
@@ -211,12 +237,6 @@ bool elf_file_build_id(int fd, struct elf_build_id *out)
             return true;
     }
     return false;
-}
-
-static bool read_section(int fd, const elf_header *header, size_t index, elf_section *out)
-{
-    return header->e_shentsize == sizeof(*out) &&
-           read_at(fd, out, sizeof(*out), header->e_shoff + index * sizeof(*out));
 }
 
 static bool covers(const elf_symbol *symbol, uintptr_t address)

@@ -36,8 +36,11 @@ void elf_build_id_text(const struct elf_build_id *build_id, char *text, size_t s
 int elf_file_open(const char *path);
 void elf_file_close(int fd);
 
-/* False also for a file that is not whole, because it is just being copied, or was cut short: what is mapped
- * of it must not be touched. */
+/* False for a file that is just being copied, or was cut short: a part of it that is not there must not be
+ * mapped and touched. */
+bool elf_file_is_whole(int fd);
+
+/* False also for a file that is not whole. */
 bool elf_file_build_id(int fd, struct elf_build_id *out);
 
 /* Writes the name of the function that covers `address`, counted as the file's symbol tables do, into name,

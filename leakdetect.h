@@ -146,6 +146,10 @@ char *ld_strndup(const char *text, size_t size);
  * it looks dead, in a register or on a stack to which no code seems to return. */
 #define LD_LEAK_STRICT 2u
 
+/* An indirectly lost block that was not handed over after the block that leads it: that one is older than
+ * asked for, or was freed meanwhile. */
+#define LD_LEAK_UNLED 4u
+
 /* Whether the program can still reach a block: what valgrind's users know by these words. */
 enum ld_reach {
     LD_LIVE,            /* not looked at */

@@ -120,16 +120,34 @@ static int append_parts(struct maps *maps, const struct mapping *mapping)
     return cutting.error;
 }
 
+/* Memory of the program's own that mlock, madvise or mprotect have cut in pieces, as a stack with a locked
+ * buffer on it. */
+static bool is_one(const struct mapping *mapping, const struct mapping *next)
+{
+    return next->start == mapping->end && mapping->is_private && next->is_private && !mapping->is_of_file &&
+           !next->is_of_file && mapping->is_readable == next->is_readable &&
+           mapping->is_writable == next->is_writable;
+}
+
 int maps_read(struct maps *maps)
 {
     struct maps_reader reader = {.fd = kernel_open(MAPS_FILE)};
-    struct mapping mapping;
+    struct mapping mapping = {0}, next;
     int error = 0;
 
     *maps = (struct maps){0};
     if (reader.fd < 0)
         return -reader.fd;
-    while (error == 0 && maps_next(&reader, &mapping))
+    while (error == 0 && maps_next(&reader, &next)) {
+        if (is_one(&mapping, &next)) {
+            mapping.end = next.end;
+            mapping.is_executable = mapping.is_executable && next.is_executable;
+            continue;
+        }
+        error = append_parts(maps, &mapping);
+        mapping = next;
+    }
+    if (error == 0)
         error = append_parts(maps, &mapping);
     kernel_close(reader.fd);
     if (error == 0)

@@ -126,7 +126,8 @@ static struct site *site_new(struct scratch *scratch, const struct ld_leak *leak
 /* The site of this block, made if it is new.  NULL when memory is out. */
 static struct site *intern(struct site_table *sites, const struct ld_leak *leak)
 {
-    const struct site *leader = leak->reach == LD_INDIRECTLY_LOST ? sites->leader : NULL;
+    const struct site *leader =
+        leak->reach == LD_INDIRECTLY_LOST && (leak->flags & LD_LEAK_UNLED) == 0 ? sites->leader : NULL;
     uint64_t hash = stack_hash(leak) + (leader == NULL ? 0 : leader->hash * 3);
     struct site **slot = find_slot(sites, leak, leader, hash);
     if (*slot != NULL)

@@ -33,6 +33,11 @@ extern int backtrace_pcinfo(struct backtrace_state *state, uintptr_t pc, backtra
 extern int backtrace_syminfo(struct backtrace_state *state, uintptr_t address,
                              backtrace_syminfo_callback visit, backtrace_error_callback on_error, void *data);
 
+/* In the place of its own, by which it opens all files: it maps what their section headers say is there, and
+ * what is beyond the end of a file would kill the process, as a pipe in the place of a file would stop it. */
+int backtrace_open(const char *path, backtrace_error_callback on_error, void *data, int *does_not_exist);
+int backtrace_close(int fd, backtrace_error_callback on_error, void *data);
+
 struct view {
     struct backtrace_state *state;
     uintptr_t shift; /* to be added to an address before libbacktrace is asked for it */
@@ -54,6 +59,33 @@ static struct {
 uint8_t views_known(module_id id)
 {
     return views.of[id];
+}
+
+/* --- Files ---------------------------------------------------------------------------------------------- */
+
+int backtrace_open(const char *path, backtrace_error_callback on_error, void *data, int *does_not_exist)
+{
+    int fd = elf_file_open(path);
+    bool is_missing = fd == -ENOENT || fd == -EACCES;
+
+    if (fd >= 0 && !elf_file_is_whole(fd)) {
+        elf_file_close(fd);
+        fd = -ENOEXEC;
+        is_missing = true;
+    }
+    if (does_not_exist != NULL)
+        *does_not_exist = is_missing;
+    if (fd < 0 && (does_not_exist == NULL || !is_missing))
+        on_error(data, path, -fd);
+    return fd < 0 ? -1 : fd;
+}
+
+int backtrace_close(int fd, backtrace_error_callback on_error, void *data)
+{
+    (void)on_error;
+    (void)data;
+    elf_file_close(fd);
+    return 1;
 }
 
 /* --- Making a view -------------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ struct walk {
     void *ctx;
     uint32_t since;               /* the caller's */
     uint32_t sweep;               /* of the stacks, before the block was looked up */
-    uint32_t flags;               /* LD_LEAK_STRICT of the block, the caller's */
+    uint32_t flags;               /* of the block, beyond LD_LEAK_STACK_CUT, the caller's */
     size_t led_blocks, led_bytes; /* by the block, the caller's: see struct ld_leak */
     size_t count;
     stack_id stack; /* whose frames these are, while sweep lasts */

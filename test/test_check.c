@@ -687,6 +687,28 @@ static void what_a_suppressed_block_leads_is_suppressed_with_it(void **state)
     drop(leader);
 }
 
+/* A report of what is newer than that block: what it leads is not led by another one. */
+static void what_an_older_block_leads_is_not_suppressed_with_others(void **state)
+{
+    struct ld_report_options of_other = {.suppressions = "leak:^make_hidden$"};
+    int nowhere = open("/dev/null", O_WRONLY);
+    uintptr_t leader = make_leader(0), other, follower;
+    size_t lost = 99;
+
+    (void)state;
+    of_other.since = ld_mark();
+    other = make_hidden(5000);
+    follower = make_follower();
+    ((void **)~leader)[1] = (void *)~follower;
+    wipe_stack();
+    assert_int_equal(ld_check(nowhere, &of_other, &lost), 0);
+    assert_int_equal(lost, 1);
+    close(nowhere);
+    drop(follower);
+    drop(other);
+    drop(leader);
+}
+
 /* As the elements of new[], behind their number. */
 static void a_pointer_into_a_block_has_it_ignored(void **state)
 {
@@ -761,6 +783,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_check_reports_what_is_lost),
         cmocka_unit_test(what_a_suppressed_block_leads_is_suppressed_with_it),
+        cmocka_unit_test(what_an_older_block_leads_is_not_suppressed_with_others),
         cmocka_unit_test(a_pointer_into_a_block_has_it_ignored),
         cmocka_unit_test(a_registered_region_may_end_beyond_its_file),
         cmocka_unit_test(no_region_begins_where_addresses_end),

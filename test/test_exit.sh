@@ -107,6 +107,8 @@ for way in preloaded linked static; do
         run $way leave 2>&-
         run $way leave reuse "$work/data" 2>&-
         [ "$(cat "$work/data")" = data ]
+        run $way leave reuse-late "$work/data" 2>&-
+        [ "$(cat "$work/data")" = data ]
     }
     check "$way: no stderr to begin with, and nothing is written to what takes its place" never_opened
 

@@ -377,6 +377,25 @@ TEST(trap_11_changed_files_are_not_believed)
     REQUIRE(strcmp(symbol.module, path_of("changed.so")) == 0);
 }
 
+/* A file without its end, in which all that is loaded is there: that would be mapped, and touched. */
+TEST(files_that_were_cut_short_leave_the_names_of_others)
+{
+    struct ld_symbol symbol;
+    struct stat status;
+    struct site cut, whole;
+
+    build_library("cut.so", "-g -O1");
+    build_library("whole.so", "-g -O1");
+    REQUIRE(stat(path_of("cut.so"), &status) == 0);
+    REQUIRE(truncate(path_of("cut.so"), status.st_size - 100) == 0);
+    cut = site_of(open_library("cut.so"), "fixture_exported");
+    whole = site_of(open_library("whole.so"), "fixture_exported");
+    require_in_library(whole, "fixture_exported");
+    REQUIRE(ld_symbolize(cut.frame, &symbol));
+    require_no_source(&symbol);
+    REQUIRE(strcmp(symbol.module, path_of("cut.so")) == 0);
+}
+
 /* A library that is replaced on disk while it is loaded, as an upgrade does, is not named after the new
  * one. */
 TEST(upgraded_files_are_not_believed)
@@ -1012,6 +1031,7 @@ int main(void)
         cmocka_unit_test(trap_11_names_are_found_after_dlclose),
         cmocka_unit_test(trap_11_removed_files_leave_module_and_offset),
         cmocka_unit_test(trap_11_changed_files_are_not_believed),
+        cmocka_unit_test(files_that_were_cut_short_leave_the_names_of_others),
         cmocka_unit_test(upgraded_files_are_not_believed),
         cmocka_unit_test(trap_11_files_without_build_id_are_not_believed),
         cmocka_unit_test(trap_11_libraries_at_the_same_place_are_told_apart),

@@ -174,7 +174,7 @@ static void check_rights(const char *program, int fd)
     if (fstat(fd, &file) != 0)
         return;
     if (((file.st_mode & S_ISUID) != 0 && file.st_uid != getuid()) ||
-        ((file.st_mode & S_ISGID) != 0 && file.st_gid != getgid()) ||
+        ((file.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && file.st_gid != getgid()) ||
         (getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0))
         fail(STATUS_CANNOT_RUN,
              "%s: gets rights that its user does not have, so nothing is preloaded into it; run it as the "

@@ -532,6 +532,35 @@ static SITE void on_other_stack(void)
     run_thread(on_stack_of_thread, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
 }
 
+static SITE void meet_further_down(void)
+{
+    volatile char deep[16384];
+
+    deep[0] = 0;
+    meet();
+    deep[1] = deep[0];
+}
+
+/* As a buffer does that is kept from swap or from core dumps. */
+static SITE void *on_stack_in_pieces(void *unused)
+{
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+    char *page = (char *)((uintptr_t)&pointer & ~(uintptr_t)4095);
+
+    (void)unused;
+    require(madvise(page, 4096, MADV_DONTDUMP) == 0, "a page of a stack can be marked");
+    meet_further_down();
+    madvise(page, 4096, MADV_DODUMP);
+    pointer = NULL;
+    return pointer;
+}
+
+static SITE void on_cut_stack(void)
+{
+    run_thread(on_stack_in_pieces, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(on_stack_in_pieces, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+}
+
 static void *in_tls_of_thread(void *unused)
 {
     (void)unused;
@@ -1105,6 +1134,7 @@ static const struct {
     SCENARIO(is_new_array),
     SCENARIO(in_mapping),
     SCENARIO(on_other_stack),
+    SCENARIO(on_cut_stack),
     SCENARIO(in_tls),
     SCENARIO(in_keys),
     SCENARIO(in_register),

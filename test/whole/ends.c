@@ -129,6 +129,8 @@ int main(int argc, char **argv)
             close(1), close(2);
         else if (strcmp(word, "reuse") == 0) /* stderr's place is taken by data */
             close(2), dprintf(open(argv[++i], O_WRONLY | O_CREAT | O_TRUNC, 0600), "data");
+        else if (strcmp(word, "reuse-late") == 0) /* by what is written at the end */
+            close(2), fputs("data", fopen(argv[++i], "w"));
         else if (strcmp(word, "redirect") == 0)
             redirect(2, argv[++i], O_APPEND);
         else if (strcmp(word, "close-all") == 0)
