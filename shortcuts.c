@@ -30,6 +30,7 @@ static const struct trail_frame *reach(const struct trail *trail, struct shortcu
     const struct trail_frame *start = &trail->frames[trail->count - 1], *to = start, *in_module = start;
 
     shortcut->module = 0;
+    shortcut->is_beyond_guess = false;
     for (uint32_t i = trail->count; i-- > 0;) {
         const struct trail_frame *frame = &trail->frames[i];
 
@@ -42,6 +43,7 @@ static const struct trail_frame *reach(const struct trail *trail, struct shortcu
             shortcut->module = frame->module;
             in_module = frame;
         }
+        shortcut->is_beyond_guess = shortcut->is_beyond_guess || to->is_guessed;
         to = frame;
     }
     shortcut->count = (uint8_t)(start->words_end - to->words_end);

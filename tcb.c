@@ -10,6 +10,7 @@
 #include "tcb.h"
 
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "kernel.h"
@@ -33,6 +34,10 @@ enum {
     FARTHEST = 2 * HEAD_BYTES, /* from one of the three heads to another */
     LIST_MOST = 1 << 20,
 };
+
+/* What the kernel keeps free below the beginning of the first stack: half of it, since it may begin lower. */
+#define FIRST_STACK_MOST ((uintptr_t)64 << 20)
+#define STACK_MOST       ((uintptr_t)1 << 36)
 
 static READS_FRAMES uintptr_t word_at(uintptr_t address)
 {
@@ -107,6 +112,25 @@ bool tcb_is_detached(const struct maps *maps, uintptr_t tcb)
         if (word_at(at) == tcb)
             return true;
     return false;
+}
+
+/* A control block says where the memory is in which it stands: address, size, and how much of that, at its
+ * beginning, is a guard.  No other three words in it look like that. */
+READS_FRAMES struct tcb_stack tcb_own_stack(void)
+{
+    const uintptr_t self = (uintptr_t)platform_thread_pointer();
+    const uintptr_t first = (uintptr_t)getauxval(AT_RANDOM) & ~(uintptr_t)(WORD - 1);
+
+    if (self == 0)
+        return (struct tcb_stack){0};
+    for (uintptr_t at = self; at + 3 * WORD <= self + LEAST_BYTES; at += WORD) {
+        uintptr_t start = word_at(at), size = word_at(at + WORD), guard = word_at(at + 2 * WORD);
+
+        if (start != 0 && start < self && size < STACK_MOST && guard <= size &&
+            start + size - self >= LEAST_BYTES && start + size - self <= 2 * MOST_BYTES)
+            return (struct tcb_stack){.of = self, .start = start + guard, .end = self};
+    }
+    return (struct tcb_stack){.of = self, .start = first - FIRST_STACK_MOST, .end = first};
 }
 
 bool tcb_get_dtv(const struct maps *maps, uintptr_t tcb, struct tcb_dtv *out)

@@ -95,6 +95,14 @@ static void give_back(struct thread *share)
         path_forget(&share->last[i]);
     }
     atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
+#if LD_UNWIND_RULES
+    /* What is remembered of what a guess led to stays no longer than this thread's stack. */
+    if (share->stack.of != 0) {
+        trail_truncate(&share->trail, 0);
+        shortcuts_forget(&share->shortcuts);
+        share->stack.of = 0;
+    }
+#endif
     /* Release: partner of try_take. */
     atomic_store_explicit(&share->taken, false, memory_order_release);
 }
@@ -111,17 +119,21 @@ static void release_share(void *share)
 static COLD struct thread *take(void)
 {
     int saved = errno;
-    struct thread *share = take_mapped();
+    struct thread *share;
 
+    /* A signal handler may have taken one meanwhile, and the C library may allocate for the key. */
+    thread_self.muted++;
+    atomic_signal_fence(memory_order_seq_cst);
+    share = thread_self.share;
+    if (share == NULL)
+        share = take_mapped();
     if (share == NULL)
         share = map_more();
-    if (share != NULL && all.has_exit_key && !thread_self.has_exited) {
-        /* The C library may allocate for this. */
-        thread_self.muted++;
-        if (pthread_setspecific(all.exit_key, share) == 0)
-            thread_self.share = share;
-        thread_self.muted--;
-    }
+    if (share != NULL && share != thread_self.share && all.has_exit_key && !thread_self.has_exited &&
+        pthread_setspecific(all.exit_key, share) == 0)
+        thread_self.share = share;
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_self.muted--;
     errno = saved;
     return share;
 }
@@ -137,12 +149,23 @@ static void unwinding_was_left(struct thread *share)
     atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
 }
 
+/* Whether both are on the stack that this thread was given, or neither is: of a signal stack with
+ * SS_AUTODISARM the kernel does not tell that it is in use. */
+static bool may_be_on_one_stack(const void *one, const void *other)
+{
+    const struct tcb_stack own = tcb_own_stack();
+
+    return ((uintptr_t)one - own.start < own.end - own.start) ==
+           ((uintptr_t)other - own.start < own.end - own.start);
+}
+
 /* An entry point that was interrupted by a signal handler and then left by longjmp never ended.  Its frame is
  * gone if the stack, which grows downwards, now ends above it, or this very call stands in its place; on an
  * alternate signal stack that means nothing. */
 static COLD bool was_left(const void *frame)
 {
-    if ((uintptr_t)frame < (uintptr_t)thread_self.outermost || platform_on_signal_stack())
+    if ((uintptr_t)frame < (uintptr_t)thread_self.outermost || platform_on_signal_stack() ||
+        !may_be_on_one_stack(frame, thread_self.outermost))
         return false;
     stackmap_abandon();
     thread_self.nested = 0;

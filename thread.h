@@ -24,6 +24,7 @@
 #include "rules.h"
 #include "shortcuts.h"
 #include "stackmap.h"
+#include "tcb.h"
 #include "trail.h"
 
 /* Entry points of a thread, each of which a signal handler has interrupted to call the next one, that are
@@ -45,6 +46,7 @@ struct thread {
     struct own_rules rules;
     struct trail trail;
     struct shortcuts shortcuts;
+    struct tcb_stack stack; /* asked for by unwind.c; of 0: not yet */
 #endif
 
     struct thread *next; /* never changes once it is on the list */

@@ -65,6 +65,7 @@ struct trail_frame {
     module_id module;
     bool needs_bp;
     bool can_unload; /* the module, unheard of; and where there is none, one may come */
+    bool is_guessed; /* what comes further out may be no frames */
 };
 
 /* One frame that a walk has passed. */

@@ -16,6 +16,7 @@
 #include "platform.h"
 #include "rules.h"
 #include "shortcuts.h"
+#include "tcb.h"
 #include "trail.h"
 
 enum {
@@ -23,7 +24,6 @@ enum {
     FRAME_SIZE_MAX = 1 << 26,
     /* Below this there is no code: as libunwind has it. */
     LOWEST_PC = 0x4000,
-    PAGE = 4096, /* the smallest */
 };
 
 enum outcome {
@@ -31,6 +31,7 @@ enum outcome {
     ROOTED,   /* the beginning of the stack */
     FLOATING, /* neither, for TRAIL_WALK_MAX frames */
     UNKNOWN,  /* what no rule can express */
+    ASTRAY,   /* a guess leads somewhere, which is not on the thread's own stack */
     ONWARDS,  /* none of these so far */
 };
 
@@ -39,6 +40,7 @@ struct walked {
     uintptr_t bp_at;   /* as in struct trail_step, of the frame where the trail was met */
     uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
     uint32_t steps;
+    bool is_careful; /* it meets no trail, and makes sure that what is beyond a guess can be read */
 };
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
@@ -111,29 +113,39 @@ static bool step_out_loaded(struct trail_registers *at, rule r, uintptr_t *bp_at
     return true;
 }
 
-/* Beyond a guess there may be no frames any more, nor even a stack: whether a word is there.  *page is one
- * whose words are. */
-static bool is_there(uintptr_t address, uintptr_t *page)
+/* Where the stack ends that the C library has given to this thread, if sp is on it, and otherwise 0. */
+static COLD uintptr_t own_stack_end(struct thread *thread, uintptr_t sp)
 {
-    if (address % sizeof(uintptr_t) != 0 || (address / PAGE != *page && !kernel_can_read(address)))
-        return false;
-    *page = address / PAGE;
-    return true;
+    uintptr_t self = (uintptr_t)platform_thread_pointer();
+
+    if (thread->stack.of != self)
+        thread->stack = tcb_own_stack();
+    return sp - thread->stack.start < thread->stack.end - thread->stack.start ? thread->stack.end : 0;
+}
+
+/* Beyond a guess there may be no frames any more, and it may lead anywhere.  What is read there for the trail
+ * is read again whenever it may be met, so it must stay as long as the thread does: it is on its own stack,
+ * further out.  Elsewhere a careful walk looks, each time. */
+#define ELSEWHERE UINTPTR_MAX
+static bool is_there(const struct trail_registers *at, uintptr_t address, uintptr_t end)
+{
+    return address % sizeof(uintptr_t) == 0 && address >= at->sp && address < end &&
+           (end != ELSEWHERE || kernel_can_read(address));
 }
 
 /* Whether what the rule would have read is there. */
-static bool can_step_out(const struct trail_registers *at, rule r, uintptr_t *page)
+static bool can_step_out(const struct trail_registers *at, rule r, uintptr_t end)
 {
     uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r), base = cfa;
 
     if ((r & RULE_LOADED) != 0) {
-        if (!is_there(cfa, page))
+        if (!is_there(at, cfa, end))
             return false;
         cfa = trail_load(cfa);
         base = at->bp;
     }
-    return is_there(cfa - sizeof(uintptr_t), page) &&
-           ((r & RULE_RESTORES_BP) == 0 || is_there(base + (uintptr_t)rule_bp(r), page));
+    return is_there(at, cfa - sizeof(uintptr_t), end) &&
+           ((r & RULE_RESTORES_BP) == 0 || is_there(at, base + (uintptr_t)rule_bp(r), end));
 }
 
 /* Code that nothing describes, as that which is made at run time, may keep a frame pointer.  libunwind takes
@@ -148,25 +160,24 @@ static enum outcome judge_guess(const struct trail_registers *at)
     return at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX ? ROOTED : ONWARDS;
 }
 
-/* As step_out, by a rule that is RULE_UNUSUAL, or by any beyond a guess, where *page is not 0 (see is_there).
+/* As step_out, by a rule that is RULE_UNUSUAL, or by any beyond a guess, where *end is not 0 (see is_there).
  * ONWARDS: the step was taken. */
-static NOINLINE enum outcome step_out_doubtfully(struct trail_registers *at, rule r, uintptr_t *bp_at,
-                                                 uintptr_t *page)
+static NOINLINE enum outcome step_out_doubtfully(struct thread *thread, struct trail_registers *at, rule r,
+                                                 struct walked *walk, uintptr_t *end)
 {
     if ((r & (RULE_ENDS | RULE_ASK)) != 0)
         return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
     if ((r & RULE_GUESSED) != 0) {
         enum outcome outcome = judge_guess(at);
 
-        /* The word below SP was read, or SP would not be known. */
-        if (*page == 0)
-            *page = (at->sp - sizeof(uintptr_t)) / PAGE;
         if (outcome != ONWARDS)
             return outcome;
+        if (*end == 0)
+            *end = walk->is_careful ? ELSEWHERE : own_stack_end(thread, at->sp);
     }
-    if (*page != 0 && !can_step_out(at, r, page))
-        return UNKNOWN;
-    if (!((r & RULE_LOADED) != 0 ? step_out_loaded(at, r, bp_at) : step_out(at, r, bp_at)))
+    if (*end == 0 ? (r & RULE_GUESSED) != 0 : !can_step_out(at, r, *end))
+        return ASTRAY;
+    if (!((r & RULE_LOADED) != 0 ? step_out_loaded(at, r, &walk->bp_at) : step_out(at, r, &walk->bp_at)))
         return UNKNOWN;
     return (uint64_t)at->pc >> RULE_PC_BITS == 0 ? ONWARDS : UNKNOWN;
 }
@@ -196,9 +207,9 @@ static inline uint32_t meet(const struct trail *trail, const struct trail_regist
 static enum outcome walk_stack(struct thread *thread, struct trail_registers at, struct walked *walk)
 {
     struct trail *trail = &thread->trail;
-    uint32_t limit = trail->count;
+    uint32_t limit = walk->is_careful ? 0 : trail->count;
     module_id checked = 0;
-    uintptr_t page = 0; /* beyond a guess */
+    uintptr_t end = 0; /* beyond a guess: of what can be read */
 
     walk->met = 0;
     walk->bp_at = 0;
@@ -216,12 +227,12 @@ static enum outcome walk_stack(struct thread *thread, struct trail_registers at,
             /* libunwind would read wherever it points. */
             if (at.bp == TRAIL_UNKNOWN_BP)
                 return UNKNOWN;
-            r = learn(thread, &at, page != 0);
+            r = learn(thread, &at, end != 0);
         }
         *step = (struct trail_step){at, walk->bp_at, r};
-        outcome = LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(page == 0)
+        outcome = LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(end == 0)
                       ? (LIKELY(step_out(&at, r, &walk->bp_at)) ? ONWARDS : UNKNOWN)
-                      : step_out_doubtfully(&at, r, &walk->bp_at, &page);
+                      : step_out_doubtfully(thread, &at, r, walk, &end);
         if (UNLIKELY(outcome != ONWARDS)) {
             walk->steps++;
             return outcome;
@@ -246,6 +257,7 @@ static inline void push(struct trail *trail, const struct trail_step *step, uint
     frame->at = step->at;
     frame->module = rule_module(step->rule);
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
+    frame->is_guessed = (step->rule & RULE_GUESSED) != 0;
     trail->words[end++] = (struct trail_word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
     if (bp_at != 0) {
         if (outer->needs_bp)
@@ -269,6 +281,7 @@ static void push_first(struct trail *trail, const struct trail_step *step, uintp
     frame->at = step->at;
     frame->module = rule_module(step->rule);
     frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
+    frame->is_guessed = (step->rule & RULE_GUESSED) != 0;
     trail->words[0] = (struct trail_word){zero_at, 0};
     frame->words_end = zero_at != 0;
     frame->needs_bp = (step->rule & RULE_GUESSED) != 0 || (zero_at != 0 && (step->rule & RULE_FROM_BP) != 0);
@@ -276,11 +289,11 @@ static void push_first(struct trail *trail, const struct trail_step *step, uintp
     trail->count = 1;
 }
 
-/* Brings the trail up to date, so that it ends at this frame.  False: libunwind has to be asked. */
-static bool follow(struct thread *thread, const struct trail_registers *start)
+/* Brings the trail up to date, so that it ends at this frame; or does not, and is UNKNOWN or ASTRAY. */
+static enum outcome follow(struct thread *thread, const struct trail_registers *start)
 {
     struct trail *trail = &thread->trail;
-    struct walked walk;
+    struct walked walk = {.is_careful = false};
     enum outcome outcome = walk_stack(thread, *start, &walk);
 
     if (outcome == MET) {
@@ -292,8 +305,8 @@ static bool follow(struct thread *thread, const struct trail_registers *start)
             outcome = walk_stack(thread, *start, &walk);
         }
     }
-    if (UNLIKELY(outcome == UNKNOWN))
-        return false;
+    if (UNLIKELY(outcome == UNKNOWN || outcome == ASTRAY))
+        return outcome;
     if (outcome != MET) {
         const struct trail_step *first = &trail->steps[--walk.steps];
 
@@ -310,7 +323,7 @@ static bool follow(struct thread *thread, const struct trail_registers *start)
         push(trail, step, walk.bp_at);
         walk.bp_at = step->bp_at;
     }
-    return true;
+    return outcome;
 }
 
 /* --- Capture -------------------------------------------------------------------------------------------- */
@@ -404,6 +417,22 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     return shortcut;
 }
 
+/* A stack in which a guess leads astray, as far as it can be followed; nothing of it is remembered. libunwind
+ * would go the same way, but believes of memory that it has read once that it can be read for ever. */
+static COLD struct unwind_stack walk_carefully(struct thread *thread, const struct trail_registers *start,
+                                               stackmap_roots_fn *each_root)
+{
+    const void *frames[LD_MAX_FRAMES];
+    struct walked walk = {.is_careful = true};
+    size_t count;
+
+    walk_stack(thread, *start, &walk);
+    count = walk.steps < LD_MAX_FRAMES ? walk.steps : LD_MAX_FRAMES;
+    for (size_t i = 0; i < count; i++)
+        frames[i] = (const void *)thread->trail.steps[i].at.pc;
+    return unwind_keep(thread, 0, frames, count, each_root);
+}
+
 static struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
                                       const struct trail_registers *start, stackmap_roots_fn *each_root)
 {
@@ -411,9 +440,13 @@ static struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
 
     for (int tries = 0; tries < UNWIND_TRIES_MAX; tries++) {
         uint32_t epoch = stackmap_epoch();
+        enum outcome outcome;
         struct unwind_stack stack;
 
-        if (UNLIKELY(!follow(thread, start)))
+        outcome = follow(thread, start);
+        if (UNLIKELY(outcome == ASTRAY))
+            return walk_carefully(thread, start, each_root);
+        if (UNLIKELY(outcome == UNKNOWN))
             return unwind_ask(thread, 0, (const void *)start->pc, each_root);
         stack.is_cut = !trail_intern(trail, &thread->supply, epoch);
         stack.id = trail->known == 0 ? 0 : trail->frames[trail->known - 1].id;
@@ -436,11 +469,13 @@ static NOINLINE struct unwind_stack capture_walking(struct thread *thread, uint6
 {
     const struct shortcut *shortcut = elsewhere ? find_other_shortcut(thread, hash, &start, epoch) : NULL;
 
-    if (shortcut != NULL) {
+    if (shortcut != NULL && !shortcut->is_beyond_guess) {
         struct trail_registers to = {
             .pc = shortcut->to_pc, .sp = shortcut_to_sp(shortcut), .bp = shortcut_to_bp(shortcut)};
 
-        if (follow(thread, &to) && trail_intern(&thread->trail, &thread->supply, epoch)) {
+        enum outcome outcome = follow(thread, &to);
+
+        if (outcome != UNKNOWN && outcome != ASTRAY && trail_intern(&thread->trail, &thread->supply, epoch)) {
             struct shortcut *found = find_shortcut(thread, hash, &start, epoch, &elsewhere);
 
             if (found != NULL && take(thread, found, epoch))

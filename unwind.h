@@ -91,6 +91,10 @@ bool unwind_can_ask(void);
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root);
 
+/* Puts a stack in the tree, innermost frame first. */
+struct unwind_stack unwind_keep(struct thread *thread, unsigned level, const void *const *frames,
+                                size_t count, stackmap_roots_fn *each_root);
+
 /* Collections that may overtake a capture before it is given up. */
 #define UNWIND_TRIES_MAX 1000
 

@@ -18,6 +18,7 @@
 
 #if LD_CHECK_UNWIND
 
+#include <errno.h>
 #include <fcntl.h>
 #include <libunwind.h>
 #include <stdatomic.h>
@@ -221,6 +222,7 @@ void unwind_check(struct thread *thread, unsigned level, struct unwind_caller ca
     const void **found;
     struct frames ours;
     size_t count_found;
+    int saved = errno;
 
     if (stack.is_cut) {
         count(&to->cut);
@@ -232,6 +234,7 @@ void unwind_check(struct thread *thread, unsigned level, struct unwind_caller ca
         count(&to->captures);
     else
         judge(thread, level, caller, &ours, found, count_found);
+    errno = saved;
 }
 
 #endif

@@ -167,10 +167,17 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     const void *buffer[UNWIND_BUFFER_FRAMES];
     size_t count;
     const void **frames = unwind_backtrace(thread, level, caller, buffer, &count);
+
+    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
+    return unwind_keep(thread, level, frames, count, each_root);
+}
+
+struct unwind_stack unwind_keep(struct thread *thread, unsigned level, const void *const *frames,
+                                size_t count, stackmap_roots_fn *each_root)
+{
     struct path *path = &thread->last[level];
     uint32_t shared = 0;
 
-    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
     while (shared < path->count && shared < count && path->frames[shared] == frames[count - 1 - shared])
         shared++;
     path_truncate(path, path_current(path, shared));
