@@ -73,7 +73,6 @@ struct loaded {
 
 static struct {
     const struct link_map *_Atomic last; /* of what the process was started with; NULL until module_init */
-    const struct r_debug *debugger;      /* what the loader tells debuggers; NULL: nothing */
 } startup;
 
 static bool find_loaded(const void *pc, struct loaded *out)
@@ -110,9 +109,9 @@ static bool can_unload(const struct loaded *now)
 static bool is_as_started(void)
 {
     const struct link_map *last = atomic_load_explicit(&startup.last, memory_order_acquire);
+    const struct r_debug *debugger = loader_debugger();
 
-    return last != NULL && startup.debugger != NULL &&
-           *(const volatile int *)&startup.debugger->r_version == 1 &&
+    return last != NULL && debugger != NULL && *(const volatile int *)&debugger->r_version == 1 &&
            *(struct link_map *const volatile *)&last->l_next == NULL;
 }
 
@@ -187,7 +186,6 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
     if (map->l_name[0] != 0)
         return 1;
     program = map;
-    startup.debugger = loader_debugger();
     for (last = map;; map = map->l_next) {
         last = last_needed(map, last, program);
         if (map == last)

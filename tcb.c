@@ -37,7 +37,7 @@ enum {
 
 /* What the kernel keeps free below the beginning of the first stack: half of it, since it may begin lower. */
 #define FIRST_STACK_MOST ((uintptr_t)64 << 20)
-#define STACK_MOST       ((uintptr_t)1 << 36)
+#define STACK_MOST       (UINTPTR_MAX >> 16)
 
 static READS_FRAMES uintptr_t word_at(uintptr_t address)
 {
@@ -119,15 +119,16 @@ bool tcb_is_detached(const struct maps *maps, uintptr_t tcb)
 READS_FRAMES struct tcb_stack tcb_own_stack(void)
 {
     const uintptr_t self = (uintptr_t)platform_thread_pointer();
-    const uintptr_t first = (uintptr_t)getauxval(AT_RANDOM) & ~(uintptr_t)(WORD - 1);
+    const uintptr_t first = (uintptr_t)getauxval(AT_RANDOM) & ~(uintptr_t)(sizeof(uintptr_t) - 1);
 
     if (self == 0)
         return (struct tcb_stack){0};
-    for (uintptr_t at = self; at + 3 * WORD <= self + LEAST_BYTES; at += WORD) {
-        uintptr_t start = word_at(at), size = word_at(at + WORD), guard = word_at(at + 2 * WORD);
+    for (uintptr_t at = self; at + 3 * sizeof(uintptr_t) <= self + LEAST_BYTES; at += sizeof(uintptr_t)) {
+        uintptr_t start = word_at(at), size = word_at(at + sizeof(uintptr_t)),
+                  guard = word_at(at + 2 * sizeof(uintptr_t));
 
         if (start != 0 && start < self && size < STACK_MOST && guard <= size &&
-            start + size - self >= LEAST_BYTES && start + size - self <= 2 * MOST_BYTES)
+            start + size - self >= LEAST_BYTES && start + size - self <= (uintptr_t)2 * MOST_BYTES)
             return (struct tcb_stack){.of = self, .start = start + guard, .end = self};
     }
     return (struct tcb_stack){.of = self, .start = first - FIRST_STACK_MOST, .end = first};
