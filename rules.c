@@ -158,18 +158,16 @@ static bool aim(unw_cursor_t *cursor, unw_context_t *context, uintptr_t pc, uint
     return unw_init_local(cursor, context) == 0;
 }
 
-/* Where the procedure begins that libunwind has information on; 0: it has none.  Then it guesses, and says
- * that the procedure is one byte long. */
-static uintptr_t procedure_of(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+/* Whether libunwind has information on this code.  Otherwise it guesses, and says that the procedure is one
+ * byte long. */
+static bool is_described(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
     unw_context_t context;
     unw_cursor_t cursor;
     unw_proc_info_t info;
 
     return aim(&cursor, &context, pc, sp, bp) && unw_get_proc_info(&cursor, &info) == 0 &&
-                   info.end_ip - info.start_ip > 1
-               ? info.start_ip
-               : 0;
+           info.end_ip - info.start_ip > 1;
 }
 
 /* One step from a frame with these registers.  False: it cannot be said. */
@@ -373,13 +371,12 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
         unw_flush_cache(unw_local_addr_space, 0, 0);
     if (module != 0)
         r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
-    if (may_be_guess && procedure_of(pc, sp, bp) == 0)
+    if (may_be_guess && !is_described(pc, sp, bp))
         r = ask_for_guess(pc, scratch);
     /* A stack that was made by hand may begin with the address of a function, as though that were returned
-     * to: there is nothing beyond, or what libunwind would stumble over.  Within a function it was pushed, in
-     * the place of a call. */
+     * to: there is nothing beyond, or what libunwind would stumble over. */
     if ((r & (RULE_ASK | RULE_ENDS | RULE_GUESSED)) == 0 && !follows_call(pc))
-        r = procedure_of(pc, sp, bp) == pc ? RULE_ENDS : RULE_ASK;
+        r = RULE_ENDS;
     r |= (uint64_t)module << 8;
     if (can_unload)
         r |= RULE_CAN_UNLOAD;

@@ -37,7 +37,7 @@ enum {
 
 /* What the kernel keeps free below the beginning of the first stack: half of it, since it may begin lower. */
 #define FIRST_STACK_MOST ((uintptr_t)64 << 20)
-#define STACK_MOST       (UINTPTR_MAX >> 16)
+#define STACK_MOST       (UINTPTR_MAX >> 28)
 
 static READS_FRAMES uintptr_t word_at(uintptr_t address)
 {
@@ -127,7 +127,7 @@ READS_FRAMES struct tcb_stack tcb_own_stack(void)
         uintptr_t start = word_at(at), size = word_at(at + sizeof(uintptr_t)),
                   guard = word_at(at + 2 * sizeof(uintptr_t));
 
-        if (start != 0 && start < self && size < STACK_MOST && guard <= size &&
+        if (start >= PAGE && start < self && size < STACK_MOST && guard <= size &&
             start + size - self >= LEAST_BYTES && start + size - self <= (uintptr_t)2 * MOST_BYTES)
             return (struct tcb_stack){.of = self, .start = start + guard, .end = self};
     }

@@ -170,38 +170,6 @@ __attribute__((force_align_arg_pointer)) static SITE int realign(struct sample *
     return (depth > 0 ? realign(sample, depth - 1) : site_of_malloc(sample)) + vector[0];
 }
 
-/* Calls site_of_malloc(sample) by a jump, with a return address that was pushed. */
-int call_by_jump(struct sample *sample, int (*site)(struct sample *));
-__asm__(".text\n"
-        ".globl call_by_jump\n"
-        ".type call_by_jump, @function\n"
-        "call_by_jump:\n"
-        ".cfi_startproc\n"
-        "    sub $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    lea 1f(%rip), %rax\n"
-        "    push %rax\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    jmp *%rsi\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    nop\n"
-        "1:  add $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    ret\n"
-        ".cfi_endproc\n"
-        ".size call_by_jump, . - call_by_jump\n");
-
-static void stacks_go_on_beyond_a_return_address_that_was_pushed(void **state)
-{
-    (void)state;
-    for (int i = 0; i < 3; i++) {
-        struct sample sample = {0};
-
-        call_by_jump(&sample, site_of_malloc);
-        check_sample(&sample, (uintptr_t)ld_malloc);
-    }
-}
-
 static void realigned_stacks_have_rules(void **state)
 {
     size_t asked_before = 0;
@@ -479,7 +447,6 @@ int main(void)
         cmocka_unit_test(trap_12_frame_0_is_the_call_in_the_caller_for_every_entry_point),
         cmocka_unit_test(trap_24_recursion_beyond_the_limit_keeps_the_innermost_frames),
 #if defined(__x86_64__)
-        cmocka_unit_test(stacks_go_on_beyond_a_return_address_that_was_pushed),
         cmocka_unit_test(realigned_stacks_have_rules),
 #endif
         cmocka_unit_test(stacks_that_look_alike_are_told_apart),

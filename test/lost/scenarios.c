@@ -536,9 +536,11 @@ static SITE void meet_further_down(void)
 {
     volatile char deep[16384];
 
-    deep[0] = 0;
+    /* All of it is in use, with what earlier threads have left there. */
+    for (size_t i = 0; i < sizeof(deep); i++)
+        deep[i] = 0;
     meet();
-    deep[1] = deep[0];
+    deep[0] = deep[1];
 }
 
 /* As a buffer does that is kept from swap or from core dumps. */
