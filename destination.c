@@ -12,23 +12,19 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kernel.h"
 #include "platform.h"
-#include "tasks.h"
 
 static struct {
     const char *log_path;
     char folder[PATH_MAX]; /* in which the program was started; empty: not known */
     char program[64];      /* its name; it may write over its arguments */
     int copy;              /* of stderr; -1: none */
-    int apart;             /* the thread that is apart: a descriptor of its own; -1: it has none yet */
     bool had_stderr;       /* when the program started */
     struct stat stderr;    /* what that was */
-} destination = {.copy = -1, .apart = -1};
+} destination = {.copy = -1};
 
 /* --- stderr ------------------------------------------------------------------------------------------- */
 
@@ -196,41 +192,8 @@ void destination_close(int fd)
         close(fd);
 }
 
-/* Lest a file of a report gets the number of stderr. */
-static void fill_low_numbers(void)
-{
-    do
-        destination.apart = eventfd(0, EFD_CLOEXEC);
-    while (destination.apart >= 0 && destination.apart < STDERR_FILENO);
-}
-
-void destination_begin_apart(void)
-{
-    int copy;
-
-    if (destination.apart < 0) {
-        tasks_note_filters();
-        if (platform_is_filtered() || kernel_own_descriptors(destination.copy) != 0)
-            return;
-        fill_low_numbers();
-    }
-    copy = kernel_copy_descriptor(STDERR_FILENO);
-    if (copy >= 0) {
-        dup3(copy, STDERR_FILENO, O_CLOEXEC);
-        kernel_close(copy);
-    }
-}
-
-void destination_end_apart(void)
-{
-    /* Who reads from the other end of it may wait for the program to close it. */
-    if (destination.apart >= 0)
-        dup3(STDOUT_FILENO, STDERR_FILENO, O_CLOEXEC);
-}
-
 void destination_after_fork_in_child(void)
 {
-    destination.apart = -1;
     /* Unless the program has closed it, and has the number for something else. */
     if (is_stderr(destination.copy))
         close(destination.copy);

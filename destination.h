@@ -19,13 +19,6 @@ void destination_choose(const char *log_path);
 int destination_open(void);
 void destination_close(int fd);
 
-/* Around a report that is not the program's own doing, in a thread that is not: it opens files at moments of
- * which the program knows nothing, and which may use the numbers of its descriptors as it likes.  So from the
- * first time on that thread has descriptors of its own, where the kernel lets it (Linux 5.9); its stderr is
- * what is the program's at each time. */
-void destination_begin_apart(void);
-void destination_end_apart(void);
-
 /* A child gives its copy of stderr back: it may be a daemon, whose caller waits for the end of what it
  * writes. */
 void destination_after_fork_in_child(void);

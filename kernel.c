@@ -88,40 +88,6 @@ void kernel_close_all(void)
         kernel_close(fd);
 }
 
-#if defined(SYS_close_range) && defined(SYS_pidfd_getfd)
-int kernel_own_descriptors(int kept)
-{
-    enum { UNSHARE = 2 };
-
-    int error = (int)call(SYS_close_range, kept + 1, (long)UINT32_MAX, UNSHARE, 0);
-
-    return error != 0 || kept <= 0 ? error : (int)call(SYS_close_range, 0, kept - 1, 0, 0);
-}
-
-int kernel_copy_descriptor(int fd)
-{
-    int process = (int)call(SYS_pidfd_open, kernel_process(), 0, 0, 0), copy;
-
-    if (process < 0)
-        return process;
-    copy = (int)call(SYS_pidfd_getfd, process, fd, 0, 0);
-    kernel_close(process);
-    return copy;
-}
-#else
-int kernel_own_descriptors(int kept)
-{
-    (void)kept;
-    return -ENOSYS;
-}
-
-int kernel_copy_descriptor(int fd)
-{
-    (void)fd;
-    return -ENOSYS;
-}
-#endif
-
 long kernel_read_file(const char *path, char *buffer, size_t size)
 {
     int fd = kernel_open(path);

@@ -24,13 +24,6 @@ long kernel_list(int fd, void *entries, size_t size);               /* getdents6
 void kernel_close(int fd);
 void kernel_close_all(void);
 
-/* Gives the calling thread a table of descriptors of its own, in which only `kept` is open; -1: none.  0 or
- * an errno value with a minus sign, and then nothing has changed. */
-int kernel_own_descriptors(int kept);
-
-/* A copy, by whatever number, of the descriptor that this process's main thread has by this one. */
-int kernel_copy_descriptor(int fd);
-
 /* Reads a whole small file, cut to what fits, and ends it with a 0.  Returns its length. */
 long kernel_read_file(const char *path, char *buffer, size_t size);
 

@@ -141,7 +141,7 @@ int maps_read(struct maps *maps)
     while (error == 0 && maps_next(&reader, &next)) {
         if (is_one(&mapping, &next)) {
             mapping.end = next.end;
-            mapping.is_executable = mapping.is_executable && next.is_executable;
+            mapping.is_executable = mapping.is_executable || next.is_executable;
             continue;
         }
         error = append_parts(maps, &mapping);

@@ -124,10 +124,8 @@ static struct site *site_new(struct scratch *scratch, const struct ld_leak *leak
 }
 
 /* The site of this block, made if it is new.  NULL when memory is out. */
-static struct site *intern(struct site_table *sites, const struct ld_leak *leak)
+static struct site *intern(struct site_table *sites, const struct ld_leak *leak, const struct site *leader)
 {
-    const struct site *leader =
-        leak->reach == LD_INDIRECTLY_LOST && (leak->flags & LD_LEAK_UNLED) == 0 ? sites->leader : NULL;
     uint64_t hash = stack_hash(leak) + (leader == NULL ? 0 : leader->hash * 3);
     struct site **slot = find_slot(sites, leak, leader, hash);
     if (*slot != NULL)
@@ -149,7 +147,13 @@ bool sites_add(const struct ld_leak *leak, void *ctx)
 {
     struct site_table *sites = ctx;
     const struct tally block = {.blocks = 1, .bytes = leak->size};
-    struct site *site = intern(sites, leak);
+    const bool is_led = leak->reach == LD_INDIRECTLY_LOST && (leak->flags & LD_LEAK_UNLED) == 0;
+    struct ld_leak of_site = *leak;
+    struct site *site;
+
+    /* Who leads is told by the site's leader. */
+    of_site.flags &= ~LD_LEAK_UNLED;
+    site = intern(sites, &of_site, is_led ? sites->leader : NULL);
     if (leak->reach == LD_DEFINITELY_LOST)
         sites->leader = site;
     tally_add(site == NULL ? &sites->lost : &site->tally, &block);

@@ -32,9 +32,9 @@ uintptr_t tcb_end(const struct maps *maps, uintptr_t tcb);
 int32_t tcb_id(uintptr_t tcb);
 bool tcb_is_detached(const struct maps *maps, uintptr_t tcb);
 
-/* The stack that the C library has given to the calling thread, as far as functions may have frames there,
- * and which stays as long as the thread; of the first one that is at most what must be free for it.  Empty:
- * not known. */
+/* The stack that the C library has given to the calling thread, which its control block tells without a map,
+ * as far as functions may have frames there, and which stays as long as the thread; of the first one that is
+ * at most what must be free for it.  Empty: not known. */
 struct tcb_stack {
     uintptr_t of; /* the thread's pointer */
     uintptr_t start, end;

@@ -149,14 +149,14 @@ static void unwinding_was_left(struct thread *share)
     atomic_store_explicit(&share->unwinding, 0, memory_order_relaxed);
 }
 
-/* Whether both are on the stack that this thread was given, or neither is: of a signal stack with
- * SS_AUTODISARM the kernel does not tell that it is in use. */
-static bool may_be_on_one_stack(const void *one, const void *other)
+/* Whether the thread has gone from its own stack to this frame's, as on a signal stack with SS_AUTODISARM, of
+ * which the kernel does not tell that it is in use. */
+static bool is_elsewhere(const void *frame)
 {
     const struct tcb_stack own = tcb_own_stack();
+    const uintptr_t size = own.end - own.start;
 
-    return ((uintptr_t)one - own.start < own.end - own.start) ==
-           ((uintptr_t)other - own.start < own.end - own.start);
+    return (uintptr_t)thread_self.outermost - own.start < size && (uintptr_t)frame - own.start >= size;
 }
 
 /* An entry point that was interrupted by a signal handler and then left by longjmp never ended.  Its frame is
@@ -165,7 +165,7 @@ static bool may_be_on_one_stack(const void *one, const void *other)
 static COLD bool was_left(const void *frame)
 {
     if ((uintptr_t)frame < (uintptr_t)thread_self.outermost || platform_on_signal_stack() ||
-        !may_be_on_one_stack(frame, thread_self.outermost))
+        is_elsewhere(frame))
         return false;
     stackmap_abandon();
     thread_self.nested = 0;

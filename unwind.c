@@ -24,6 +24,7 @@ enum {
     FRAME_SIZE_MAX = 1 << 26,
     /* Below this there is no code: as libunwind has it. */
     LOWEST_PC = 0x4000,
+    PAGE = 4096, /* the smallest */
 };
 
 enum outcome {
@@ -41,6 +42,7 @@ struct walked {
     uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
     uint32_t steps;
     bool is_careful; /* it meets no trail, and makes sure that what is beyond a guess can be read */
+    uintptr_t page;  /* the last one of which that is known */
 };
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
@@ -127,25 +129,31 @@ static COLD uintptr_t own_stack_end(struct thread *thread, uintptr_t sp)
  * is read again whenever it may be met, so it must stay as long as the thread does: it is on its own stack,
  * further out.  Elsewhere a careful walk looks, each time. */
 #define ELSEWHERE UINTPTR_MAX
-static bool is_there(const struct trail_registers *at, uintptr_t address, uintptr_t end)
+static bool is_there(struct walked *walk, const struct trail_registers *at, uintptr_t address, uintptr_t end)
 {
-    return address % sizeof(uintptr_t) == 0 && address >= at->sp && address < end &&
-           (end != ELSEWHERE || kernel_can_read(address));
+    if (address % sizeof(uintptr_t) != 0 || address < at->sp || address >= end)
+        return false;
+    if (end != ELSEWHERE || address / PAGE == walk->page)
+        return true;
+    if (!kernel_can_read(address))
+        return false;
+    walk->page = address / PAGE;
+    return true;
 }
 
 /* Whether what the rule would have read is there. */
-static bool can_step_out(const struct trail_registers *at, rule r, uintptr_t end)
+static bool can_step_out(struct walked *walk, const struct trail_registers *at, rule r, uintptr_t end)
 {
     uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r), base = cfa;
 
     if ((r & RULE_LOADED) != 0) {
-        if (!is_there(at, cfa, end))
+        if (!is_there(walk, at, cfa, end))
             return false;
         cfa = trail_load(cfa);
         base = at->bp;
     }
-    return is_there(at, cfa - sizeof(uintptr_t), end) &&
-           ((r & RULE_RESTORES_BP) == 0 || is_there(at, base + (uintptr_t)rule_bp(r), end));
+    return is_there(walk, at, cfa - sizeof(uintptr_t), end) &&
+           ((r & RULE_RESTORES_BP) == 0 || is_there(walk, at, base + (uintptr_t)rule_bp(r), end));
 }
 
 /* Code that nothing describes, as that which is made at run time, may keep a frame pointer.  libunwind takes
@@ -175,7 +183,7 @@ static NOINLINE enum outcome step_out_doubtfully(struct thread *thread, struct t
         if (*end == 0)
             *end = walk->is_careful ? ELSEWHERE : own_stack_end(thread, at->sp);
     }
-    if (*end == 0 ? (r & RULE_GUESSED) != 0 : !can_step_out(at, r, *end))
+    if (*end == 0 ? (r & RULE_GUESSED) != 0 : !can_step_out(walk, at, r, *end))
         return ASTRAY;
     if (!((r & RULE_LOADED) != 0 ? step_out_loaded(at, r, &walk->bp_at) : step_out(at, r, &walk->bp_at)))
         return UNKNOWN;

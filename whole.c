@@ -254,11 +254,8 @@ static bool report(enum what what, const struct check_caller *caller, bool is_pa
 /* What a signal asks for is not to keep the end waiting, however often it comes. */
 static void report_unless_ending(enum what what)
 {
-    if (atomic_load_explicit(&whole.is_ending, memory_order_relaxed))
-        return;
-    destination_begin_apart();
-    report(what, NULL, false);
-    destination_end_apart();
+    if (!atomic_load_explicit(&whole.is_ending, memory_order_relaxed))
+        report(what, NULL, false);
 }
 
 static void report_on_signal(void)

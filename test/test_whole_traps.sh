@@ -259,17 +259,4 @@ for bytes in 204800 307200 16777216 400000000; do
     done
 done
 
-# The thread that reports has descriptors of its own.
-$CC -g -O1 test/whole/redirects.c -o "$work/redirects"
-$CC -g -O1 test/whole/redirects.c -o "$work/redirects_linked" -L"$library" -lleakdetect_malloc
-has_its_descriptors() { # COMMAND...
-    rm -f "$work/report"
-    LEAKDETECT_OPTIONS=report_at_exit=none:check_signal=URG:log_path=$work/report timeout -k 5 120 "$@" >"$work/out" 2>"$work/err"
-    echo redirects | diff - "$work/out"
-    [ ! -s "$work/err" ]
-    [ "$(grep -c '^leakdetect report' "$work/report")" -gt 1 ]
-}
-check 'descriptors are the program'"'"'s: preloaded' has_its_descriptors env LD_PRELOAD="$preload" "$work/redirects"
-check 'descriptors are the program'"'"'s: linked' has_its_descriptors "$work/redirects_linked"
-
 exit $failed
