@@ -425,8 +425,9 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     return shortcut;
 }
 
-/* A stack in which a guess leads astray, as far as it can be followed; nothing of it is remembered. libunwind
- * would go the same way, but believes of memory that it has read once that it can be read for ever. */
+/* A stack in which a guess leads astray, as far as it can be followed; nothing of it is remembered.
+ * libunwind would go the same way, but believes of memory that it has read once that it can be read for
+ * ever. */
 static COLD struct unwind_stack walk_carefully(struct thread *thread, const struct trail_registers *start,
                                                stackmap_roots_fn *each_root)
 {

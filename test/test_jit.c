@@ -231,6 +231,38 @@ static void beyond_the_end_of_the_stack_nothing_is_read(void **state)
     unmake_code(end);
 }
 
+/* unw_backtrace, with which the checking build compares, does not survive this. */
+#if !LD_CHECK_UNWIND
+
+static char *page_above;
+
+static SITE void allocate_often(void)
+{
+    for (int i = 0; i < 20; i++) {
+        if (i == 10)
+            REQUIRE(munmap(page_above, PAGE) == 0);
+        ld_free(ld_malloc(1337));
+    }
+}
+
+/* What BP points to, above the stack, is data that the code has no need of any more. */
+static void what_a_guess_led_to_may_be_unmapped(void **state)
+{
+    enum { PAGES = 64, ABOVE = 64 };
+    uintptr_t end = any_place();
+    code_fn *code = make_code(end, FRAME);
+    char *stack = mmap(NULL, (PAGES + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)state;
+    assert_true(stack != MAP_FAILED);
+    page_above = stack + PAGES * PAGE;
+    run_on(page_above - ABOVE, code, allocate_often, PAGE / 2);
+    assert_int_equal(munmap(stack, PAGES * PAGE), 0);
+    unmake_code(end);
+}
+
+#endif
+
 /* --- Wrong guesses ------------------------------------------------------------------------------------- */
 
 /* Calls call() on another stack, from its first word down, with BP pointing to that word, too. */
@@ -400,6 +432,9 @@ int main(void)
         cmocka_unit_test(frames_are_believed_up_to_16_KiB),
         cmocka_unit_test(it_may_point_to_anything),
         cmocka_unit_test(beyond_the_end_of_the_stack_nothing_is_read),
+#if !LD_CHECK_UNWIND
+        cmocka_unit_test(what_a_guess_led_to_may_be_unmapped),
+#endif
         cmocka_unit_test(nothing_is_read_above_the_stack),
         cmocka_unit_test(a_frame_that_was_made_up_teaches_nothing),
         cmocka_unit_test(what_takes_the_place_of_the_other_is_seen),
