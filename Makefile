@@ -84,7 +84,8 @@ BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
 
 FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
 C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS)
-ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections $(C_FLAGS)
+# Two words that lie together are quicker written one by one than gathered in a vector first, and a walk needs them apart.
+ALL_CFLAGS = -fPIC -fvisibility=hidden -ffunction-sections -fno-tree-slp-vectorize $(C_FLAGS)
 OBJECTS    = $(patsubst %.c,$(BUILD)/%.o,$(notdir $(SOURCES)))
 HEAP       = $(if $(findstring LD_BACKING_LIBC=1,$(CPPFLAGS) $(CFLAGS) $(FLAGS)),,-ljemalloc_pic)
 LIBRARY    = $(addprefix $(BUILD)/libleakdetect,_core.a .a _unwind.a _unwind.so)

@@ -536,13 +536,16 @@ void blockmap_each(blockmap_visit_fn *visit, void *ctx)
 
 void blockmap_each_stack(blockmap_stack_fn *visit)
 {
-    for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
-        struct slot *slot = &map.slots[i];
-        /* Acquire: the body is that of this record, or of one that came after it. */
-        uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+    for (size_t i = next_used(0); i < SLOTS; i = next_used(i)) {
+        const struct slot *slot = &map.slots[i], *end = &map.slots[i + STRETCH < SLOTS ? i + STRETCH : SLOTS];
 
-        if (!is_free(head) && !is_claimed(head))
-            visit(stack_of(atomic_load_explicit(&slot->body, memory_order_relaxed)));
+        for (; slot < end; slot++, i++) {
+            /* Acquire: the body is that of this record, or of one that came after it. */
+            uint64_t head = atomic_load_explicit(&slot->head, memory_order_acquire);
+
+            if (!is_free(head) && !is_claimed(head))
+                visit(stack_of(atomic_load_explicit(&slot->body, memory_order_relaxed)));
+        }
     }
 }
 

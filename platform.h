@@ -12,6 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /* GNU extensions, each under a name that says what it is for. */
 #define LIKELY(x)     __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)   __builtin_expect(!!(x), 0)
@@ -140,6 +144,23 @@ static inline int64_t platform_add(_Atomic int64_t *number, int64_t amount)
     return atomic_load_explicit(number, memory_order_relaxed);
 #else
     return atomic_fetch_add_explicit(number, amount, memory_order_relaxed) + amount;
+#endif
+}
+
+/* Which of 16 bytes, that begin at a multiple of 16, are this one: a bit for each, the lowest for the first.
+ * Each byte is read as if by a relaxed load. */
+static inline unsigned platform_find_bytes(const _Atomic uint8_t *bytes, uint8_t wanted)
+{
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+    __m128i equal = _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)bytes), _mm_set1_epi8((char)wanted));
+
+    return (unsigned)_mm_movemask_epi8(equal);
+#else
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < 16; i++)
+        found |= (unsigned)(atomic_load_explicit(&bytes[i], memory_order_relaxed) == wanted) << i;
+    return found;
 #endif
 }
 

@@ -36,14 +36,14 @@ static const struct trail_frame *reach(const struct trail *trail, struct shortcu
 
         if (start->words_end - frame->words_end > SHORTCUT_WORDS)
             break;
-        if (UNLIKELY(i >= trail->firm) && frame->can_unload &&
-            (frame->module == 0 || frame->module != shortcut->module)) {
-            if (shortcut->module != 0 || frame->module == 0)
+        if (UNLIKELY(i >= trail->firm) && trail_can_unload(frame) &&
+            (trail_module(frame) == 0 || trail_module(frame) != shortcut->module)) {
+            if (shortcut->module != 0 || trail_module(frame) == 0)
                 break;
-            shortcut->module = frame->module;
+            shortcut->module = trail_module(frame);
             in_module = frame;
         }
-        shortcut->is_beyond_guess = shortcut->is_beyond_guess || to->is_guessed;
+        shortcut->is_beyond_guess = shortcut->is_beyond_guess || trail_is_guessed(to);
         to = frame;
     }
     shortcut->count = (uint8_t)(start->words_end - to->words_end);

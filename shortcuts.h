@@ -169,21 +169,16 @@ static inline bool shortcut_begins(const struct shortcut *shortcut, const struct
             start->bp == shortcut->sp + (uintptr_t)shortcut->bp * sizeof(uintptr_t));
 }
 
-/* The next shortcut that begins at this frame; NULL: there is no other. */
-static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint64_t hash, uint64_t *ways,
-                                              const struct trail_registers *start, uint32_t epoch)
+/* The next of these ways; NULL: there is no other. */
+static inline struct shortcut *shortcuts_next(struct shortcuts *shortcuts, uint64_t hash, uint64_t *ways)
 {
-    size_t set = shortcuts_set(hash);
+    struct shortcut *set = &shortcuts->entries[shortcuts_set(hash) * SHORTCUT_WAYS], *shortcut;
 
-    while (*ways != 0) {
-        struct shortcut *shortcut =
-            &shortcuts->entries[set * SHORTCUT_WAYS + (size_t)__builtin_ctzll(*ways) / 8];
-
-        *ways &= *ways - 1;
-        if (shortcut_begins(shortcut, start, epoch))
-            return shortcut;
-    }
-    return NULL;
+    if (*ways == 0)
+        return NULL;
+    shortcut = &set[(size_t)__builtin_ctzll(*ways) / 8];
+    *ways &= *ways - 1;
+    return shortcut;
 }
 
 static inline uint16_t *shortcuts_guess_at(struct shortcuts *shortcuts, const struct trail_registers *start)

@@ -18,14 +18,11 @@
 #include "platform.h"
 
 enum {
-    BUCKET_ENTRIES = 16,
+    BUCKET_ENTRIES = 12,
     BUCKET_NODES = 8,    /* for so many nodes there is a bucket */
-    PROBES = 8,          /* entries of a bucket that one node may be in, from a place that its hash says */
-    PLACES = 2 * PROBES, /* a node may be in two buckets */
     SUPPLY_NODES = 32,   /* length of the run that a thread looks through at a time */
     LIMIT_FIRST = 16384, /* nodes in use at least, if there are so many */
     ROOTS_A_NODE = 4,    /* a node more is used for so many roots, which each collection has to look at */
-    ID_BITS = 24,
     MODULE_BITS = 16,
     MARK_AHEAD = 16, /* nodes that are fetched while others are marked */
 };
@@ -35,7 +32,6 @@ enum {
 
 #define CLAIMED     UINT32_MAX
 #define FIRST_EPOCH 1u
-#define ID_MASK     ((UINT32_C(1) << ID_BITS) - 1)
 
 struct node {
     _Atomic uint64_t frame; /* pc << MODULE_BITS | module */
@@ -43,8 +39,11 @@ struct node {
     _Atomic uint32_t stamp;
 };
 
+/* An entry is the id of a node and its tag, some bits of its hash, that tells most others at once.  The two
+ * may not belong together for a moment, which is why the node has the last word. */
 struct bucket {
-    _Atomic uint32_t entries[BUCKET_ENTRIES]; /* tag << ID_BITS | id; 0: empty */
+    ALIGNED(CACHE_LINE) _Atomic uint8_t tags[16]; /* 0: the entry is empty, or there is none */
+    _Atomic uint32_t ids[BUCKET_ENTRIES];
 };
 
 static struct {
@@ -73,7 +72,7 @@ static struct {
 ALIGNED(CACHE_LINE) _Atomic uint32_t stackmap_current_epoch = FIRST_EPOCH;
 
 _Static_assert(sizeof(struct node) == 16, "a node takes 16 bytes");
-_Static_assert(LD_MAX_STACKS <= ID_MASK, "ids fit an index entry");
+_Static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is a cache line");
 
 /* Epochs wrap around, skipping the two values that mean something else. */
 static uint32_t epoch_after(uint32_t epoch)
@@ -105,24 +104,22 @@ static inline uint32_t limit_now(void)
 /* --- Index ------------------------------------------------------------------------------------------- */
 
 /* Where the child of a node may be entered: near the other children of the node and of its neighbours, which
- * are often those of the same stack, made at the same time; or, if there are too many of them, anywhere. */
+ * are often those of the same stack, made at the same time; or, if there are too many of them, far from them,
+ * anywhere. */
 struct lookup {
     struct bucket *near;
-    uint64_t hash;  /* which says where the other one is */
-    unsigned first; /* entry to begin with, in either */
-    uint32_t tag;   /* in its position in an entry, never 0 */
+    uint64_t hash; /* which says where the other one is */
+    uint8_t tag;   /* never 0 */
 };
 
 static inline struct lookup lookup_of(stack_id parent, uint64_t frame)
 {
     uint64_t hash = (frame ^ (uint64_t)parent * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xff51afd7ed558ccd);
 
-    hash ^= hash >> 32;
     return (struct lookup){
         .near = &map.index[parent / BUCKET_NODES],
         .hash = hash,
-        .first = (unsigned)(hash >> 24) % BUCKET_ENTRIES,
-        .tag = ((uint32_t)hash | 1) << ID_BITS,
+        .tag = (uint8_t)(hash >> 56 | 1),
     };
 }
 
@@ -131,42 +128,44 @@ static inline struct bucket *lookup_far(const struct lookup *place)
 {
     uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
 
-    return &map.index[((place->hash >> 32) * buckets) >> 32];
+    return &map.index[((place->hash & UINT32_MAX) * buckets) >> 32];
 }
 
-/* The i-th entry, of PLACES, in which the node may be. */
-static inline _Atomic uint32_t *lookup_entry(const struct lookup *place, unsigned i)
+static inline unsigned bucket_tagged(const struct bucket *bucket, uint8_t tag)
 {
-    struct bucket *bucket = LIKELY(i < PROBES) ? place->near : lookup_far(place);
-
-    return &bucket->entries[(place->first + i) % BUCKET_ENTRIES];
+    return platform_find_bytes(bucket->tags, tag);
 }
 
-/* Where to enter a node for which no entry is empty: something else leaves the index. */
-static inline unsigned lookup_taken(uint32_t turn)
+/* Which entries are empty: a bit for each. */
+static inline unsigned bucket_empty(const struct bucket *bucket)
 {
-    return PROBES + turn % PROBES;
+    return platform_find_bytes(bucket->tags, 0) & ((1u << BUCKET_ENTRIES) - 1);
 }
 
-/* What is entered and deleted is so without a locked instruction: of two threads that take one entry at the
+/* Enters a node in one of the empty entries; or, if there are none, in one of which `turn` says which.
+ *
+ * What is entered and deleted is so without a locked instruction: of two threads that take one entry at the
  * same time, the index loses the node of one, and what is entered at the very moment in which a dead node
  * leaves may leave with it. */
-static void index_add(_Atomic uint32_t *at, uint32_t tag, stack_id id)
+static void bucket_add(struct bucket *bucket, unsigned empty, uint32_t turn, uint8_t tag, stack_id id)
 {
-    /* Release: who finds the id here finds the node filled in. */
-    atomic_store_explicit(at, tag | id, memory_order_release);
+    unsigned i = LIKELY(empty != 0) ? (unsigned)__builtin_ctz(empty) : turn % BUCKET_ENTRIES;
+
+    atomic_store_explicit(&bucket->ids[i], id, memory_order_relaxed);
+    atomic_store_explicit(&bucket->tags[i], tag, memory_order_relaxed);
 }
 
-static void index_delete(const struct lookup *place, stack_id id)
+static bool bucket_delete(struct bucket *bucket, uint8_t tag, stack_id id)
 {
-    for (unsigned i = 0; i < PLACES; i++) {
-        _Atomic uint32_t *at = lookup_entry(place, i);
+    for (unsigned found = bucket_tagged(bucket, tag); found != 0; found &= found - 1) {
+        int i = __builtin_ctz(found);
 
-        if (atomic_load_explicit(at, memory_order_relaxed) == (place->tag | id)) {
-            atomic_store_explicit(at, 0, memory_order_relaxed);
-            return;
+        if (atomic_load_explicit(&bucket->ids[i], memory_order_relaxed) == id) {
+            atomic_store_explicit(&bucket->tags[i], 0, memory_order_relaxed);
+            return true;
         }
     }
+    return false;
 }
 
 static inline struct lookup lookup_of_node(const struct node *node)
@@ -189,25 +188,44 @@ static bool refresh(struct node *node, uint32_t stamp, uint32_t epoch)
     return true;
 }
 
+static inline bool says(const struct node *node, stack_id parent, uint64_t frame)
+{
+    return atomic_load_explicit(&node->frame, memory_order_relaxed) == frame &&
+           atomic_load_explicit(&node->parent, memory_order_relaxed) == parent;
+}
+
+/* A stamp that is older protects no node: it may have been reused, for something else, since the look at its
+ * stamp, so that what was read is half of this and half of that. */
+static NOINLINE bool is_match_still(struct node *node, uint32_t stamp, uint32_t epoch, stack_id parent,
+                                    uint64_t frame)
+{
+    return refresh(node, stamp, epoch) && says(node, parent, frame);
+}
+
 /* True if the node says (parent, frame), and is now known to be needed in this epoch. */
-static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t wanted)
+static inline bool is_match(stack_id id, uint32_t epoch, stack_id parent, uint64_t frame)
 {
     struct node *node = &map.nodes[id];
     /* Acquire: partner of the last store in node_make; the node says what it said when it got this stamp. */
     uint32_t stamp = atomic_load_explicit(&node->stamp, memory_order_acquire);
-    uint64_t frame = atomic_load_explicit(&node->frame, memory_order_relaxed);
 
-    if (frame != wanted || atomic_load_explicit(&node->parent, memory_order_relaxed) != parent ||
-        stamp == 0 || stamp == CLAIMED)
-        return false;
-    /* A stamp that is not older protects the node until this epoch has passed, and whoever asked will notice
+    /* One that is not older protects the node until this epoch has passed, and whoever asked will notice
      * that. */
-    if (LIKELY(!is_older(stamp, epoch)))
-        return true;
-    /* An older one does not: the node may have been reused, for something else, since the look at its stamp,
-     * so that what was read is half of this and half of that. */
-    return refresh(node, stamp, epoch) && atomic_load_explicit(&node->frame, memory_order_relaxed) == frame &&
-           atomic_load_explicit(&node->parent, memory_order_relaxed) == parent;
+    return says(node, parent, frame) && stamp != 0 && stamp != CLAIMED &&
+           (LIKELY(!is_older(stamp, epoch)) || is_match_still(node, stamp, epoch, parent, frame));
+}
+
+/* The node in this bucket that says (parent, frame); 0: there is none. */
+static inline stack_id bucket_search(const struct bucket *bucket, uint8_t tag, uint32_t epoch,
+                                     stack_id parent, uint64_t frame)
+{
+    for (unsigned found = bucket_tagged(bucket, tag); found != 0; found &= found - 1) {
+        stack_id id = atomic_load_explicit(&bucket->ids[__builtin_ctz(found)], memory_order_relaxed);
+
+        if (LIKELY(is_match(id, epoch, parent, frame)))
+            return id;
+    }
+    return 0;
 }
 
 /* --- Nodes -------------------------------------------------------------------------------------------- */
@@ -267,16 +285,17 @@ static stack_id node_claim(struct stackmap_supply *supply)
         if (stamp != 0 && !is_older(stamp, atomic_load_explicit(&map.rebuilt, memory_order_relaxed))) {
             struct lookup place = lookup_of_node(node);
 
-            index_delete(&place, id);
+            if (!bucket_delete(place.near, place.tag, id))
+                bucket_delete(lookup_far(&place), place.tag, id);
         }
         expect_claim(supply);
         return id;
     }
 }
 
-/* Entered at this entry, which is empty, or taken by another. */
+/* Entered in this bucket, in which these entries are empty. */
 static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoch, stack_id parent,
-                                   uint64_t frame, _Atomic uint32_t *at, uint32_t tag)
+                                   uint64_t frame, uint8_t tag, struct bucket *bucket, unsigned empty)
 {
     stack_id id = node_claim(supply);
     struct node *node = &map.nodes[id];
@@ -289,7 +308,7 @@ static NOINLINE stack_id node_make(struct stackmap_supply *supply, uint32_t epoc
     atomic_store_explicit(&node->frame, frame, memory_order_release);
     atomic_store_explicit(&node->parent, parent, memory_order_release);
     atomic_store_explicit(&node->stamp, epoch, memory_order_release);
-    index_add(at, tag, id);
+    bucket_add(bucket, empty, id, tag, id);
     return id;
 }
 
@@ -304,21 +323,22 @@ stack_id stackmap_child(struct stackmap_supply *supply, uint32_t epoch, stack_id
 {
     uint64_t frame = (uint64_t)(uintptr_t)pc << MODULE_BITS | module;
     struct lookup place = lookup_of(parent, frame);
-    unsigned i;
+    struct bucket *bucket = place.near;
+    stack_id id = bucket_search(bucket, place.tag, epoch, parent, frame);
+    unsigned empty;
 
-    for (i = 0; i < PLACES; i++) {
-        /* Acquire: partner of index_add. */
-        uint32_t entry = atomic_load_explicit(lookup_entry(&place, i), memory_order_acquire);
-
-        if ((entry & ~ID_MASK) == place.tag && is_match(entry & ID_MASK, epoch, parent, frame))
-            return entry & ID_MASK;
-        /* What was entered beyond an entry that has been given back since is lost. */
-        if (entry == 0)
-            break;
+    if (LIKELY(id != 0))
+        return id;
+    empty = bucket_empty(bucket);
+    /* What was entered far away before an entry here was given back is lost. */
+    if (UNLIKELY(empty == 0)) {
+        bucket = lookup_far(&place);
+        id = bucket_search(bucket, place.tag, epoch, parent, frame);
+        if (id != 0)
+            return id;
+        empty = bucket_empty(bucket);
     }
-    if (UNLIKELY(i == PLACES))
-        i = lookup_taken(supply->next);
-    return node_make(supply, epoch, parent, frame, lookup_entry(&place, i), place.tag);
+    return node_make(supply, epoch, parent, frame, place.tag, bucket, empty);
 }
 
 size_t stackmap_frames(stack_id stack, const void **frames, uint16_t *modules, size_t capacity)
@@ -376,17 +396,15 @@ static COLD void index_rebuild(uint32_t old_limit)
 
     for (size_t b = 0; b < buckets; b++)
         for (unsigned i = 0; i < BUCKET_ENTRIES; i++)
-            atomic_store_explicit(&map.index[b].entries[i], 0, memory_order_relaxed);
+            atomic_store_explicit(&map.index[b].tags[i], 0, memory_order_relaxed);
     for (stack_id id = 1; id <= old_limit; id++) {
         struct node *node = &map.nodes[id];
 
         if (atomic_load_explicit(&node->stamp, memory_order_acquire) == map.marking_epoch) {
             struct lookup place = lookup_of_node(node);
-            unsigned i = 0;
+            struct bucket *bucket = bucket_empty(place.near) != 0 ? place.near : lookup_far(&place);
 
-            while (i < PLACES && atomic_load_explicit(lookup_entry(&place, i), memory_order_relaxed) != 0)
-                i++;
-            index_add(lookup_entry(&place, i < PLACES ? i : lookup_taken(id)), place.tag, id);
+            bucket_add(bucket, bucket_empty(bucket), id, place.tag, id);
         }
     }
     atomic_store_explicit(&map.rebuilt, map.marking_epoch, memory_order_relaxed);

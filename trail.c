@@ -24,14 +24,14 @@ uint32_t trail_unchanged(const struct trail *trail, uint32_t count)
     for (uint32_t i = count; i > trail->firm; i--) {
         const struct trail_frame *frame = &trail->frames[i - 1];
 
-        if (LIKELY(!frame->can_unload) || (frame->module != 0 && frame->module == checked))
+        if (LIKELY(!trail_can_unload(frame)) || (trail_module(frame) != 0 && trail_module(frame) == checked))
             continue;
         if (!trail_words_hold(trail->words + frame->words_end, words - frame->words_end))
             return frames_beyond_change(trail, count, words);
         words = frame->words_end;
-        if (!module_is_current(frame->module, (const void *)frame->at.pc))
+        if (!module_is_current(trail_module(frame), (const void *)frame->at.pc))
             return i - 1;
-        checked = frame->module;
+        checked = trail_module(frame);
     }
     return trail_words_hold(trail->words, words) ? count : frames_beyond_change(trail, count, words);
 }
@@ -49,12 +49,12 @@ bool trail_intern(struct trail *trail, struct stackmap_supply *supply, uint32_t 
     while (trail->known < trail->count) {
         struct trail_frame *frame = &trail->frames[trail->known];
 
-        id = stackmap_child(supply, epoch, id, (const void *)frame->at.pc, frame->module);
+        id = stackmap_child(supply, epoch, id, (const void *)frame->at.pc, trail_module(frame));
         if (UNLIKELY(id == 0))
             return false;
         frame->id = id;
         atomic_signal_fence(memory_order_seq_cst);
-        if (trail->firm == trail->known && !frame->can_unload)
+        if (trail->firm == trail->known && !trail_can_unload(frame))
             trail->firm++;
         trail->known++;
     }

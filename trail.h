@@ -30,6 +30,7 @@
 #include "config.h"
 #include "module.h"
 #include "platform.h"
+#include "rules.h"
 #include "stackmap.h"
 
 #if LD_UNWIND_RULES
@@ -62,17 +63,32 @@ struct trail_frame {
     struct trail_registers at;
     stack_id id;
     uint32_t words_end;
-    module_id module;
+    uint32_t rule; /* its flags and its module: its lower half */
     bool needs_bp;
-    bool can_unload; /* the module, unheard of; and where there is none, one may come */
-    bool is_guessed; /* what comes further out may be no frames */
 };
+
+static inline module_id trail_module(const struct trail_frame *frame)
+{
+    return rule_module(frame->rule);
+}
+
+/* The module, unheard of; and where there is none, one may come. */
+static inline bool trail_can_unload(const struct trail_frame *frame)
+{
+    return (frame->rule & RULE_CAN_UNLOAD) != 0;
+}
+
+/* What comes further out may be no frames. */
+static inline bool trail_is_guessed(const struct trail_frame *frame)
+{
+    return (frame->rule & RULE_GUESSED) != 0;
+}
 
 /* One frame that a walk has passed. */
 struct trail_step {
     struct trail_registers at;
     uintptr_t bp_at; /* the word that at.bp was read from on the way into this frame; 0: it was left alone */
-    uint64_t rule;   /* by which the walk went on */
+    rule rule;       /* by which the walk went on */
 };
 
 struct trail {

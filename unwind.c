@@ -47,7 +47,7 @@ struct walked {
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
-static COLD rule learn(struct thread *thread, const struct trail_registers *at, bool is_doubtful)
+static COLD rule learn(struct thread *thread, struct trail_registers at, bool is_doubtful)
 {
     rule r = RULE_ASK;
     uint32_t inside;
@@ -57,7 +57,7 @@ static COLD rule learn(struct thread *thread, const struct trail_registers *at, 
     if (LIKELY(unwind_can_ask())) {
         uint64_t blocked = thread_block_signals();
 
-        r = rules_learn(at->pc, at->sp, at->bp, is_doubtful, thread->scratch);
+        r = rules_learn(at.pc, at.sp, at.bp, is_doubtful, thread->scratch);
         thread_unblock_signals(blocked);
     }
     thread_unwind_leave(thread, 0);
@@ -212,73 +212,85 @@ static inline uint32_t meet(const struct trail *trail, const struct trail_regist
     return same == i ? i : 0;
 }
 
-static enum outcome walk_stack(struct thread *thread, struct trail_registers at, struct walked *walk)
+static enum outcome walk_stack(struct thread *thread, const struct trail_registers *start,
+                               struct walked *walk)
 {
     struct trail *trail = &thread->trail;
+    struct trail_step *step = trail->steps;
     uint32_t limit = walk->is_careful ? 0 : trail->count;
+    enum outcome outcome = ONWARDS;
     module_id checked = 0;
-    uintptr_t end = 0; /* beyond a guess: of what can be read */
+    struct trail_registers at = *start;
+    uintptr_t bp_at = 0, end = 0; /* beyond a guess: of what can be read */
 
     walk->met = 0;
-    walk->bp_at = 0;
     walk->zero_at = 0;
-    for (struct trail_step *step = trail->steps; step < trail->steps + TRAIL_WALK_MAX; step++) {
-        enum outcome outcome;
+    while (outcome == ONWARDS && step < trail->steps + TRAIL_WALK_MAX) {
         rule r;
 
-        walk->steps = (uint32_t)(step - trail->steps);
         walk->met = meet(trail, &at, &limit);
-        if (walk->met != 0)
-            return MET;
+        if (walk->met != 0) {
+            outcome = MET;
+            break;
+        }
         r = rules_find(&thread->rules, at.pc);
         if (UNLIKELY(r == 0) || UNLIKELY(is_stale(r, at.pc, &checked))) {
             /* libunwind would read wherever it points. */
-            if (at.bp == TRAIL_UNKNOWN_BP)
-                return UNKNOWN;
-            r = learn(thread, &at, end != 0);
+            if (at.bp == TRAIL_UNKNOWN_BP) {
+                outcome = UNKNOWN;
+                break;
+            }
+            r = learn(thread, at, end != 0);
         }
-        *step = (struct trail_step){at, walk->bp_at, r};
-        outcome = LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(end == 0)
-                      ? (LIKELY(step_out(&at, r, &walk->bp_at)) ? ONWARDS : UNKNOWN)
-                      : step_out_doubtfully(thread, &at, r, walk, &end);
-        if (UNLIKELY(outcome != ONWARDS)) {
-            walk->steps++;
-            return outcome;
+        *step++ = (struct trail_step){at, bp_at, r};
+        if (LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(end == 0)) {
+            outcome = LIKELY(step_out(&at, r, &bp_at)) ? ONWARDS : UNKNOWN;
+        } else {
+            /* Copies, lest what is passed on here has to be in memory everywhere. */
+            struct trail_registers doubtful = at;
+
+            outcome = step_out_doubtfully(thread, &doubtful, r, walk, &end);
+            at = doubtful;
+            bp_at = walk->bp_at;
         }
-        if (UNLIKELY(at.pc < LOWEST_PC)) {
-            walk->steps++;
+        if (LIKELY(outcome == ONWARDS) && UNLIKELY(at.pc < LOWEST_PC)) {
             walk->zero_at = at.sp - sizeof(uintptr_t);
-            return at.pc == 0 && (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
+            outcome = at.pc == 0 && (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
         }
     }
-    walk->steps = TRAIL_WALK_MAX;
-    return FLOATING;
+    walk->bp_at = bp_at;
+    walk->steps = (uint32_t)(step - trail->steps);
+    return outcome == ONWARDS ? FLOATING : outcome;
 }
 
-/* Adds the frame that a step was at, further in than all others.  bp_at is that of the one before. */
-static inline void push(struct trail *trail, const struct trail_step *step, uintptr_t bp_at)
+/* Adds the frames that `count` steps were at, further in than all others, the last step first.  bp_at is that
+ * of the step before it. */
+static inline void push(struct trail *trail, size_t count, uintptr_t bp_at)
 {
     struct trail_frame *frame = &trail->frames[trail->count];
-    const struct trail_frame *outer = frame - 1;
-    uint32_t end = outer->words_end;
+    struct trail_word *word = &trail->words[frame[-1].words_end];
+    bool needs_bp = frame[-1].needs_bp;
 
-    frame->at = step->at;
-    frame->module = rule_module(step->rule);
-    frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
-    frame->is_guessed = (step->rule & RULE_GUESSED) != 0;
-    trail->words[end++] = (struct trail_word){outer->at.sp - sizeof(uintptr_t), outer->at.pc};
-    if (bp_at != 0) {
-        if (outer->needs_bp)
-            trail->words[end++] = (struct trail_word){bp_at, outer->at.bp};
-        if (UNLIKELY((step->rule & RULE_LOADED) != 0))
-            trail->words[end++] =
-                (struct trail_word){step->at.bp + (uintptr_t)rule_cfa(step->rule), outer->at.sp};
+    for (const struct trail_step *step = trail->steps + count; step-- != trail->steps; frame++) {
+        const struct trail_registers *outer = &frame[-1].at;
+
+        *word++ = (struct trail_word){outer->sp - sizeof(uintptr_t), outer->pc};
+        if (bp_at != 0) {
+            if (needs_bp)
+                *word++ = (struct trail_word){bp_at, outer->bp};
+            if (UNLIKELY((step->rule & RULE_LOADED) != 0))
+                *word++ = (struct trail_word){step->at.bp + (uintptr_t)rule_cfa(step->rule), outer->sp};
+        }
+        needs_bp = (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && needs_bp);
+        /* Word by word, as they were stored just now: two that are read as one would have to wait. */
+        frame->at = (struct trail_registers){step->at.pc, step->at.sp, step->at.bp};
+        frame->rule = (uint32_t)step->rule;
+        frame->words_end = (uint32_t)(word - trail->words);
+        frame->needs_bp = needs_bp;
+        bp_at = step->bp_at;
     }
-    frame->words_end = end;
-    frame->needs_bp =
-        (step->rule & RULE_FROM_BP) != 0 || ((step->rule & RULE_RESTORES_BP) == 0 && outer->needs_bp);
     atomic_signal_fence(memory_order_seq_cst);
-    trail->count++;
+    trail->count += (uint32_t)count;
 }
 
 /* Adds the outermost frame. */
@@ -287,9 +299,7 @@ static void push_first(struct trail *trail, const struct trail_step *step, uintp
     struct trail_frame *frame = &trail->frames[0];
 
     frame->at = step->at;
-    frame->module = rule_module(step->rule);
-    frame->can_unload = (step->rule & RULE_CAN_UNLOAD) != 0;
-    frame->is_guessed = (step->rule & RULE_GUESSED) != 0;
+    frame->rule = (uint32_t)step->rule;
     trail->words[0] = (struct trail_word){zero_at, 0};
     frame->words_end = zero_at != 0;
     frame->needs_bp = (step->rule & RULE_GUESSED) != 0 || (zero_at != 0 && (step->rule & RULE_FROM_BP) != 0);
@@ -302,7 +312,7 @@ static enum outcome follow(struct thread *thread, const struct trail_registers *
 {
     struct trail *trail = &thread->trail;
     struct walked walk = {.is_careful = false};
-    enum outcome outcome = walk_stack(thread, *start, &walk);
+    enum outcome outcome = walk_stack(thread, start, &walk);
 
     if (outcome == MET) {
         uint32_t total = walk.met + walk.steps;
@@ -310,7 +320,7 @@ static enum outcome follow(struct thread *thread, const struct trail_registers *
         stackmap_expect(trail->frames[walk.met - 1].id);
         if (UNLIKELY(total > TRAIL_FRAMES_MAX || (trail->is_floating && total < LD_MAX_FRAMES))) {
             trail_truncate(trail, 0);
-            outcome = walk_stack(thread, *start, &walk);
+            outcome = walk_stack(thread, start, &walk);
         }
     }
     if (UNLIKELY(outcome == UNKNOWN || outcome == ASTRAY))
@@ -325,12 +335,7 @@ static enum outcome follow(struct thread *thread, const struct trail_registers *
     } else if (walk.met != trail->count) {
         trail_truncate(trail, walk.met);
     }
-    while (walk.steps > 0) {
-        const struct trail_step *step = &trail->steps[--walk.steps];
-
-        push(trail, step, walk.bp_at);
-        walk.bp_at = step->bp_at;
-    }
+    push(trail, walk.steps, walk.bp_at);
     return outcome;
 }
 
@@ -366,8 +371,9 @@ static inline uintptr_t callers_of(struct thread *thread, const struct trail_reg
 /* Whether a shortcut, should it hold, leads to the trail, as far as the tree can tell. */
 static inline bool leads_to_trail(const struct shortcut *shortcut, const struct trail *trail)
 {
-    return shortcut->depth <= trail->known && trail->frames[shortcut->depth - 1].id == shortcut->to_id &&
-           trail->epoch == shortcut->epoch;
+    uint32_t to = shortcut->depth - 1u;
+
+    return to < trail->known && trail->frames[to].id == shortcut->to_id && trail->epoch == shortcut->epoch;
 }
 
 /* Whether it leads there in memory, too, and the trail is as it was, from its beginning to that frame. */
@@ -392,8 +398,9 @@ static inline struct shortcut *find_shortcut(struct thread *thread, uint64_t has
     struct shortcut *shortcut;
 
     *elsewhere = false;
-    while ((shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch)) != NULL) {
-        if (leads_to_trail(shortcut, &thread->trail)) {
+    while ((shortcut = shortcuts_next(&thread->shortcuts, hash, &ways)) != NULL) {
+        /* In this order: of those that begin here most lead elsewhere. */
+        if (leads_to_trail(shortcut, &thread->trail) && LIKELY(shortcut_begins(shortcut, start, epoch))) {
             if (!shortcut_holds(shortcut))
                 continue;
             if (LIKELY(trail_holds(shortcut, &thread->trail)))
@@ -420,8 +427,8 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     const struct shortcut *shortcut;
 
     do
-        shortcut = shortcuts_next(&thread->shortcuts, hash, &ways, start, epoch);
-    while (shortcut != NULL && !shortcut_holds(shortcut));
+        shortcut = shortcuts_next(&thread->shortcuts, hash, &ways);
+    while (shortcut != NULL && !(shortcut_begins(shortcut, start, epoch) && shortcut_holds(shortcut)));
     return shortcut;
 }
 
@@ -435,7 +442,7 @@ static COLD struct unwind_stack walk_carefully(struct thread *thread, const stru
     struct walked walk = {.is_careful = true};
     size_t count;
 
-    walk_stack(thread, *start, &walk);
+    walk_stack(thread, start, &walk);
     count = walk.steps < LD_MAX_FRAMES ? walk.steps : LD_MAX_FRAMES;
     for (size_t i = 0; i < count; i++)
         frames[i] = (const void *)thread->trail.steps[i].at.pc;
