@@ -153,7 +153,9 @@ static int start_thread(void)
 
     helper.main_thread = helper.place == 0 ? NULL : (const _Atomic uint32_t *)pthread_self() + helper.place;
     thread_disable();
+    /* As in a look. */
     sigfillset(&all);
+    sigdelset(&all, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

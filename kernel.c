@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -76,16 +77,19 @@ void kernel_close(int fd)
     call(SYS_close, fd, 0, 0, 0);
 }
 
-void kernel_close_all(void)
+bool kernel_leave_descriptors(void)
 {
-    enum { FEW = 1024 };
+    enum { FEW = 1024, UNSHARE = 2 }; /* CLOSE_RANGE_UNSHARE, which headers have since 5.9 */
 
 #ifdef SYS_close_range
-    if (call(SYS_close_range, 0, (long)UINT32_MAX, 0, 0) == 0)
-        return;
+    if (call(SYS_close_range, 0, (long)UINT32_MAX, UNSHARE, 0) == 0)
+        return true;
 #endif
+    if (call(SYS_unshare, CLONE_FILES, 0, 0, 0) != 0)
+        return false;
     for (int fd = 0; fd < FEW; fd++)
         kernel_close(fd);
+    return true;
 }
 
 long kernel_read_file(const char *path, char *buffer, size_t size)
@@ -241,10 +245,10 @@ bool kernel_has_children_elsewhere(void)
     return other != length || memcmp(here, there, (size_t)length) != 0;
 }
 
-pid_t kernel_copy_process(void)
+pid_t kernel_copy_process(bool shares_descriptors)
 {
-    /* No flags, and no signal at its end. */
-    return (pid_t)call(SYS_clone, 0, 0, 0, 0);
+    /* No signal at its end. */
+    return (pid_t)call(SYS_clone, shares_descriptors ? CLONE_FILES : 0, 0, 0, 0);
 }
 
 long kernel_wait(pid_t pid, int *status)
@@ -291,6 +295,21 @@ void kernel_die_with_parent(pid_t parent)
 void kernel_dump_nothing(void)
 {
     call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0);
+}
+
+void kernel_give_way(void)
+{
+    static const char first[] = "1000";
+    const struct sched_param none = {0};
+    long fd = call(SYS_openat, AT_FDCWD, word("/proc/thread-self/oom_score_adj"), O_WRONLY | O_CLOEXEC, 0);
+    long policy = call(SYS_sched_getscheduler, 0, 0, 0, 0);
+
+    if (fd >= 0) {
+        call(SYS_write, fd, word(first), sizeof(first) - 1, 0);
+        kernel_close((int)fd);
+    }
+    if (policy == SCHED_FIFO || policy == SCHED_RR)
+        call(SYS_sched_setscheduler, 0, SCHED_OTHER, word(&none), 0);
 }
 
 void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)

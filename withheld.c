@@ -78,7 +78,7 @@ static int fill_holes(int memory, struct maps_reader *their_maps, struct maps_re
     return error;
 }
 
-static int fill(const struct withheld *withheld)
+int withheld_fill(const struct withheld *withheld)
 {
     struct maps_reader theirs = {.fd = withheld->maps}, ours = {.fd = kernel_open(MAPS_FILE)};
     int error;
@@ -92,12 +92,9 @@ static int fill(const struct withheld *withheld)
     return error;
 }
 
-int withheld_fill(struct withheld *withheld)
+void withheld_have_all(struct withheld *withheld)
 {
-    int error = fill(withheld);
-
     atomic_store_explicit(&withheld->is_filled, true, memory_order_release);
-    return error;
 }
 
 void withheld_close(struct withheld *withheld, pid_t copy)

@@ -20,11 +20,14 @@ struct withheld {
  * the descriptors on. */
 void withheld_open(struct withheld *withheld);
 
-/* In the copy: gives it what is missing, at the same addresses.  The original may go on.  0 or an errno
- * value. Takes some 1.3 ms for each MiB. */
-int withheld_fill(struct withheld *withheld);
+/* In the copy: gives it what is missing, at the same addresses.  0 or an errno value.  Takes some 1.3 ms for
+ * each MiB. */
+int withheld_fill(const struct withheld *withheld);
 
-/* In the original: waits until the copy is filled, or dead, and closes what was opened.  A copy that is
+/* In the copy, which needs the original, and what it was born with, no more. */
+void withheld_have_all(struct withheld *withheld);
+
+/* In the original: waits until the copy has all, or is dead, and closes what was opened.  A copy that is
  * negative is none. */
 void withheld_close(struct withheld *withheld, pid_t copy);
 
