@@ -95,7 +95,8 @@ static void do_look(void *ctx)
 {
     struct look *look = ctx;
 
-    look->job.knows_mapped = ours_are_known() && !look->was_in_place;
+    look->job.is_in_copy = !look->was_in_place;
+    look->job.knows_mapped = ours_are_known();
     reach_find(&look->job);
 }
 

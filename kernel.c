@@ -175,6 +175,13 @@ int kernel_mincore(void *start, size_t size, unsigned char *pages)
     return (int)call(SYS_mincore, (long)start, (long)size, (long)pages, 0);
 }
 
+int kernel_make_readable(uintptr_t start, size_t size)
+{
+    uintptr_t first = start & ~(platform_page_size() - 1);
+
+    return (int)call(SYS_mprotect, (long)first, (long)(start + size - first), PROT_READ, 0);
+}
+
 int kernel_collapse(uintptr_t start, size_t size)
 {
     enum { COLLAPSE = 25 }; /* MADV_COLLAPSE, which headers of the C library have since 2.37 */

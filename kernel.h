@@ -38,6 +38,7 @@ bool kernel_map_at(void *address, size_t size);
  * the calling thread's. */
 bool kernel_can_read(uintptr_t address);
 bool kernel_can_write(uintptr_t address);
+int kernel_make_readable(uintptr_t start, size_t size); /* the pages that it is in */
 int kernel_mincore(void *start, size_t size, unsigned char *pages);
 int kernel_collapse(uintptr_t start, size_t size); /* into huge pages */
 

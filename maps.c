@@ -91,14 +91,15 @@ struct cutting {
     int error;
 };
 
-static void cut(struct cutting *cutting, uintptr_t end, bool is_readable)
+static void cut(struct cutting *cutting, uintptr_t end, bool is_guard)
 {
     struct mapping part = cutting->rest;
 
     if (cutting->error != 0 || part.start == end)
         return;
     part.end = end;
-    part.is_readable = is_readable;
+    part.is_guard = is_guard;
+    part.is_readable = part.is_readable && !is_guard;
     cutting->error = append(cutting->maps, &part);
     cutting->rest.start = end;
     cutting->rest.is_continued = true;
@@ -106,8 +107,8 @@ static void cut(struct cutting *cutting, uintptr_t end, bool is_readable)
 
 static void cut_guard(uintptr_t start, uintptr_t end, void *cutting)
 {
-    cut(cutting, start, true);
-    cut(cutting, end, false);
+    cut(cutting, start, false);
+    cut(cutting, end, true);
 }
 
 static int append_parts(struct maps *maps, const struct mapping *mapping)
@@ -116,7 +117,7 @@ static int append_parts(struct maps *maps, const struct mapping *mapping)
 
     if (mapping->is_readable)
         pages_each_guard(mapping->start, mapping->end, cut_guard, &cutting);
-    cut(&cutting, mapping->end, mapping->is_readable);
+    cut(&cutting, mapping->end, false);
     return cutting.error;
 }
 
@@ -198,4 +199,10 @@ bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size)
     const struct mapping *mapping = maps_find(maps, start);
 
     return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
+}
+
+bool maps_open(const struct maps *maps, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+{
+    return mapping->is_readable || (maps->are_of_copy && mapping->is_private && !mapping->is_guard &&
+                                    kernel_make_readable(start, end - start) == 0);
 }

@@ -14,11 +14,13 @@ struct mapping {
     uintptr_t start, end;
     bool is_readable, is_writable, is_executable, is_private, is_of_file;
     bool is_continued; /* what the entry before it has is part of the same mapping */
+    bool is_guard;
 };
 
 struct maps {
     struct mapping *entries;
     size_t count, capacity;
+    bool are_of_copy; /* of a process that is no program any more: see maps_open */
 };
 
 /* 0 or an errno value.  A mapping with guards (pages.h) has several entries, and theirs are not readable. */
@@ -44,6 +46,9 @@ uintptr_t maps_beginning(const struct maps *maps, const struct mapping *mapping)
 
 /* Whether so many bytes from there on, in one mapping, may be read. */
 bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size);
+
+/* Whether this part of a mapping may be read.  In a copy it is made so, if the program has protected it. */
+bool maps_open(const struct maps *maps, const struct mapping *mapping, uintptr_t start, uintptr_t end);
 
 /* The first one that ends above this address: index into entries, or count. */
 size_t maps_first_above(const struct maps *maps, uintptr_t address);

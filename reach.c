@@ -429,7 +429,7 @@ static void scan_run(uintptr_t start, uintptr_t end, void *heap)
 /* Part of this mapping.  The page map tells nothing of shared memory that a copy has not touched. */
 static void scan_in(struct heap *heap, const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
-    if (!mapping->is_readable)
+    if (!maps_open(&heap->maps, mapping, start, end))
         return;
     if (UNLIKELY(end - start >= SPARSE) && mapping->is_private)
         pages_each(start, end, true, scan_run, heap);
@@ -610,6 +610,7 @@ void reach_find(struct reach_job *job)
     struct heap heap = {.job = job};
 
     job->error = maps_read(&heap.maps);
+    heap.maps.are_of_copy = job->is_in_copy;
     job->found_count = 0;
     job->is_complete = false;
     job->mapped_count = 0;
@@ -624,7 +625,8 @@ void reach_find(struct reach_job *job)
         lead_lost(&heap);
     }
     job->is_complete = true;
-    if (job->error == 0 && job->knows_mapped && !job->snapshot.options.mapped && heap.leaders != 0)
+    if (job->error == 0 && job->knows_mapped && job->is_in_copy && !job->snapshot.options.mapped &&
+        heap.leaders != 0)
         count_mapped(&heap);
     release(&heap);
 }

@@ -276,7 +276,7 @@ static void visit_range(const struct pass *pass, enum roots_kind kind, uintptr_t
         uintptr_t from = mapping->start > start ? mapping->start : start;
         uintptr_t to = mapping->end < end ? mapping->end : end;
 
-        if (mapping->is_readable)
+        if (maps_open(maps, mapping, from, to))
             pass->visit(kind, from, to, pass->ctx);
     }
 }
@@ -328,15 +328,31 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     visit_keys(pass, thread_pointer);
 }
 
-/* All of the stack that a thread was given. */
+/* The stack that the kernel has given to the first thread, or the C library or the program to another.  The
+ * program may have protected parts of it, which are mappings of their own.  Empty: it was not found. */
+static struct ours_range given_stack(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
+{
+    const struct maps *maps = pass->snapshot->maps;
+    const struct mapping *mapping = maps_find(maps, is_first ? pass->snapshot->main_stack : thread_pointer);
+    uintptr_t start, end;
+
+    if (mapping == NULL)
+        return (struct ours_range){0, 0};
+    end = is_first ? mapping->end : tcb_end(maps, thread_pointer);
+    start = is_first ? 0 : tcb_stack_start(maps, thread_pointer);
+    if (start != 0)
+        return (struct ours_range){start, end};
+    /* The kernel leaves room below its own. */
+    while (is_first && mapping > maps->entries && mapping[-1].end == mapping->start)
+        mapping--;
+    return (struct ours_range){maps_beginning(maps, mapping), end};
+}
+
 static void visit_whole_stack(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
 {
-    const struct mapping *mapping =
-        maps_find(pass->snapshot->maps, is_first ? pass->snapshot->main_stack : thread_pointer);
+    struct ours_range stack = given_stack(pass, thread_pointer, is_first);
 
-    if (mapping != NULL)
-        visit_range(pass, ROOTS_STACK, maps_beginning(pass->snapshot->maps, mapping),
-                    is_first ? mapping->end : tcb_end(pass->snapshot->maps, thread_pointer));
+    visit_range(pass, ROOTS_STACK, stack.start, stack.end);
 }
 
 #if defined(__x86_64__)
@@ -384,6 +400,7 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
     enum roots_kind kind = is_dead ? ROOTS_DEAD_STACK : ROOTS_STACK;
     /* What makes a call has no red zone. */
     uintptr_t start = thread->stack_pointer - (is_caller(pass, thread) ? 0 : RED_ZONE), end, top;
+    struct ours_range given;
 
     if (mapping == NULL) {
         visit_whole_stack(pass, thread->thread_pointer, is_first);
@@ -395,16 +412,15 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         visit_range(pass, ROOTS_DEAD_STACK, start, pointer);
         start = pointer;
     }
-    end = mapping->end;
-    /* The first thread's descriptor is not on its stack, but may lie next to a stack of the program's
-     * making. */
-    if (!is_first && thread->thread_pointer > thread->stack_pointer && thread->thread_pointer < end) {
-        end = tcb_end(maps, thread->thread_pointer);
-        if (!counts(pass, ROOTS_TLS) || is_dead)
-            end = thread->thread_pointer - pass->snapshot->roots->static_tls;
-        visit_range(pass, kind, start, end);
+    given = given_stack(pass, thread->thread_pointer, is_first);
+    if (thread->stack_pointer >= given.start && thread->stack_pointer < given.end) {
+        /* The first thread's storage is not on its stack. */
+        if (!is_first && (!counts(pass, ROOTS_TLS) || is_dead))
+            given.end = thread->thread_pointer - pass->snapshot->roots->static_tls;
+        visit_range(pass, kind, start, given.end);
         return;
     }
+    end = mapping->end;
     if (pass->snapshot->main_stack >= mapping->start && pass->snapshot->main_stack < end) {
         visit_range(pass, kind, start, end);
         return;

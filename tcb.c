@@ -115,23 +115,39 @@ bool tcb_is_detached(const struct maps *maps, uintptr_t tcb)
 }
 
 /* A control block says where the memory is in which it stands: address, size, and how much of that, at its
- * beginning, is a guard.  No other three words in it look like that. */
-READS_FRAMES struct tcb_stack tcb_own_stack(void)
+ * beginning, is a guard.  No other three words in it look like that.  False: the stack is not the C library's
+ * or the program's, but the kernel's. */
+static READS_FRAMES bool find_stack(uintptr_t tcb, struct tcb_stack *out)
 {
-    const uintptr_t self = (uintptr_t)platform_thread_pointer();
-    const uintptr_t first = (uintptr_t)getauxval(AT_RANDOM) & ~(uintptr_t)(sizeof(uintptr_t) - 1);
-
-    if (self == 0)
-        return (struct tcb_stack){0};
-    for (uintptr_t at = self; at + 3 * sizeof(uintptr_t) <= self + LEAST_BYTES; at += sizeof(uintptr_t)) {
+    for (uintptr_t at = tcb; at + 3 * sizeof(uintptr_t) <= tcb + LEAST_BYTES; at += sizeof(uintptr_t)) {
         uintptr_t start = word_at(at), size = word_at(at + sizeof(uintptr_t)),
                   guard = word_at(at + 2 * sizeof(uintptr_t));
 
-        if (start >= PAGE && start < self && size < STACK_MOST && guard <= size &&
-            start + size - self >= LEAST_BYTES && start + size - self <= (uintptr_t)2 * MOST_BYTES)
-            return (struct tcb_stack){.of = self, .start = start + guard, .end = self};
+        if (start >= PAGE && start < tcb && size < STACK_MOST && guard <= size &&
+            start + size - tcb >= LEAST_BYTES && start + size - tcb <= (uintptr_t)2 * MOST_BYTES) {
+            *out = (struct tcb_stack){.of = tcb, .start = start + guard, .end = tcb};
+            return true;
+        }
     }
-    return (struct tcb_stack){.of = self, .start = first - FIRST_STACK_MOST, .end = first};
+    return false;
+}
+
+struct tcb_stack tcb_own_stack(void)
+{
+    const uintptr_t self = (uintptr_t)platform_thread_pointer();
+    const uintptr_t first = (uintptr_t)getauxval(AT_RANDOM) & ~(uintptr_t)(sizeof(uintptr_t) - 1);
+    struct tcb_stack stack = {0};
+
+    if (self != 0 && !find_stack(self, &stack))
+        stack = (struct tcb_stack){.of = self, .start = first - FIRST_STACK_MOST, .end = first};
+    return stack;
+}
+
+uintptr_t tcb_stack_start(const struct maps *maps, uintptr_t tcb)
+{
+    struct tcb_stack stack;
+
+    return can_read_words(maps, tcb, LEAST_BYTES / WORD) && find_stack(tcb, &stack) ? stack.start : 0;
 }
 
 bool tcb_get_dtv(const struct maps *maps, uintptr_t tcb, struct tcb_dtv *out)

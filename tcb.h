@@ -41,6 +41,10 @@ struct tcb_stack {
 };
 struct tcb_stack tcb_own_stack(void);
 
+/* Where the stack begins that the thread with this control block was given, which lies at its end; 0: not
+ * known, as of the first one. */
+uintptr_t tcb_stack_start(const struct maps *maps, uintptr_t tcb);
+
 /* The loader's list of the blocks of thread-local storage of one thread, by number of the module; false:
  * there is none. */
 struct tcb_dtv {

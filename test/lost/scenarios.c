@@ -563,6 +563,59 @@ static SITE void on_cut_stack(void)
     run_thread(on_stack_in_pieces, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
 }
 
+/* Pages that the program has protected since; `held` is the page that has the pointer, further out than one
+ * that cannot be read. */
+enum { STACK_PAGES = 6 };
+static int held, protection;
+
+static SITE void *on_protected_stack(void *unused)
+{
+    char space[STACK_PAGES * 4096];
+    char *pages = (char *)(((uintptr_t)space + 4095) & ~(uintptr_t)4095);
+    void *volatile *pointer = (void *volatile *)(pages + held * 4096 + 1024);
+
+    (void)unused;
+    memset(space, 0, sizeof(space));
+    *pointer = is_to_hold ? show(shared) : NULL;
+    require(mprotect(pages, 4096, PROT_NONE) == 0, "a page of a stack can be protected");
+    require(mprotect(pages + held * 4096, 4096, protection) == 0, "and another");
+    require(mprotect(pages + 4 * 4096, 4096, PROT_NONE) == 0, "and one more");
+    meet_further_down();
+    mprotect(pages, STACK_PAGES / 2 * 4096, PROT_READ | PROT_WRITE);
+    mprotect(pages + 3 * 4096, 2 * 4096, PROT_READ | PROT_WRITE);
+    *pointer = NULL;
+    return *pointer;
+}
+
+static SITE void on_stack_with_protected_pages(void)
+{
+    static const int protections[] = {PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE};
+
+    held = 2;
+    for (size_t i = 0; i < sizeof(protections) / sizeof(protections[0]); i++) {
+        protection = protections[i];
+        run_thread(on_protected_stack, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+        run_thread(on_protected_stack, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+    }
+}
+
+static SITE void in_protected_block(void)
+{
+    hidden outer = make(4 * 4096), inner = make(1337);
+    char *page = (char *)(((uintptr_t)show(outer) + 4095) & ~(uintptr_t)4095);
+
+    put((void **)(page + 1024), inner);
+    put(&global_bss, outer);
+    require(mprotect(page, 4096, PROT_NONE) == 0, "a page of a block can be protected");
+    expect(1337, LD_REACHABLE);
+    mprotect(page, 4096, PROT_READ | PROT_WRITE);
+    memset(page + 1024, 0, sizeof(void *));
+    expect(1337, LD_DEFINITELY_LOST);
+    global_bss = NULL;
+    drop(inner);
+    drop(outer);
+}
+
 static void *in_tls_of_thread(void *unused)
 {
     (void)unused;
@@ -1137,6 +1190,8 @@ static const struct {
     SCENARIO(in_mapping),
     SCENARIO(on_other_stack),
     SCENARIO(on_cut_stack),
+    SCENARIO(on_stack_with_protected_pages),
+    SCENARIO(in_protected_block),
     SCENARIO(in_tls),
     SCENARIO(in_keys),
     SCENARIO(in_register),
