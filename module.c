@@ -307,15 +307,16 @@ static bool is_same(const struct loaded *now, const struct module *module)
 static const char *absolute_path(const char *name, char *buffer, size_t size)
 {
     if (name[0] == 0) {
-        ssize_t length = readlink(platform_program_file(), buffer, size);
+        const char *file = platform_program_file();
+        ssize_t length = file == NULL ? 0 : readlink(file, buffer, size);
 
         if (length > 0 && (size_t)length < size) {
             buffer[length] = 0;
             return buffer;
         }
-        /* As it was given to execve. */
-        name = (const char *)(uintptr_t)getauxval(AT_EXECFN);
-        return name != NULL ? name : "";
+        name = platform_program_argument();
+        if (name == NULL)
+            return "";
     }
     if (name[0] != '/' && strchr(name, '/') != NULL && getcwd(buffer, size) != NULL) {
         size_t length = strlen(buffer), more;

@@ -42,7 +42,7 @@ struct module {
     const char *name;     /* its whole path; "..." and the end of it where there was no room for more */
     struct elf_build_id build_id; /* if its first page led to one */
     bool can_unload : 1;          /* was not among the modules that the program started with */
-    bool is_program : 1;          /* the executable itself: its file is platform_program_file() */
+    bool is_program : 1;          /* the executable itself: its file may be platform_program_file() */
     uint16_t
         build_id_offset; /* from start to the build id; 0: it is beyond the first page, or there is none */
 };

@@ -106,8 +106,12 @@ size_t platform_page_size(void);
 int platform_write(int fd, const void *data, size_t size);
 
 /* The name under which the kernel has the program's file, whatever became of its path: that of this thread,
- * once the main thread has ended, as by pthread_exit, and /proc/self leads to no file any more. */
+ * once the main thread has ended, as by pthread_exit, and /proc/self leads to no file any more.  NULL where a
+ * dynamic loader was asked to run the program, and the kernel's is the loader. */
 const char *platform_program_file(void);
+
+/* The program's file as it was given to execve, or to that loader; NULL: not known. */
+const char *platform_program_argument(void);
 
 /* Where descriptors of the library's own begin: programs count on the lowest free one, and close or look at
  * all that they have. */

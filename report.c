@@ -26,12 +26,13 @@
 #include "suppress.h"
 #include "text.h"
 
-/* The path of the program, as the kernel has it, or NULL. */
+/* The path of the program, as the kernel has it, or as it was started, or NULL. */
 static const char *find_program(char *path, size_t size)
 {
-    ssize_t length = readlink(platform_program_file(), path, size - 1);
+    const char *file = platform_program_file();
+    ssize_t length = file == NULL ? 0 : readlink(file, path, size - 1);
     if (length <= 0)
-        return NULL;
+        return file == NULL ? platform_program_argument() : NULL;
     path[length] = 0;
     return path;
 }

@@ -51,7 +51,8 @@ static THREAD_LOCAL bool fork_has_lock;
  * for granted while the module is loaded, and not afterwards. */
 static int open_same_file(const struct module *module, bool is_loaded)
 {
-    int fd = elf_file_open(module->is_program ? platform_program_file() : module->name);
+    const char *program = module->is_program ? platform_program_file() : NULL;
+    int fd = elf_file_open(program != NULL ? program : module->name);
     struct elf_build_id build_id;
 
     if (fd < 0 || (is_loaded && module->build_id.size == 0))

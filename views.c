@@ -128,6 +128,8 @@ static int scan_modules(struct dl_phdr_info *info, size_t size, void *ctx)
     const char *program = platform_program_file();
 
     (void)size;
+    if (program == NULL)
+        program = platform_program_argument();
     scan->loads = info->dlpi_adds;
     if (!scan->is_in_view) {
         /* By its empty name libbacktrace knows the program, in C libraries that give it one. */

@@ -45,6 +45,15 @@ status_is() { # STATUS COMMAND...
     [ "$got" -eq "$want" ] || { echo "exit status $got, not $want" && return 1; }
 }
 
+# As bundles start their programs.
+by_loader() {
+    loader=$(readelf -l "$work/plain" | sed -n 's/.*interpreter: \(.*\)]$/\1/p')
+    (cd "$work" && timeout 60 env LD_PRELOAD="$so" LEAKDETECT_OPTIONS=report_at_exit=live "$loader" ./plain leave 2>err)
+    holds "$work/err" 1 1
+    grep -q ' main (.*ends.c:' "$work/err"
+}
+check "a loader that is asked to run the program is not taken for it" by_loader
+
 for way in preloaded linked static; do
     left() {
         run $way leave 2>"$work/err"
