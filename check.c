@@ -577,6 +577,7 @@ void check_set_options(const struct check_options *options)
 void check_after_fork(void)
 {
     atomic_store_explicit(&check.busy, 0, memory_order_relaxed);
+    roots_disregard(0);
     forget_look();
 }
 

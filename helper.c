@@ -21,6 +21,7 @@
 #include "kernel.h"
 #include "platform.h"
 #include "restart.h"
+#include "roots.h"
 #include "tasks.h"
 #include "thread.h"
 
@@ -117,6 +118,7 @@ static void *work(void *unused)
     const uint64_t limit_ns = helper.main_thread == NULL ? 0 : LOOK_AFTER_NS;
 
     thread_disable();
+    roots_disregard(kernel_thread());
     for (;;) {
         uint32_t wakings = atomic_load_explicit(&helper.wakings, memory_order_acquire);
 
@@ -125,8 +127,10 @@ static void *work(void *unused)
                 atomic_exchange_explicit(&helper.of[i].is_wanted_of, 0, memory_order_relaxed) ==
                     kernel_process())
                 helper.of[i].report();
-        if (atomic_load_explicit(&helper.is_over, memory_order_relaxed))
+        if (atomic_load_explicit(&helper.is_over, memory_order_relaxed)) {
+            roots_disregard(0);
             return unused;
+        }
         if (helper.main_thread != NULL && atomic_load_explicit(helper.main_thread, memory_order_relaxed) == 0)
             end_as_main_thread();
         kernel_wait_while(&helper.wakings, wakings, limit_ns);

@@ -227,6 +227,14 @@ __attribute__((constructor)) static void find_first_thread(void)
         first_thread_pointer = (uintptr_t)platform_thread_pointer();
 }
 
+/* The library's own thread; 0: none. */
+static atomic_int own_thread;
+
+void roots_disregard(pid_t thread)
+{
+    atomic_store_explicit(&own_thread, thread, memory_order_relaxed);
+}
+
 /* --- In the snapshot ------------------------------------------------------------------------------------ */
 
 struct pass {
@@ -497,17 +505,20 @@ static void visit_registers(const struct pass *pass, const struct stop_thread *t
 }
 #endif
 
+/* Of the library's own thread registers and stack have stale words, of what it has seen of the program's
+ * blocks, and nothing else. */
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
 {
     bool is_first = is_first_thread(pass, thread);
+    bool is_own = thread->id == atomic_load_explicit(&own_thread, memory_order_relaxed);
     enum stop_state state = thread->state;
     uintptr_t thread_pointer = thread->thread_pointer, alternate_stack = thread->alternate_stack;
 
     if (state == STOP_GONE)
         return;
-    if (state == STOP_RUNNING) {
+    if (state == STOP_RUNNING && !is_own) {
         thread_pointer = visit_running(pass, thread, is_first);
-    } else {
+    } else if (!is_own) {
         if (alternate_stack != 0)
             pass->visit(ROOTS_KEPT, (uintptr_t)&alternate_stack, (uintptr_t)(&alternate_stack + 1),
                         pass->ctx);
