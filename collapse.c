@@ -28,8 +28,8 @@ enum {
 };
 
 /* The time it may take: about what marking takes. */
-#define NS_PER_HUGE_PAGE UINT64_C(1000000)
-#define LEAST_NS         UINT64_C(500000000)
+#define NS_PER_HUGE_PAGE UINT64_C(600000)
+#define LEAST_NS         UINT64_C(300000000)
 
 static uint64_t limit_ns(size_t huge_pages)
 {

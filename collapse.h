@@ -7,8 +7,8 @@
 #define COLLAPSE_H
 
 /* Has the kernel move what lies in small pages into huge ones, while the program goes on.  It takes 0.5 to 1
- * ms for each 2 MiB, as measured (3 to 4 ms on a virtual machine that has to ask its host for the memory),
- * and next to nothing for those that are huge already; at most 500 ms, or 1 ms for each 2 MiB that the
+ * ms for each 2 MiB, as measured (2 to 4 ms on a virtual machine that has to ask its host for the memory),
+ * and next to nothing for those that are huge already; at most 300 ms, or 0.6 ms for each 2 MiB that the
  * process has if that is more: what is left then is for the next time.  A thread that touches such a range
  * meanwhile waits until it is moved.
  *

@@ -61,9 +61,9 @@ bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 _Noreturn void kernel_exit_thread(int status);
 
-/* In the copy: dies when the thread that made it does; leaves no core dump; has an empty table of descriptors of
- * its own, or it could not be had: false; is the first to be killed when memory runs out, and has no real-time
- * priority. */
+/* In the copy: dies when the thread that made it does; leaves no core dump; has an empty table of descriptors
+ * of its own, or it could not be had: false; is the first to be killed when memory runs out, and has no
+ * real-time priority. */
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
 bool kernel_leave_descriptors(void);

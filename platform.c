@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
@@ -109,7 +108,7 @@ bool platform_on_signal_stack(void)
 bool platform_has_loader(void)
 {
     /* The linker defines it in what has a dynamic section. */
-    extern ElfW(Dyn) _DYNAMIC[] __attribute__((weak, visibility("hidden")));
+    extern const char _DYNAMIC[] __attribute__((weak, visibility("hidden")));
 
     return _DYNAMIC != NULL;
 }
@@ -168,30 +167,20 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
-/* A loader that was asked to run the program was itself loaded by none, and has the auxiliary vector speak of
- * the program otherwise. */
-static bool is_run_by_loader(void)
-{
-    const ElfW(Phdr) *segment = (const ElfW(Phdr) *)(uintptr_t)getauxval(AT_PHDR);
-
-    for (unsigned long count = getauxval(AT_PHNUM); segment != NULL && count > 0; count--, segment++)
-        if (segment->p_type == PT_INTERP)
-            return getauxval(AT_BASE) == 0;
-    return false;
-}
-
 const char *platform_program_argument(void)
 {
     return (const char *)(uintptr_t)getauxval(AT_EXECFN);
 }
 
-/* The first is also what an emulator knows to answer for the program, as qemu's does. */
+/* A loader that was asked to run the program was itself loaded by none, and has the auxiliary vector speak of
+ * the program otherwise; in a static program that is position-independent the path does as well.  The first
+ * name is also what an emulator knows to answer for the program, as qemu's does. */
 const char *platform_program_file(void)
 {
     static const char of_process[] = "/proc/self/exe";
     char start;
 
-    if (is_run_by_loader())
+    if (platform_has_loader() && getauxval(AT_BASE) == 0)
         return NULL;
     return readlink(of_process, &start, sizeof(start)) > 0 ? of_process : "/proc/thread-self/exe";
 }

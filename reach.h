@@ -44,10 +44,10 @@ typedef uint64_t reach_found;
 struct reach_job {
     struct roots_snapshot snapshot; /* its maps are filled in */
     bool are_unaligned;             /* pointers may be at any address */
-    bool is_in_copy;   /* or in the program itself */
-    bool knows_mapped; /* what the program has mapped can be told */
-    uint32_t ignored;  /* flags of blocks that count as roots */
-    const reach_found *candidates; /* if not NULL, no others can be lost */
+    bool is_in_copy;                /* or in the program itself */
+    bool knows_mapped;              /* what the program has mapped can be told */
+    uint32_t ignored;               /* flags of blocks that count as roots */
+    const reach_found *candidates;  /* if not NULL, no others can be lost */
     size_t candidate_count;
     reach_found *found; /* room for lost blocks */
     size_t room;

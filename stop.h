@@ -31,9 +31,9 @@
 
 enum { STOP_SIGNAL = 33 };
 
-/* What is blocked during a look, as the kernel's set: while SIGSYS is, a filter that has the program's handler
- * make system calls in its stead would kill instead.  And what may be blocked without being in the way of a
- * look. */
+/* What is blocked during a look, as the kernel's set: while SIGSYS is, a filter that has the program's
+ * handler make system calls in its stead would kill instead.  And what may be blocked without being in the
+ * way of a look. */
 #define STOP_BLOCKED       (~KERNEL_SIGNAL(SIGSYS))
 #define STOP_OTHER_SIGNALS (STOP_BLOCKED & ~KERNEL_SIGNAL(STOP_SIGNAL))
 

@@ -268,6 +268,11 @@ const char *platform_program_file(void)
     return "/proc/self/exe";
 }
 
+const char *platform_program_argument(void)
+{
+    return NULL;
+}
+
 bool platform_is_c_library(const void *code)
 {
     return world.is_static && world.symbols[(uintptr_t)code - FIRST_SYMBOL].file == NULL;
