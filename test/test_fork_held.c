@@ -276,12 +276,17 @@ static void *keep_the_loader(void *unused)
     return unused;
 }
 
+/* It gives up for now what takes longer than half a second, as all this may on a busy machine, and is asked
+ * again then, as by a look. */
 static void *gather(void *unused)
 {
     struct roots roots;
+    int error = EAGAIN;
 
     atomic_store(&asker, kernel_thread());
-    REQUIRE(roots_gather(&roots, NULL, 0) == 0);
+    for (int tries = 0; tries < 10 && error == EAGAIN; tries++)
+        error = roots_gather(&roots, NULL, 0);
+    REQUIRE(error == 0);
     roots_release(&roots);
     atomic_store(&has_asked, true);
     return unused;
