@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
+#include <errno.h>
 #include <link.h>
 #include <sched.h>
 #include <sys/syscall.h>
