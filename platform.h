@@ -12,7 +12,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__SSE2__)
+/* ThreadSanitizer takes what reads several words at once for no atomic access. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define READS_WORD_BY_WORD
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define READS_WORD_BY_WORD
+#endif
+
+#if defined(__SSE2__) && !defined(READS_WORD_BY_WORD)
+#define READS_BY_SSE2
 #include <emmintrin.h>
 #endif
 
@@ -155,7 +165,7 @@ static inline int64_t platform_add(_Atomic int64_t *number, int64_t amount)
  * Each byte is read as if by a relaxed load. */
 static inline unsigned platform_find_bytes(const _Atomic uint8_t *bytes, uint8_t wanted)
 {
-#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+#if defined(READS_BY_SSE2)
     __m128i equal = _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)bytes), _mm_set1_epi8((char)wanted));
 
     return (unsigned)_mm_movemask_epi8(equal);
