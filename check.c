@@ -86,7 +86,7 @@ struct look {
     struct reach_job job;
     struct stop stop;
     struct roots roots;
-    struct withheld withheld;
+    struct snapshot_start start;
     size_t size;
     bool was_in_place;
 };
@@ -235,12 +235,12 @@ static int look_once(const struct vantage *vantage, const struct look *before, s
         return error;
     look->job.snapshot.threads = look->stop.threads;
     look->job.snapshot.thread_count = look->stop.count;
+    look->start.has_withheld = look->job.snapshot.options.mapped;
     error = can_be_known(look);
     if (error != 0)
         stop_end();
     else
-        error = snapshot_run(do_look, go_on, look, look->job.snapshot.options.mapped ? &look->withheld : NULL,
-                             &look->was_in_place);
+        error = snapshot_run(do_look, go_on, look, &look->start, &look->was_in_place);
     stop_unblock(&look->stop);
     if (look->job.is_complete)
         return look->job.error;
@@ -577,7 +577,6 @@ void check_set_options(const struct check_options *options)
 void check_after_fork(void)
 {
     atomic_store_explicit(&check.busy, 0, memory_order_relaxed);
-    roots_disregard(0);
     forget_look();
 }
 

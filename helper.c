@@ -99,6 +99,7 @@ static _Noreturn void end_as_main_thread(void)
     int status = is_last() ? status_of_main_thread() : 0;
     int number = WTERMSIG(status);
 
+    roots_disregard(0);
     if (number != 0) {
         sigset_t mask;
 
@@ -157,9 +158,7 @@ static int start_thread(void)
 
     helper.main_thread = helper.place == 0 ? NULL : (const _Atomic uint32_t *)pthread_self() + helper.place;
     thread_disable();
-    /* As in a look. */
     sigfillset(&all);
-    sigdelset(&all, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

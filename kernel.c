@@ -77,19 +77,16 @@ void kernel_close(int fd)
     call(SYS_close, fd, 0, 0, 0);
 }
 
-bool kernel_leave_descriptors(void)
+void kernel_close_all(void)
 {
-    enum { FEW = 1024, UNSHARE = 2 }; /* CLOSE_RANGE_UNSHARE, which headers have since 5.9 */
+    enum { FEW = 1024 };
 
 #ifdef SYS_close_range
-    if (call(SYS_close_range, 0, (long)UINT32_MAX, UNSHARE, 0) == 0)
-        return true;
+    if (call(SYS_close_range, 0, (long)UINT32_MAX, 0, 0) == 0)
+        return;
 #endif
-    if (call(SYS_unshare, CLONE_FILES, 0, 0, 0) != 0)
-        return false;
     for (int fd = 0; fd < FEW; fd++)
         kernel_close(fd);
-    return true;
 }
 
 long kernel_read_file(const char *path, char *buffer, size_t size)
@@ -177,9 +174,7 @@ int kernel_mincore(void *start, size_t size, unsigned char *pages)
 
 int kernel_make_readable(uintptr_t start, size_t size)
 {
-    uintptr_t first = start & ~(platform_page_size() - 1);
-
-    return (int)call(SYS_mprotect, (long)first, (long)(start + size - first), PROT_READ, 0);
+    return (int)call(SYS_mprotect, (long)start, (long)size, PROT_READ, 0);
 }
 
 int kernel_collapse(uintptr_t start, size_t size)
@@ -252,10 +247,10 @@ bool kernel_has_children_elsewhere(void)
     return other != length || memcmp(here, there, (size_t)length) != 0;
 }
 
-pid_t kernel_copy_process(bool shares_descriptors)
+pid_t kernel_copy_process(void)
 {
-    /* No signal at its end. */
-    return (pid_t)call(SYS_clone, shares_descriptors ? CLONE_FILES : 0, 0, 0, 0);
+    /* No flags, and no signal at its end. */
+    return (pid_t)call(SYS_clone, 0, 0, 0, 0);
 }
 
 long kernel_wait(pid_t pid, int *status)
@@ -324,6 +319,18 @@ void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)
     struct time limit = time_of(limit_ns);
 
     call(SYS_futex, word(at), FUTEX_WAIT_PRIVATE, (long)value, limit_ns == 0 ? 0 : word(&limit));
+}
+
+void kernel_wait_for_copy(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)
+{
+    struct time limit = time_of(limit_ns);
+
+    call(SYS_futex, word(at), FUTEX_WAIT, (long)value, word(&limit));
+}
+
+void kernel_wake_original(_Atomic uint32_t *at)
+{
+    call(SYS_futex, word(at), FUTEX_WAKE, INT32_MAX, 0);
 }
 
 void kernel_wake_all(_Atomic uint32_t *at)

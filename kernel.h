@@ -22,6 +22,7 @@ bool kernel_seek(int fd, uint64_t offset);
 long kernel_control(int fd, unsigned long request, void *argument); /* ioctl */
 long kernel_list(int fd, void *entries, size_t size);               /* getdents64 */
 void kernel_close(int fd);
+void kernel_close_all(void);
 
 /* Reads a whole small file, cut to what fits, and ends it with a 0.  Returns its length. */
 long kernel_read_file(const char *path, char *buffer, size_t size);
@@ -38,7 +39,7 @@ bool kernel_map_at(void *address, size_t size);
  * the calling thread's. */
 bool kernel_can_read(uintptr_t address);
 bool kernel_can_write(uintptr_t address);
-int kernel_make_readable(uintptr_t start, size_t size); /* the pages that it is in */
+int kernel_make_readable(uintptr_t start, size_t size); /* whole pages */
 int kernel_mincore(void *start, size_t size, unsigned char *pages);
 int kernel_collapse(uintptr_t start, size_t size); /* into huge pages */
 
@@ -48,9 +49,9 @@ pid_t kernel_thread(void);
 void kernel_pause_ns(uint64_t ns);
 
 /* A copy of this process with the calling thread alone, made by no more than a system call: no handlers of
- * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait, and those with __WALL.  It has a
- * table of descriptors of its own, or one in common with this process.  0 in the copy. */
-pid_t kernel_copy_process(bool shares_descriptors);
+ * fork run.  Its end sends no signal, and no wait() sees it but kernel_wait, and those with __WALL.  0 in the
+ * copy. */
+pid_t kernel_copy_process(void);
 long kernel_wait(pid_t pid, int *status);
 
 /* Whether a child of the calling thread, and so a copy, would be of another pid namespace, as after
@@ -61,12 +62,10 @@ bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 _Noreturn void kernel_exit_thread(int status);
 
-/* In the copy: dies when the thread that made it does; leaves no core dump; has an empty table of descriptors
- * of its own, or it could not be had: false; is the first to be killed when memory runs out, and has no
- * real-time priority. */
+/* In the copy: dies when the thread that made it does; leaves no core dump; is the first to be killed when
+ * memory runs out, and has no real-time priority. */
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
-bool kernel_leave_descriptors(void);
 void kernel_give_way(void);
 
 /* A clock's time, in nanoseconds; now is CLOCK_MONOTONIC's.  The program may have a clock_gettime of its own,
@@ -77,6 +76,11 @@ uint64_t kernel_now_ns(void);
 /* Waits while *word is value, until it is woken, interrupted, or the time is up (0: there is no limit). */
 void kernel_wait_while(_Atomic uint32_t *word, uint32_t value, uint64_t limit_ns);
 void kernel_wake_all(_Atomic uint32_t *word);
+
+/* The same between this process and a copy, in memory that both share; always with a limit, since a copy may
+ * be killed. */
+void kernel_wait_for_copy(_Atomic uint32_t *word, uint32_t value, uint64_t limit_ns);
+void kernel_wake_original(_Atomic uint32_t *word);
 
 /* Signals.  Sets are the kernel's. */
 #define KERNEL_SIGNAL(n) (UINT64_C(1) << ((n)-1))

@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "pages.h"
+#include "platform.h"
 
 enum {
     FIRST_CAPACITY = 4096,
@@ -194,15 +195,22 @@ uintptr_t maps_beginning(const struct maps *maps, const struct mapping *mapping)
     return mapping->start;
 }
 
+bool maps_open(const struct maps *maps, const struct mapping *mapping)
+{
+    struct mapping *entry = &maps->entries[mapping - maps->entries];
+
+    if (LIKELY(entry->is_readable))
+        return true;
+    if (!maps->are_of_copy || entry->is_guard || !entry->is_private || platform_is_filtered() ||
+        kernel_make_readable(entry->start, entry->end - entry->start) != 0)
+        return false;
+    entry->is_readable = true;
+    return true;
+}
+
 bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size)
 {
     const struct mapping *mapping = maps_find(maps, start);
 
-    return mapping != NULL && mapping->is_readable && size <= mapping->end - start;
-}
-
-bool maps_open(const struct maps *maps, const struct mapping *mapping, uintptr_t start, uintptr_t end)
-{
-    return mapping->is_readable || (maps->are_of_copy && mapping->is_private && !mapping->is_guard &&
-                                    kernel_make_readable(start, end - start) == 0);
+    return mapping != NULL && maps_open(maps, mapping) && size <= mapping->end - start;
 }

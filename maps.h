@@ -47,8 +47,8 @@ uintptr_t maps_beginning(const struct maps *maps, const struct mapping *mapping)
 /* Whether so many bytes from there on, in one mapping, may be read. */
 bool maps_can_read(const struct maps *maps, uintptr_t start, size_t size);
 
-/* Whether this part of a mapping may be read.  In a copy it is made so, if the program has protected it. */
-bool maps_open(const struct maps *maps, const struct mapping *mapping, uintptr_t start, uintptr_t end);
+/* Whether one of these mappings may be read.  In a copy it is made so, if the program has protected it. */
+bool maps_open(const struct maps *maps, const struct mapping *mapping);
 
 /* The first one that ends above this address: index into entries, or count. */
 size_t maps_first_above(const struct maps *maps, uintptr_t address);

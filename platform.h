@@ -166,7 +166,8 @@ static inline int64_t platform_add(_Atomic int64_t *number, int64_t amount)
 static inline unsigned platform_find_bytes(const _Atomic uint8_t *bytes, uint8_t wanted)
 {
 #if defined(READS_BY_SSE2)
-    __m128i equal = _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)bytes), _mm_set1_epi8((char)wanted));
+    const volatile __m128i *at = (const volatile __m128i *)bytes; /* read once */
+    __m128i equal = _mm_cmpeq_epi8(*at, _mm_set1_epi8((char)wanted));
 
     return (unsigned)_mm_movemask_epi8(equal);
 #else

@@ -429,7 +429,7 @@ static void scan_run(uintptr_t start, uintptr_t end, void *heap)
 /* Part of this mapping.  The page map tells nothing of shared memory that a copy has not touched. */
 static void scan_in(struct heap *heap, const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
-    if (!maps_open(&heap->maps, mapping, start, end))
+    if (!maps_open(&heap->maps, mapping))
         return;
     if (UNLIKELY(end - start >= SPARSE) && mapping->is_private)
         pages_each(start, end, true, scan_run, heap);

@@ -38,6 +38,9 @@ enum {
     TLS_MOST = 1 << 20,
 };
 
+/* Below its own stack the kernel leaves room, but what the program asks to be right there is. */
+#define STACK_LONGEST ((uintptr_t)1 << 30)
+
 /* --- Registered regions --------------------------------------------------------------------------------- */
 
 static struct {
@@ -227,12 +230,23 @@ __attribute__((constructor)) static void find_first_thread(void)
         first_thread_pointer = (uintptr_t)platform_thread_pointer();
 }
 
-/* The library's own thread; 0: none. */
-static atomic_int own_thread;
+/* The library's own thread, and the process that has it, for in one that is forked from there another thread
+ * may have its number.  0: none. */
+static struct {
+    atomic_int thread, process;
+} own;
 
 void roots_disregard(pid_t thread)
 {
-    atomic_store_explicit(&own_thread, thread, memory_order_relaxed);
+    atomic_store_explicit(&own.thread, 0, memory_order_relaxed);
+    atomic_store_explicit(&own.process, kernel_process(), memory_order_relaxed);
+    atomic_store_explicit(&own.thread, thread, memory_order_release);
+}
+
+static bool is_own(pid_t thread, pid_t process)
+{
+    return thread == atomic_load_explicit(&own.thread, memory_order_acquire) &&
+           process == atomic_load_explicit(&own.process, memory_order_relaxed);
 }
 
 /* --- In the snapshot ------------------------------------------------------------------------------------ */
@@ -284,7 +298,7 @@ static void visit_range(const struct pass *pass, enum roots_kind kind, uintptr_t
         uintptr_t from = mapping->start > start ? mapping->start : start;
         uintptr_t to = mapping->end < end ? mapping->end : end;
 
-        if (maps_open(maps, mapping, from, to))
+        if (maps_open(maps, mapping))
             pass->visit(kind, from, to, pass->ctx);
     }
 }
@@ -350,8 +364,8 @@ static struct ours_range given_stack(const struct pass *pass, uintptr_t thread_p
     start = is_first ? 0 : tcb_stack_start(maps, thread_pointer);
     if (start != 0)
         return (struct ours_range){start, end};
-    /* The kernel leaves room below its own. */
-    while (is_first && mapping > maps->entries && mapping[-1].end == mapping->start)
+    while (is_first && mapping > maps->entries && mapping[-1].end == mapping->start &&
+           mapping[-1].is_private && !mapping[-1].is_of_file && end - mapping[-1].start < STACK_LONGEST)
         mapping--;
     return (struct ours_range){maps_beginning(maps, mapping), end};
 }
@@ -510,15 +524,15 @@ static void visit_registers(const struct pass *pass, const struct stop_thread *t
 static void visit_thread(const struct pass *pass, const struct stop_thread *thread)
 {
     bool is_first = is_first_thread(pass, thread);
-    bool is_own = thread->id == atomic_load_explicit(&own_thread, memory_order_relaxed);
+    bool is_ours = is_own(thread->id, pass->snapshot->process);
     enum stop_state state = thread->state;
     uintptr_t thread_pointer = thread->thread_pointer, alternate_stack = thread->alternate_stack;
 
     if (state == STOP_GONE)
         return;
-    if (state == STOP_RUNNING && !is_own) {
+    if (state == STOP_RUNNING && !is_ours) {
         thread_pointer = visit_running(pass, thread, is_first);
-    } else if (!is_own) {
+    } else if (!is_ours) {
         if (alternate_stack != 0)
             pass->visit(ROOTS_KEPT, (uintptr_t)&alternate_stack, (uintptr_t)(&alternate_stack + 1),
                         pass->ctx);

@@ -89,7 +89,7 @@ int roots_register(const void *start, size_t size);
 int roots_unregister(const void *start, size_t size);
 
 /* The kernel's id of a thread that is the library's own: what is in its registers and on its stack keeps
- * nothing.  0: there is none, as in a child.  Called before it ends. */
+ * nothing.  0: there is none.  Called before it ends. */
 void roots_disregard(pid_t thread);
 
 size_t roots_own_bytes(void);

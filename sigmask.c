@@ -36,19 +36,14 @@ static bool is_full(const sigset_t *set)
 /* A handler of the program's that has interrupted libunwind may be the caller, too. */
 ENTRY_POINT int ld_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
-    /* Not SIGSYS, by which a filter of system calls may have the program open libunwind's files: while it is
-     * blocked, that kills. */
-    static const uint64_t all = ~KERNEL_SIGNAL(SIGSYS);
     int error;
 
     if (LIKELY(thread_self.has_blocked_signals))
         return 0;
     if (LIKELY(!thread_is_unwinding()))
         error = -pthread_sigmask(how, set, old);
-    else if (how == SIG_SETMASK && is_full(set))
-        error = kernel_change_mask(SIG_BLOCK, &all, old);
     else
-        error = kernel_change_mask(how, set, old);
+        error = kernel_change_mask(how == SIG_SETMASK && is_full(set) ? SIG_BLOCK : how, set, old);
     if (error == 0)
         return 0;
     errno = -error;

@@ -128,7 +128,7 @@ static inline struct bucket *lookup_far(const struct lookup *place)
 {
     uint64_t buckets = (uint64_t)limit_now() / BUCKET_NODES + 1;
 
-    return &map.index[((place->hash & UINT32_MAX) * buckets) >> 32];
+    return &map.index[((place->hash >> 24 & UINT32_MAX) * buckets) >> 32];
 }
 
 static inline unsigned bucket_tagged(const struct bucket *bucket, uint8_t tag)

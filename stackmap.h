@@ -11,9 +11,9 @@
  *     node[id]    8 bytes  pc and the module that it was in when it was first seen
  *                 4 bytes  parent, 0 for an outermost frame
  *                 4 bytes  stamp, see below
- *     index       4 bytes  two entries (tag, id) for each node, in buckets of sixteen, one cache line:
- *                          a node is in the bucket of its parent and the parent's neighbours, or where
- *                          the hash of both says
+ *     index       5 bytes  an entry: the id of a node, and a tag of its hash; in buckets of twelve, one cache
+ *                          line, of which there is one for each eight nodes: a node is in the bucket of its
+ * parent and the parent's neighbours, or where the hash of both says
  *
  * Programs that recurse go through millions of paths, and live blocks need few of them, so nodes are taken
  * back by marking.  Time is divided into epochs.  A node is stamped with the epoch in which it was last known

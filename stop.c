@@ -474,7 +474,7 @@ int stop_begin(struct stop *stop)
     unsigned retries = 0;
     int error;
 
-    kernel_block(STOP_BLOCKED, &stop->blocked);
+    kernel_block(~UINT64_C(0), &stop->blocked);
     if (all.capacity == 0 && !make_room()) {
         stop_unblock(stop);
         return ENOMEM;

@@ -14,12 +14,11 @@
  * its stack is.
  *
  * While threads are stopped they may hold any lock: whoever has stopped them calls nothing that might wait
- * for one, and has its own signals blocked.
+ * for one, and has all its own signals blocked.
  */
 #ifndef STOP_H
 #define STOP_H
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,11 +30,8 @@
 
 enum { STOP_SIGNAL = 33 };
 
-/* What is blocked during a look, as the kernel's set: while SIGSYS is, a filter that has the program's
- * handler make system calls in its stead would kill instead.  And what may be blocked without being in the
- * way of a look. */
-#define STOP_BLOCKED       (~KERNEL_SIGNAL(SIGSYS))
-#define STOP_OTHER_SIGNALS (STOP_BLOCKED & ~KERNEL_SIGNAL(STOP_SIGNAL))
+/* What may be blocked for a while without being in the way of a look, as the kernel's set. */
+#define STOP_OTHER_SIGNALS (~KERNEL_SIGNAL(STOP_SIGNAL))
 
 enum stop_state {
     STOP_STOPPED, /* it waits in the handler; registers and stack pointer are exact */

@@ -129,7 +129,7 @@ static int scan_modules(struct dl_phdr_info *info, size_t size, void *ctx)
 
     (void)size;
     if (program == NULL)
-        program = platform_program_argument();
+        program = module_program();
     scan->loads = info->dlpi_adds;
     if (!scan->is_in_view) {
         /* By its empty name libbacktrace knows the program, in C libraries that give it one. */

@@ -12,14 +12,11 @@
 #include "pages.h"
 #include "platform.h"
 
-enum { POLL_NS = 50000 };
-
 /* That there is no way to read memory matters only if some is missing. */
 void withheld_open(struct withheld *withheld)
 {
     withheld->maps = kernel_open(MAPS_FILE);
     withheld->memory = kernel_open("/proc/thread-self/mem");
-    atomic_init(&withheld->is_filled, false);
     if (!pages_open() && withheld->memory >= 0) {
         kernel_close(withheld->memory);
         withheld->memory = -ENOTSUP;
@@ -92,16 +89,8 @@ int withheld_fill(const struct withheld *withheld)
     return error;
 }
 
-void withheld_have_all(struct withheld *withheld)
+void withheld_close(const struct withheld *withheld)
 {
-    atomic_store_explicit(&withheld->is_filled, true, memory_order_release);
-}
-
-void withheld_close(struct withheld *withheld, pid_t copy)
-{
-    while (copy > 0 && !atomic_load_explicit(&withheld->is_filled, memory_order_acquire) &&
-           !kernel_has_ended(copy))
-        kernel_pause_ns(POLL_NS);
     if (withheld->maps >= 0)
         kernel_close(withheld->maps);
     if (withheld->memory >= 0)

@@ -7,13 +7,9 @@
 #ifndef WITHHELD_H
 #define WITHHELD_H
 
-#include <stdatomic.h>
-#include <sys/types.h>
-
 /* In memory that the copy shares. */
 struct withheld {
     int maps, memory; /* descriptors of files about the original, or errno values with a minus sign */
-    atomic_bool is_filled;
 };
 
 /* Before the copy is made, but after the other threads were stopped: one that forked in between would pass
@@ -24,11 +20,7 @@ void withheld_open(struct withheld *withheld);
  * each MiB. */
 int withheld_fill(const struct withheld *withheld);
 
-/* In the copy, which needs the original, and what it was born with, no more. */
-void withheld_have_all(struct withheld *withheld);
-
-/* In the original: waits until the copy has all, or is dead, and closes what was opened.  A copy that is
- * negative is none. */
-void withheld_close(struct withheld *withheld, pid_t copy);
+/* In the original, when the copy has all, or is dead: closes what was opened. */
+void withheld_close(const struct withheld *withheld);
 
 #endif

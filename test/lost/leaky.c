@@ -132,12 +132,12 @@ static void limit(int resource)
     setrlimit(resource, &none);
 }
 
-static void bar(unsigned action)
+static void bar(void)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
@@ -145,24 +145,6 @@ static void bar(unsigned action)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
         exit(2);
-}
-
-/* As a sandbox has a handler make calls that it does not let through; this one refuses. */
-static void answer(int number, siginfo_t *info, void *context)
-{
-    ucontext_t *interrupted = context;
-
-    (void)number;
-    (void)info;
-    interrupted->uc_mcontext.gregs[REG_RAX] = -EPERM;
-}
-
-static void trap(void)
-{
-    const struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO};
-
-    sigaction(SIGSYS, &action, NULL);
-    bar(SECCOMP_RET_TRAP);
 }
 
 static void obey(int count, char **words);
@@ -227,9 +209,7 @@ static void obey(int count, char **words)
         if (strcmp(words[i], "blind") == 0)
             limit(RLIMIT_NOFILE);
         if (strcmp(words[i], "barred") == 0)
-            bar(SECCOMP_RET_ERRNO | EPERM);
-        if (strcmp(words[i], "trapped") == 0)
-            trap();
+            bar();
         if (strcmp(words[i], "tiny") == 0)
             limit(RLIMIT_FSIZE);
         wipe_stack();
