@@ -374,8 +374,8 @@ int ld_report(int fd, const struct ld_report_options *options);
  * there is less to copy, memory in use is moved into huge pages before (docs/lost-blocks.md).  Threads
  * that are in a system call take a signal for it: nearly all calls are restarted, and those that may fail
  * with EINTR instead, or transfer less than they were asked to, are listed in docs/lost-blocks.md.  The
- * calling thread has its signals blocked until the answer is there, but SIGSYS.  One look at a time: others
- * wait.  Not from a signal handler. */
+ * calling thread has its signals blocked until the answer is there.  One look at a time: others wait.  Not
+ * from a signal handler. */
 
 /* As ld_now_leaks, only for blocks that are lost; leak->reach says how.  The blocks that a definitely lost
  * one leads to come right after it.  Nothing is suppressed.  No lock is held while the callback runs; if it
