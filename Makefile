@@ -278,7 +278,7 @@ bench:
 # --- Tests ---------------------------------------------------------------------------------------------
 
 DEPS_BUILD = libjemalloc-dev libunwind-dev
-DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld mold binutils pkg-config jq python3 libxml2 ccache
+DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld mold binutils pkg-config jq python3 libxml2 ccache valgrind
 DEPS_BENCH = $(DEPS_BUILD) python3 perl sqlite3 nodejs g++ valgrind gnuplot-nox heaptrack libgoogle-perftools4 linux-perf
 DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils nodejs luajit ruby
 DEPS_ALL   = $(sort $(DEPS_TEST) $(DEPS_UNWIND) $(DEPS_PROGRAMS)) libclang-rt-dev cppcheck clang-format clang-tidy shellcheck \

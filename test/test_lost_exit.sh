@@ -204,4 +204,15 @@ for way in preloaded linked static; do
     check "$way: what a signal has asked for stays when the program ends" stays
 done
 
+# It knows few of the ways in which a process can be copied.
+under_valgrind() {
+    options= && status_is 23 env LD_PRELOAD="$so" valgrind --quiet --tool=none "$work/plain" lose 2>"$work/err"
+    grep -q '^site 1: definitely lost: 1 block, 1,337 bytes' "$work/err"
+}
+if has valgrind; then
+    check 'preloaded: what is lost under valgrind' under_valgrind
+else
+    skip 'preloaded: what is lost under valgrind' 'there is no valgrind'
+fi
+
 exit $failed
