@@ -15,6 +15,7 @@
 #include "pages.h"
 #include "platform.h"
 
+/* A copy that is killed wakes nobody. */
 enum { LOOK_AGAIN_NS = 10000000 };
 
 /* In the copy. */
