@@ -207,12 +207,6 @@ static inline struct slot *probe_slot(const struct probe *probe, unsigned i)
     return &map.slots[probe->bucket * BUCKET_SLOTS + (probe->first + i) % BUCKET_SLOTS];
 }
 
-/* probe_slot(probe_start(address), 0), in fewer steps. */
-static inline struct slot *home_of(const void *address)
-{
-    return &map.slots[(uint64_t)((uintptr_t)address >> SLOT_SHIFT) % SLOTS];
-}
-
 /* Blocks smaller than what there is one slot for may find their home taken by a neighbour.  A second one, for
  * no other block of the page, is at the same place of one of the page's next windows, by the address.  What
  * lies there was not passed on. */
@@ -223,6 +217,15 @@ static inline struct slot *second_home(const void *address)
     probe.count = (unsigned)((uintptr_t)address >> 3) % (1 << (SLOT_SHIFT - 3));
     probe_next(&probe);
     return probe_slot(&probe, 0);
+}
+
+/* Where a block is looked for first: probe_slot(probe_start(address), 0), in fewer steps.  Next to one of
+ * eight bytes there is mostly another one, which is why every second of them goes to its second home at once. */
+static inline struct slot *home_of(const void *address)
+{
+    if (UNLIKELY((uintptr_t)address % 16 != 0))
+        return second_home(address);
+    return &map.slots[(uint64_t)((uintptr_t)address >> SLOT_SHIFT) % SLOTS];
 }
 
 /* The first slot at or after i in a stretch that was ever used; SLOTS: none. */
@@ -402,41 +405,43 @@ static inline struct blockmap_removed removed(uint64_t body)
     return (struct blockmap_removed){.size = size_of(body), .tag = tag_of(body)};
 }
 
-static NOINLINE struct blockmap_removed remove_slow(const void *address)
+/* Takes out the record that is in this slot, with this head.  A plain store: the record is the caller's, and
+ * of others only refresh_marks would write to it, whose swap fails now, or whose mark dies with the record. */
+static inline struct blockmap_removed take_out(struct slot *slot, uint64_t head)
 {
-    struct slot *slot;
-    uint64_t head, body;
-    unsigned passed;
+    uint64_t body = atomic_load_explicit(&slot->body, memory_order_relaxed);
 
-    /* The swap fails if the mark was brought up to date meanwhile, or if two threads free the same block. */
-    do {
-        slot = locate(address, &head, &passed);
-        if (slot == NULL)
-            return (struct blockmap_removed){.tag = UINT32_MAX};
-        body = atomic_load_explicit(&slot->body, memory_order_relaxed);
-        /* Release: partner of the claim in fill. */
-    } while (!atomic_compare_exchange_strong_explicit(&slot->head, &head, head & VERSION_MASK,
-                                                      memory_order_release, memory_order_relaxed));
-    if (UNLIKELY(passed != 0))
-        uncount_overflow(address, 0, passed);
-    return removed(body);
+    /* Release: partner of the claim in fill. */
+    atomic_store_explicit(&slot->head, head & VERSION_MASK, memory_order_release);
+    return (struct blockmap_removed){.size = size_of(body), .tag = tag_of(body)};
 }
 
-/* Budget: one cache line, no locked instruction where the record is in its home slot, which it mostly is; on
- * a miss one more line, of the overflow counts. */
+static NOINLINE struct blockmap_removed remove_slow(const void *address)
+{
+    struct blockmap_removed removed;
+    uint64_t head;
+    unsigned passed;
+    struct slot *slot = locate(address, &head, &passed);
+
+    if (slot == NULL)
+        return (struct blockmap_removed){.tag = UINT32_MAX};
+    removed = take_out(slot, head);
+    if (UNLIKELY(passed != 0))
+        uncount_overflow(address, 0, passed);
+    return removed;
+}
+
+/* Budget: one cache line, no locked instruction where the record is in one of its homes, as it mostly is; on a
+ * miss one more line, of the overflow counts. */
 struct blockmap_removed blockmap_remove(const void *address)
 {
     struct slot *home = home_of(address);
     uint64_t head = atomic_load_explicit(&home->head, memory_order_acquire);
-    uint64_t key = key_of(address), body;
+    uint64_t key = key_of(address);
 
     if (UNLIKELY(key == 0 || (head & (ADDRESS_MASK | HELD)) != key))
         return remove_slow(address);
-    body = atomic_load_explicit(&home->body, memory_order_relaxed);
-    /* A plain store: the record is the caller's, and of others only refresh_marks would write to it, whose
-     * swap fails now, or whose mark dies with the record.  Release: partner of the claim in fill. */
-    atomic_store_explicit(&home->head, head & VERSION_MASK, memory_order_release);
-    return removed(body);
+    return take_out(home, head);
 }
 
 bool blockmap_find(const void *address, struct block *out)
