@@ -299,6 +299,61 @@ void kernel_dump_nothing(void)
     call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0);
 }
 
+/* struct sched_attr of sched_setattr(2), which few C libraries have. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period; /* of ordinary threads the first is the slice; 0: the common one */
+};
+
+/* How the calling thread is scheduled; the slice is 0 where it has none. */
+static struct scheduling scheduling_now(void)
+{
+    struct scheduling now = {.size = sizeof(now)};
+
+    if (call(SYS_sched_getattr, 0, word(&now), sizeof(now), 0) != 0 ||
+        (now.policy != SCHED_OTHER && now.policy != SCHED_BATCH))
+        now.runtime = 0;
+    return now;
+}
+
+static void set_slice(struct scheduling *scheduling, uint64_t slice)
+{
+    scheduling->runtime = slice;
+    call(SYS_sched_setattr, 0, word(scheduling), 0, 0);
+}
+
+#define COMMON_SLICE UINT64_C(0)
+#define SHORT_SLICE  UINT64_C(100000) /* ns: there is none that is shorter */
+
+uint64_t kernel_shorten_slice(void)
+{
+    struct scheduling now = scheduling_now();
+    uint64_t slice = now.runtime;
+
+    if (slice == 0)
+        return KERNEL_NO_SLICE;
+    /* Lest a thread that had the common one has one of its own from now on. */
+    set_slice(&now, COMMON_SLICE);
+    if (scheduling_now().runtime == slice)
+        slice = COMMON_SLICE;
+    set_slice(&now, SHORT_SLICE);
+    return slice;
+}
+
+void kernel_restore_slice(uint64_t slice)
+{
+    struct scheduling now;
+
+    if (slice == KERNEL_NO_SLICE)
+        return;
+    now = scheduling_now();
+    if (now.runtime != 0)
+        set_slice(&now, slice);
+}
+
 void kernel_give_way(void)
 {
     static const char first[] = "1000";
@@ -312,6 +367,7 @@ void kernel_give_way(void)
     }
     if (policy == SCHED_FIFO || policy == SCHED_RR)
         call(SYS_sched_setscheduler, 0, SCHED_OTHER, word(&none), 0);
+    kernel_restore_slice(COMMON_SLICE);
 }
 
 void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)

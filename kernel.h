@@ -62,8 +62,14 @@ bool kernel_has_ended(pid_t pid); /* it can be waited for still */
 _Noreturn void kernel_exit(int status);
 _Noreturn void kernel_exit_thread(int status);
 
+/* The time for which the scheduler lets the calling thread run at a stretch: with a short one it is let run
+ * soon where all processors are busy (EEVDF, from Linux 6.12 on).  To be handed back: what it was. */
+#define KERNEL_NO_SLICE UINT64_MAX
+uint64_t kernel_shorten_slice(void);
+void kernel_restore_slice(uint64_t slice);
+
 /* In the copy: dies when the thread that made it does; leaves no core dump; is the first to be killed when
- * memory runs out, and has no real-time priority. */
+ * memory runs out, and has no real-time priority, nor a short slice. */
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
 void kernel_give_way(void);

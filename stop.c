@@ -475,11 +475,15 @@ int stop_begin(struct stop *stop)
     int error;
 
     kernel_block(~UINT64_C(0), &stop->blocked);
+    stop->slice = KERNEL_NO_SLICE;
     if (all.capacity == 0 && !make_room()) {
         stop_unblock(stop);
         return ENOMEM;
     }
     tasks_note_filters();
+    /* Where all processors are busy, the others wait for this thread, and it for a copy that it makes. */
+    if (!platform_is_filtered())
+        stop->slice = kernel_shorten_slice();
     take_signal();
     while ((error = stop_once(stop, retries == RETRIES_MAX)) != 0) {
         release();
@@ -510,5 +514,6 @@ void stop_after_fork(void)
 
 void stop_unblock(const struct stop *stop)
 {
+    kernel_restore_slice(stop->slice);
     kernel_set_blocked(stop->blocked);
 }

@@ -58,12 +58,13 @@ struct stop {
     size_t count;
     size_t running;   /* of them, those that could not be stopped */
     uint64_t blocked; /* signals that the calling thread had blocked */
+    uint64_t slice;   /* that it had */
 };
 
 /* Stops all other threads.  0, or an errno value: then none is stopped.  One caller at a time. */
 int stop_begin(struct stop *stop);
 
-/* Lets them go on; the signals of the calling thread stay blocked until stop_unblock. */
+/* Lets them go on; the calling thread is as it was after stop_unblock, with its signals and its slice. */
 void stop_end(void);
 void stop_unblock(const struct stop *stop);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program, and its system, have of the copy in which lost blocks are looked for: none of the program's
- * descriptors, the first place when memory runs out, and no priority.
+ * What a program, and its system, have of the copy in which lost blocks are looked for: it keeps none of the
+ * program's descriptors, dies first when memory runs out, has no priority; and the thread that makes it has
+ * the time that it had.
  */
 #define _GNU_SOURCE
 #include "test_support.h"
@@ -11,6 +12,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 enum { BLOCKS = 100000, SIZE = 200, LOOKS = 40 };
 
@@ -167,11 +169,55 @@ static void is_killed_first_and_has_no_priority(void **state)
     assert_true(is_like_others);
 }
 
+/* --- The thread that looks --------------------------------------------------------------------------------
+ */
+
+/* struct sched_attr, which the C library may not have. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+static struct scheduling scheduling_now(void)
+{
+    struct scheduling now = {.size = sizeof(now)};
+
+    REQUIRE(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) == 0);
+    return now;
+}
+
+static void keeps_the_slice_that_it_had(void **state)
+{
+    const struct scheduling before = scheduling_now();
+    struct scheduling other = before, after;
+
+    (void)state;
+    if (HAS_THREAD_SANITIZER)
+        skip();
+    /* Where this kernel knows no slices, it says that this is as it was. */
+    other.runtime = 7000000;
+    REQUIRE(syscall(SYS_sched_setattr, 0, &other, 0) == 0);
+    other = scheduling_now();
+    ld_lost_leaks(NULL, NULL);
+    after = scheduling_now();
+    assert_memory_equal(&after, &other, sizeof(after));
+
+    other.runtime = 0;
+    REQUIRE(syscall(SYS_sched_setattr, 0, &other, 0) == 0);
+    ld_lost_leaks(NULL, NULL);
+    after = scheduling_now();
+    assert_memory_equal(&after, &before, sizeof(after));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pipe_ends_and_a_lock_is_given_back_while_a_copy_is_at_work),
         cmocka_unit_test(is_killed_first_and_has_no_priority),
+        cmocka_unit_test(keeps_the_slice_that_it_had),
     };
 
     test_deadline(120);
