@@ -95,6 +95,8 @@ static void do_look(void *ctx)
 {
     struct look *look = ctx;
 
+    /* Marking takes too long to come before others. */
+    kernel_restore_slice(look->stop.slice);
     look->job.is_in_copy = !look->was_in_place;
     look->job.knows_mapped = ours_are_known();
     reach_find(&look->job);

@@ -367,7 +367,6 @@ void kernel_give_way(void)
     }
     if (policy == SCHED_FIFO || policy == SCHED_RR)
         call(SYS_sched_setscheduler, 0, SCHED_OTHER, word(&none), 0);
-    kernel_restore_slice(COMMON_SLICE);
 }
 
 void kernel_wait_while(_Atomic uint32_t *at, uint32_t value, uint64_t limit_ns)

@@ -69,7 +69,7 @@ uint64_t kernel_shorten_slice(void);
 void kernel_restore_slice(uint64_t slice);
 
 /* In the copy: dies when the thread that made it does; leaves no core dump; is the first to be killed when
- * memory runs out, and has no real-time priority, nor a short slice. */
+ * memory runs out, and has no real-time priority. */
 void kernel_die_with_parent(pid_t parent);
 void kernel_dump_nothing(void);
 void kernel_give_way(void);

@@ -480,9 +480,8 @@ int stop_begin(struct stop *stop)
         stop_unblock(stop);
         return ENOMEM;
     }
-    tasks_note_filters();
     /* Where all processors are busy, the others wait for this thread, and it for a copy that it makes. */
-    if (!platform_is_filtered())
+    if (!tasks_note_filters())
         stop->slice = kernel_shorten_slice();
     take_signal();
     while ((error = stop_once(stop, retries == RETRIES_MAX)) != 0) {

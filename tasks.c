@@ -138,10 +138,13 @@ void tasks_init(void)
     first_filters = count_filters();
 }
 
-void tasks_note_filters(void)
+bool tasks_note_filters(void)
 {
-    if (count_filters() > first_filters)
+    uint16_t filters = count_filters();
+
+    if (filters > first_filters)
         platform_note_filter();
+    return filters > 0 || platform_is_filtered();
 }
 
 uint64_t tasks_pending(pid_t id)

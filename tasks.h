@@ -30,8 +30,9 @@ uintptr_t tasks_stack_pointer(pid_t id, uintptr_t arguments[TASK_ARGUMENTS]);
 void tasks_init(void);
 
 /* Notes (platform.h) if the calling thread has more filters of system calls than the program was started
- * with, which the kernel tells since Linux 5.9. */
-void tasks_note_filters(void);
+ * with, which the kernel tells since Linux 5.9.  True if it has any: those of containers refuse what they do
+ * not know, but that of a service may end it. */
+bool tasks_note_filters(void);
 
 /* Signals that wait for this thread and for no other, as the kernel's set. */
 uint64_t tasks_pending(pid_t id);
