@@ -220,7 +220,8 @@ static inline struct slot *second_home(const void *address)
 }
 
 /* Where a block is looked for first: probe_slot(probe_start(address), 0), in fewer steps.  Next to one of
- * eight bytes there is mostly another one, which is why every second of them goes to its second home at once. */
+ * eight bytes there is mostly another one, which is why every second of them goes to its second home at once.
+ */
 static inline struct slot *home_of(const void *address)
 {
     if (UNLIKELY((uintptr_t)address % 16 != 0))
@@ -406,7 +407,8 @@ static inline struct blockmap_removed removed(uint64_t body)
 }
 
 /* Takes out the record that is in this slot, with this head.  A plain store: the record is the caller's, and
- * of others only refresh_marks would write to it, whose swap fails now, or whose mark dies with the record. */
+ * of others only refresh_marks would write to it, whose swap fails now, or whose mark dies with the record.
+ */
 static inline struct blockmap_removed take_out(struct slot *slot, uint64_t head)
 {
     uint64_t body = atomic_load_explicit(&slot->body, memory_order_relaxed);
@@ -431,8 +433,8 @@ static NOINLINE struct blockmap_removed remove_slow(const void *address)
     return removed;
 }
 
-/* Budget: one cache line, no locked instruction where the record is in one of its homes, as it mostly is; on a
- * miss one more line, of the overflow counts. */
+/* Budget: one cache line, no locked instruction where the record is in one of its homes, as it mostly is; on
+ * a miss one more line, of the overflow counts. */
 struct blockmap_removed blockmap_remove(const void *address)
 {
     struct slot *home = home_of(address);
