@@ -158,6 +158,24 @@ static bool aim(unw_cursor_t *cursor, unw_context_t *context, uintptr_t pc, uint
     return unw_init_local(cursor, context) == 0;
 }
 
+/* The step of this cursor, whose registers lie in that context. */
+static bool step(unw_cursor_t *cursor, const unw_context_t *context, struct observation *out)
+{
+    unw_word_t cfa = 0;
+
+    *out = (struct observation){.result = unw_step(cursor)};
+    out->has_return = get_location(cursor, UNW_REG_IP, &out->return_at);
+    if (out->result < 0 || (out->result == 0 && !out->has_return))
+        return out->result == 0;
+    if (unw_get_reg(cursor, UNW_REG_SP, &cfa) != 0)
+        return false;
+    out->cfa = (uintptr_t)cfa;
+    if (get_location(cursor, UNW_X86_64_RBP, &out->bp_at) && out->bp_at >= (uintptr_t)context &&
+        out->bp_at < (uintptr_t)(context + 1))
+        out->bp_at = 0;
+    return true;
+}
+
 /* Whether libunwind has information on this code.  Otherwise it guesses, and says that the procedure is one
  * byte long. */
 static bool is_described(uintptr_t pc, uintptr_t sp, uintptr_t bp)
@@ -175,21 +193,9 @@ static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation
 {
     unw_context_t context;
     unw_cursor_t cursor;
-    unw_word_t cfa = 0;
 
-    if (!aim(&cursor, &context, pc, sp, bp) || unw_is_signal_frame(&cursor) > 0)
-        return false;
-    *out = (struct observation){.result = unw_step(&cursor)};
-    out->has_return = get_location(&cursor, UNW_REG_IP, &out->return_at);
-    if (out->result < 0 || (out->result == 0 && !out->has_return))
-        return out->result == 0;
-    if (unw_get_reg(&cursor, UNW_REG_SP, &cfa) != 0)
-        return false;
-    out->cfa = (uintptr_t)cfa;
-    if (get_location(&cursor, UNW_X86_64_RBP, &out->bp_at) && out->bp_at >= (uintptr_t)&context &&
-        out->bp_at < (uintptr_t)(&context + 1))
-        out->bp_at = 0;
-    return true;
+    return aim(&cursor, &context, pc, sp, bp) && unw_is_signal_frame(&cursor) <= 0 &&
+           step(&cursor, &context, out);
 }
 
 /* Volatile, lest the compiler makes it a call of memcpy, which a sanitizer watches. */
@@ -385,6 +391,44 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
     r = watched(r, pc);
     errno = saved;
     return r;
+}
+
+/* mov $15, %rax; syscall: rt_sigreturn, as the C library has it for all handlers. */
+READS_FRAMES bool rules_is_signal_return(uintptr_t pc)
+{
+    static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+    const volatile uint8_t *at = (const volatile uint8_t *)pc;
+
+    if (!kernel_can_read(pc) || !kernel_can_read(pc + sizeof(code)))
+        return false;
+    for (size_t i = 0; i < sizeof(code); i++)
+        if (at[i] != code[i])
+            return false;
+    return true;
+}
+
+bool rules_step_exactly(const void *kernels, uintptr_t bp, struct rules_caller *out)
+{
+    const uintptr_t pc = (uintptr_t)((const ucontext_t *)kernels)->uc_mcontext.gregs[REG_RIP];
+    const module_id module = module_at((const void *)pc);
+    int saved = errno;
+    unw_context_t context;
+    unw_cursor_t cursor;
+    struct observation seen;
+    bool is_known;
+
+    memset(&context, 0, sizeof(context));
+    memcpy(&context.uc_mcontext.gregs, ((const ucontext_t *)kernels)->uc_mcontext.gregs,
+           sizeof(context.uc_mcontext.gregs));
+    context.uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
+    if (module == 0 || module_can_unload(module))
+        unw_flush_cache(unw_local_addr_space, 0, 0);
+    is_known = unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) == 0 &&
+               step(&cursor, &context, &seen) && seen.has_return;
+    if (is_known)
+        *out = (struct rules_caller){.cfa = seen.cfa, .return_at = seen.return_at, .bp_at = seen.bp_at};
+    errno = saved;
+    return is_known;
 }
 
 void rules_forget(struct own_rules *own)

@@ -105,6 +105,19 @@ static inline rule rules_find(struct own_rules *own, uintptr_t pc)
 enum { RULES_SCRATCH = 4096 }; /* bytes */
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch);
 
+/* Whether it is there that a signal handler returns to, for the kernel to go on with what was interrupted. */
+bool rules_is_signal_return(uintptr_t pc);
+
+/* The caller of code that a signal has interrupted: SP in it, and where its pc and its BP were saved (0: BP
+ * is as it was). */
+struct rules_caller {
+    uintptr_t cfa, return_at, bp_at;
+};
+
+/* One step from there, by libunwind, as though BP were this one.  `context` is the kernel's, a ucontext_t.
+ * False: there is no caller, or none that it knows of. */
+bool rules_step_exactly(const void *context, uintptr_t bp, struct rules_caller *out);
+
 /* Bytes of static tables. */
 size_t rules_own_bytes(void);
 

@@ -6,11 +6,15 @@
  * and so is its place in the tree; only the inner frames are new.  Stacks that have been walked before leave
  * shortcuts (shortcuts.h), so that most captures walk nothing at all.
  *
- * What rules cannot express (signal frames) is left to libunwind, for that capture.
+ * A stack with a signal in it is walked with care, and libunwind asked for the way out of the code that was
+ * interrupted.  What rules cannot express otherwise is left to libunwind, for that capture.
  */
+#define _GNU_SOURCE /* REG_RIP */
 #include "unwind.h"
 
 #if LD_UNWIND_RULES
+
+#include <ucontext.h>
 
 #include "kernel.h"
 #include "platform.h"
@@ -41,7 +45,7 @@ struct walked {
     uintptr_t bp_at;   /* as in struct trail_step, of the frame where the trail was met */
     uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
     uint32_t steps;
-    bool is_careful; /* it meets no trail, and makes sure that what is beyond a guess can be read */
+    bool is_careful; /* what is not on the thread's own stack may be followed, if it can be read */
     uintptr_t page;  /* the last one of which that is known */
 };
 
@@ -217,7 +221,7 @@ static enum outcome walk_stack(struct thread *thread, const struct trail_registe
 {
     struct trail *trail = &thread->trail;
     struct trail_step *step = trail->steps;
-    uint32_t limit = walk->is_careful ? 0 : trail->count;
+    uint32_t limit = trail->count;
     enum outcome outcome = ONWARDS;
     module_id checked = 0;
     struct trail_registers at = *start;
@@ -432,20 +436,119 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
     return shortcut;
 }
 
-/* A stack in which a guess leads astray, as far as it can be followed; nothing of it is remembered.
- * libunwind would go the same way, but believes of memory that it has read once that it can be read for
- * ever. */
-static COLD struct unwind_stack walk_carefully(struct thread *thread, const struct trail_registers *start,
-                                               stackmap_roots_fn *each_root)
+/* --- Careful walks -------------------------------------------------------------------------------------- */
+
+/* Whether BP points into what is left of the stack. */
+static bool has_bp(struct walked *walk, const struct trail_registers *at, uintptr_t end)
+{
+    return at->bp != TRAIL_UNKNOWN_BP && is_there(walk, at, at->bp, end);
+}
+
+/* From the frame by which a handler returns: its registers lie at SP. */
+static const ucontext_t *interrupted(const struct trail_registers *at)
+{
+    return (const ucontext_t *)at->sp;
+}
+
+static READS_FRAMES struct trail_registers registers_in(const ucontext_t *context)
+{
+    const greg_t *registers = context->uc_mcontext.gregs;
+
+    return (struct trail_registers){
+        .pc = (uintptr_t)registers[REG_RIP],
+        .sp = (uintptr_t)registers[REG_RSP],
+        .bp = (uintptr_t)registers[REG_RBP],
+    };
+}
+
+/* From code that was interrupted, at any instruction, to its caller.  At some of them the compiler's
+ * information is wrong: gcc's, where a function that has realigned its stack has restored BP.  So nothing
+ * that it leads to is read without a look. */
+static enum outcome step_out_interrupted(struct thread *thread, const ucontext_t *context,
+                                         struct trail_registers *at, struct walked *walk, uintptr_t end)
+{
+    struct rules_caller caller;
+    enum outcome outcome = ROOTED;
+    uint32_t inside;
+
+    if (!thread_unwind_enter(thread, 0, &inside))
+        return ROOTED;
+    if (LIKELY(unwind_can_ask())) {
+        uint64_t blocked = thread_block_signals();
+
+        if (rules_step_exactly(context, has_bp(walk, at, end) ? at->bp : at->sp, &caller))
+            outcome = ONWARDS;
+        thread_unblock_signals(blocked);
+    }
+    thread_unwind_leave(thread, 0);
+    if (outcome != ONWARDS)
+        return outcome;
+    if (caller.cfa <= at->sp || !is_there(walk, at, caller.return_at, end) ||
+        (caller.bp_at != 0 && !is_there(walk, at, caller.bp_at, end)))
+        return ASTRAY;
+    at->pc = trail_load(caller.return_at);
+    at->sp = caller.cfa;
+    if (caller.bp_at != 0)
+        at->bp = trail_load(caller.bp_at);
+    return ONWARDS;
+}
+
+/* Walks without the trail: through signals, and where what is read may not be there.  UNKNOWN: there are
+ * frames of which only libunwind can tell what comes next. */
+static COLD enum outcome walk_carefully(struct thread *thread, const struct trail_registers *start,
+                                        const void **frames, size_t *count)
+{
+    struct walked walk = {.is_careful = true};
+    struct trail_registers at = *start;
+    enum outcome outcome = ONWARDS;
+    module_id checked = 0;
+    uintptr_t end = 0;
+
+    for (*count = 0; outcome == ONWARDS && at.pc >= LOWEST_PC && *count < LD_MAX_FRAMES;) {
+        rule r = rules_find(&thread->rules, at.pc);
+        bool is_doubtful = end != 0 && !has_bp(&walk, &at, end);
+
+        if (r == 0 || is_stale(r, at.pc, &checked)) {
+            struct trail_registers known = at;
+
+            if (is_doubtful)
+                known.bp = at.sp;
+            r = learn(thread, known, end != 0);
+        }
+        frames[(*count)++] = (const void *)at.pc;
+        if ((r & RULE_ASK) == 0 || !rules_is_signal_return(at.pc)) {
+            outcome = (r & RULE_UNUSUAL) == 0 && end == 0
+                          ? (step_out(&at, r, &walk.bp_at) ? ONWARDS : UNKNOWN)
+                          : step_out_doubtfully(thread, &at, r, &walk, &end);
+            if (outcome == UNKNOWN && is_doubtful)
+                outcome = ASTRAY;
+        } else if (*count < LD_MAX_FRAMES) {
+            const ucontext_t *context = interrupted(&at);
+
+            at = registers_in(context);
+            end = own_stack_end(thread, at.sp);
+            if (end == 0)
+                end = ELSEWHERE;
+            if (at.pc < LOWEST_PC || at.pc >> RULE_PC_BITS != 0)
+                return UNKNOWN;
+            frames[(*count)++] = (const void *)at.pc;
+            outcome = step_out_interrupted(thread, context, &at, &walk, end);
+        }
+    }
+    return outcome;
+}
+
+/* A stack with a signal in it, or one in which a guess leads astray, as far as it can be followed; nothing of
+ * it is remembered.  libunwind would go the same way, but reads what need not be there, or believes of memory
+ * that it has read once that it can be read for ever. */
+static COLD struct unwind_stack capture_carefully(struct thread *thread, const struct trail_registers *start,
+                                                  bool is_astray, stackmap_roots_fn *each_root)
 {
     const void *frames[LD_MAX_FRAMES];
-    struct walked walk = {.is_careful = true};
     size_t count;
 
-    walk_stack(thread, start, &walk);
-    count = walk.steps < LD_MAX_FRAMES ? walk.steps : LD_MAX_FRAMES;
-    for (size_t i = 0; i < count; i++)
-        frames[i] = (const void *)thread->trail.steps[i].at.pc;
+    if (walk_carefully(thread, start, frames, &count) == UNKNOWN && !is_astray)
+        return unwind_ask(thread, 0, (const void *)start->pc, each_root);
     return unwind_keep(thread, 0, frames, count, each_root);
 }
 
@@ -460,10 +563,8 @@ static struct unwind_stack follow_all(struct thread *thread, uint64_t hash,
         struct unwind_stack stack;
 
         outcome = follow(thread, start);
-        if (UNLIKELY(outcome == ASTRAY))
-            return walk_carefully(thread, start, each_root);
-        if (UNLIKELY(outcome == UNKNOWN))
-            return unwind_ask(thread, 0, (const void *)start->pc, each_root);
+        if (UNLIKELY(outcome == ASTRAY || outcome == UNKNOWN))
+            return capture_carefully(thread, start, outcome == ASTRAY, each_root);
         stack.is_cut = !trail_intern(trail, &thread->supply, epoch);
         stack.id = trail->known == 0 ? 0 : trail->frames[trail->known - 1].id;
         if (UNLIKELY(stack.is_cut) && unwind_make_room(0, epoch, tries, each_root))
