@@ -94,12 +94,14 @@ struct look {
 static void do_look(void *ctx)
 {
     struct look *look = ctx;
+    uint32_t rights = platform_unlock_keys();
 
     /* Marking takes too long to come before others. */
     kernel_restore_slice(look->stop.slice);
     look->job.is_in_copy = !look->was_in_place;
     look->job.knows_mapped = ours_are_known();
     reach_find(&look->job);
+    platform_lock_keys(rights);
 }
 
 static void go_on(void *ctx)

@@ -20,6 +20,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 atomic_bool platform_has_membarrier;
 
 enum {
@@ -228,6 +232,52 @@ void platform_note_filter(void)
 {
     atomic_store_explicit(&is_filtered, true, memory_order_relaxed);
 }
+
+#if defined(__x86_64__)
+/* Whether the kernel has switched them on (Intel's manual, volume 1, section 13, OSPKE). */
+static bool has_keys(void)
+{
+    enum { FEATURES = 7, OSPKE = 1 << 4 };
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(FEATURES, 0, &a, &b, &c, &d) != 0 && (c & OSPKE) != 0;
+}
+
+static void set_rights(uint32_t rights)
+{
+    /* wrpkru, by its bytes, as older assemblers do not know it. */
+    __asm__ volatile(".byte 0x0f, 0x01, 0xef" ::"a"(rights), "c"(0), "d"(0) : "memory");
+}
+
+uint32_t platform_unlock_keys(void)
+{
+    uint32_t rights = 0, zero;
+
+    if (!has_keys())
+        return 0;
+    /* rdpkru */
+    __asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(rights), "=d"(zero) : "c"(0));
+    if (rights != 0)
+        set_rights(0);
+    return rights;
+}
+
+void platform_lock_keys(uint32_t rights)
+{
+    if (rights != 0)
+        set_rights(rights);
+}
+#else
+uint32_t platform_unlock_keys(void)
+{
+    return 0;
+}
+
+void platform_lock_keys(uint32_t rights)
+{
+    (void)rights;
+}
+#endif
 
 _Noreturn void platform_fatal(const char *what)
 {

@@ -140,6 +140,11 @@ int platform_prctl(int option, const unsigned long arguments[4]);
 bool platform_is_filtered(void);
 void platform_note_filter(void);
 
+/* Allows the calling thread all that a protection key (pkeys(7)) may keep it from; what was allowed, for
+ * platform_lock_keys.  A new thread and a signal handler are allowed nothing that has a key. */
+uint32_t platform_unlock_keys(void);
+void platform_lock_keys(uint32_t rights);
+
 /* One line on stderr, then abort(): for a broken invariant.  Never allocates. */
 _Noreturn void platform_fatal(const char *what);
 

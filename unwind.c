@@ -549,6 +549,8 @@ static COLD struct unwind_stack capture_carefully(struct thread *thread, const s
 
     if (walk_carefully(thread, start, frames, &count) == UNKNOWN && !is_astray)
         return unwind_ask(thread, 0, (const void *)start->pc, each_root);
+    if (!is_astray)
+        unwind_note_asked();
     return unwind_keep(thread, 0, frames, count, each_root);
 }
 

@@ -50,8 +50,9 @@ struct unwind_frame {
  * not x86-64. */
 bool unwind_leave_exit(struct unwind_frame *frame);
 
-/* How many stacks unwind_ask has found. */
+/* For how many stacks libunwind was asked, and one more. */
 size_t unwind_asked(void);
+void unwind_note_asked(void);
 
 /* Bytes of static tables. */
 size_t unwind_own_bytes(void);

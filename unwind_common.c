@@ -161,6 +161,11 @@ size_t unwind_asked(void)
     return atomic_load_explicit(&asked, memory_order_relaxed);
 }
 
+void unwind_note_asked(void)
+{
+    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
+}
+
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root)
 {
@@ -168,7 +173,7 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     size_t count;
     const void **frames = unwind_backtrace(thread, level, caller, buffer, &count);
 
-    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
+    unwind_note_asked();
     return unwind_keep(thread, level, frames, count, each_root);
 }
 

@@ -616,6 +616,36 @@ static SITE void in_protected_block(void)
     drop(outer);
 }
 
+/* As the kernel has it from the start, a thread may not touch what has a key. */
+static SITE void behind_a_protection_key(void)
+{
+    hidden outer = make(4 * 4096), inner = make(1337);
+    char *page = (char *)(((uintptr_t)show(outer) + 4095) & ~(uintptr_t)4095);
+    int key = pkey_alloc(0, 0);
+
+    put((void **)(page + 1024), inner);
+    put(&global_bss, outer);
+    if (key < 0) {
+        fprintf(stderr, "behind_a_protection_key: skipped, there is none\n");
+    } else {
+        require(pkey_mprotect(page, 4096, PROT_READ | PROT_WRITE, key) == 0,
+                "a page of a block can have a key");
+        for (unsigned rights = 0; rights <= PKEY_DISABLE_ACCESS; rights++) {
+            require(pkey_set(key, rights) == 0, "a thread may change its rights");
+            expect(1337, LD_REACHABLE);
+            require(pkey_get(key) == (int)rights, "a look leaves the rights of its thread");
+        }
+        pkey_set(key, 0);
+        pkey_mprotect(page, 4096, PROT_READ | PROT_WRITE, 0);
+        pkey_free(key);
+    }
+    memset(page + 1024, 0, sizeof(void *));
+    expect(1337, LD_DEFINITELY_LOST);
+    global_bss = NULL;
+    drop(inner);
+    drop(outer);
+}
+
 static void *in_tls_of_thread(void *unused)
 {
     (void)unused;
@@ -1192,6 +1222,7 @@ static const struct {
     SCENARIO(on_cut_stack),
     SCENARIO(on_stack_with_protected_pages),
     SCENARIO(in_protected_block),
+    SCENARIO(behind_a_protection_key),
     SCENARIO(in_tls),
     SCENARIO(in_keys),
     SCENARIO(in_register),
