@@ -401,11 +401,6 @@ static inline struct slot *locate(const void *address, uint64_t *head, unsigned 
     }
 }
 
-static inline struct blockmap_removed removed(uint64_t body)
-{
-    return (struct blockmap_removed){.size = size_of(body), .tag = tag_of(body)};
-}
-
 /* Takes out the record that is in this slot, with this head.  A plain store: the record is the caller's, and
  * of others only refresh_marks would write to it, whose swap fails now, or whose mark dies with the record.
  */

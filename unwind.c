@@ -496,7 +496,7 @@ static enum outcome step_out_interrupted(struct thread *thread, const ucontext_t
 /* Walks without the trail: through signals, and where what is read may not be there.  UNKNOWN: there are
  * frames of which only libunwind can tell what comes next. */
 static COLD enum outcome walk_carefully(struct thread *thread, const struct trail_registers *start,
-                                        const void **frames, size_t *count)
+                                        const void **frames, size_t *count, bool *has_signal)
 {
     struct walked walk = {.is_careful = true};
     struct trail_registers at = *start;
@@ -504,6 +504,7 @@ static COLD enum outcome walk_carefully(struct thread *thread, const struct trai
     module_id checked = 0;
     uintptr_t end = 0;
 
+    *has_signal = false;
     for (*count = 0; outcome == ONWARDS && at.pc >= LOWEST_PC && *count < LD_MAX_FRAMES;) {
         rule r = rules_find(&thread->rules, at.pc);
         bool is_doubtful = end != 0 && !has_bp(&walk, &at, end);
@@ -520,11 +521,12 @@ static COLD enum outcome walk_carefully(struct thread *thread, const struct trai
             outcome = (r & RULE_UNUSUAL) == 0 && end == 0
                           ? (step_out(&at, r, &walk.bp_at) ? ONWARDS : UNKNOWN)
                           : step_out_doubtfully(thread, &at, r, &walk, &end);
-            if (outcome == UNKNOWN && is_doubtful)
+            if (outcome == UNKNOWN && is_doubtful && *has_signal)
                 outcome = ASTRAY;
         } else if (*count < LD_MAX_FRAMES) {
             const ucontext_t *context = interrupted(&at);
 
+            *has_signal = true;
             at = registers_in(context);
             end = own_stack_end(thread, at.sp);
             if (end == 0)
@@ -546,8 +548,10 @@ static COLD struct unwind_stack capture_carefully(struct thread *thread, const s
 {
     const void *frames[LD_MAX_FRAMES];
     size_t count;
+    bool has_signal;
+    enum outcome outcome = walk_carefully(thread, start, frames, &count, &has_signal);
 
-    if (walk_carefully(thread, start, frames, &count) == UNKNOWN && !is_astray)
+    if (!is_astray && (outcome == UNKNOWN || !has_signal))
         return unwind_ask(thread, 0, (const void *)start->pc, each_root);
     if (!is_astray)
         unwind_note_asked();
