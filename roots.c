@@ -35,7 +35,7 @@ enum {
     FIRST_CAPACITY = 1024,
     /* What modules loaded later find in the static storage of each thread: glibc's reserve, and some. */
     TLS_SURPLUS = 4096,
-    TLS_MOST = 1 << 20,
+    TLS_MOST = 1 << 20, /* of libraries whose code does not count on a fixed distance */
 };
 
 /* Below its own stack the kernel leaves room, but what the program asks to be right there is. */
@@ -130,19 +130,39 @@ static void add_range(struct gathering *gathering, uintptr_t start, uintptr_t en
     roots->modules[roots->module_count++] = (struct ours_range){start, end};
 }
 
-static void add_tls(struct gathering *gathering, const struct dl_phdr_info *info, size_t size)
+/* Whether the module's thread-local storage is at a fixed distance from all thread pointers, because its code
+ * counts on that (DF_STATIC_TLS: the initial-exec and local-exec models). */
+static bool is_tls_static(const struct dl_phdr_info *info)
 {
+    const ElfW(Dyn) *entry = NULL;
+
+    for (size_t i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            entry = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+    for (; entry != NULL && entry->d_tag != DT_NULL; entry++)
+        if (entry->d_tag == DT_FLAGS)
+            return (entry->d_un.d_val & DF_STATIC_TLS) != 0;
+    return false;
+}
+
+static void add_tls(struct gathering *gathering, const struct dl_phdr_info *info, const ElfW(Phdr) * segment)
+{
+    enum { PROGRAM = 1 };
     struct roots *roots = gathering->roots;
     uintptr_t below = gathering->thread_pointer - (uintptr_t)info->dlpi_tls_data;
+    bool is_static = info->dlpi_tls_modid == PROGRAM || is_tls_static(info);
 
     if (info->dlpi_tls_modid >= roots->capacity) {
         gathering->is_full = true;
         return;
     }
-    roots->tls_sizes[info->dlpi_tls_modid] = size;
+    roots->tls_sizes[info->dlpi_tls_modid] = segment->p_memsz;
     if (info->dlpi_tls_modid >= roots->tls_count)
         roots->tls_count = info->dlpi_tls_modid + 1;
-    if (info->dlpi_tls_data != NULL && below <= TLS_MOST && below > roots->static_tls)
+    if (info->dlpi_tls_data == NULL)
+        /* Loaded later: glibc does not say where it is, before the thread has asked for it by its number. */
+        roots->late_tls += is_static ? segment->p_memsz + segment->p_align : 0;
+    else if ((is_static || below <= TLS_MOST) && below > roots->static_tls)
         roots->static_tls = below;
 }
 
@@ -164,7 +184,7 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *ctx)
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0)
             add_range(gathering, start, start + segment->p_memsz, 0);
         if (segment->p_type == PT_TLS && info->dlpi_tls_modid != 0)
-            add_tls(gathering, info, segment->p_memsz);
+            add_tls(gathering, info, segment);
     }
     return 0;
 }
@@ -338,7 +358,8 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     const struct maps *maps = pass->snapshot->maps;
     const struct mapping *mapping = maps_find(maps, thread_pointer);
     /* Other threads have what was loaded later above the beginning of their stack. */
-    uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - (is_first ? TLS_SURPLUS : 0);
+    uintptr_t later = is_first ? TLS_SURPLUS + pass->snapshot->roots->late_tls : 0;
+    uintptr_t start = thread_pointer - pass->snapshot->roots->static_tls - later;
 
     if (mapping == NULL || !mapping->is_readable || !counts(pass, ROOTS_TLS))
         return;
@@ -394,12 +415,32 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
     return memcmp((const void *)before, instruction, sizeof(instruction)) == 0 ||
            memcmp((const void *)next, instruction, sizeof(instruction)) == 0;
 }
+
+/* SP in what a handler on this signal stack has interrupted, if the kernel's record of that is here; 0: it is
+ * not.  It says which signal stack that is. */
+static uintptr_t interrupted_pointer(uintptr_t at, struct ours_range signal_stack)
+{
+    const ucontext_t *context = (const void *)at;
+
+    if (signal_stack.end - at < offsetof(ucontext_t, uc_mcontext) + sizeof(context->uc_mcontext.gregs) ||
+        (uintptr_t)context->uc_stack.ss_sp != signal_stack.start ||
+        context->uc_stack.ss_size != signal_stack.end - signal_stack.start)
+        return 0;
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+}
 #else
 static bool is_in_system_call(const struct pass *pass, const struct stop_thread *thread)
 {
     (void)pass;
     (void)thread;
     return false;
+}
+
+static uintptr_t interrupted_pointer(uintptr_t at, struct ours_range signal_stack)
+{
+    (void)at;
+    (void)signal_stack;
+    return 0;
 }
 #endif
 
@@ -414,6 +455,31 @@ static bool is_ending(const struct pass *pass, const struct stop_thread *thread)
     return pass->snapshot->options.strict && pass->snapshot->is_ending && is_caller(pass, thread);
 }
 
+/* A stack of the program's own making, with the stack pointer there: up to the end of the block or the
+ * mapping that it is in. */
+static void visit_made_stack(const struct pass *pass, uintptr_t start, uintptr_t pointer)
+{
+    const struct mapping *mapping = maps_find(pass->snapshot->maps, pointer);
+    uintptr_t end = pass->bound(pointer, pass->ctx);
+
+    if (mapping != NULL)
+        visit_range(pass, ROOTS_STACK, start, end < mapping->end ? end : mapping->end);
+}
+
+/* A signal stack from there on, and the stacks that handlers on it return to. */
+static void visit_signal_stack(const struct pass *pass, uintptr_t pointer, struct ours_range signal_stack)
+{
+    visit_range(pass, ROOTS_STACK, pointer, signal_stack.end);
+    if (!maps_can_read(pass->snapshot->maps, pointer, signal_stack.end - pointer))
+        return;
+    for (uintptr_t at = (pointer + WORD - 1) & ~(uintptr_t)(WORD - 1); at < signal_stack.end; at += WORD) {
+        uintptr_t left = interrupted_pointer(at, signal_stack);
+
+        if (left != 0 && left - signal_stack.start >= signal_stack.end - signal_stack.start)
+            visit_made_stack(pass, left - RED_ZONE, left);
+    }
+}
+
 static void visit_stack(const struct pass *pass, const struct stop_thread *thread, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
@@ -421,7 +487,7 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
     bool is_dead = is_ending(pass, thread);
     enum roots_kind kind = is_dead ? ROOTS_DEAD_STACK : ROOTS_STACK;
     /* What makes a call has no red zone. */
-    uintptr_t start = thread->stack_pointer - (is_caller(pass, thread) ? 0 : RED_ZONE), end, top;
+    uintptr_t start = thread->stack_pointer - (is_caller(pass, thread) ? 0 : RED_ZONE), end;
     struct ours_range given;
 
     if (mapping == NULL) {
@@ -447,11 +513,11 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         visit_range(pass, kind, start, end);
         return;
     }
-    /* On a signal stack, or on one of the program's own making. */
-    top = pass->bound(thread->stack_pointer, pass->ctx);
-    if (thread->signal_stack_end != 0)
-        top = thread->signal_stack_end;
-    visit_range(pass, ROOTS_STACK, start, top < end ? top : end);
+    if (thread->signal_stack_end != 0 && thread->signal_stack_end <= end)
+        visit_signal_stack(pass, start,
+                           (struct ours_range){thread->alternate_stack, thread->signal_stack_end});
+    else
+        visit_made_stack(pass, start, thread->stack_pointer);
     visit_whole_stack(pass, thread->thread_pointer, is_first);
 }
 

@@ -51,6 +51,7 @@ struct roots {
     size_t *tls_sizes; /* by number of the module in the loader's table of thread-local storage */
     size_t tls_count;
     size_t static_tls; /* bytes below a thread pointer that may be thread-local storage */
+    size_t late_tls;   /* bytes more below the first thread's, for libraries that were loaded later */
     size_t capacity;   /* of modules, and of tls_sizes */
     uint64_t loaded;   /* a hash of the modules, in the loader's order */
 };

@@ -997,6 +997,57 @@ static SITE void below_coroutine(void)
     }
 }
 
+static void look_from_handler(int signal)
+{
+    (void)signal;
+    look_from_there();
+}
+
+static void be_interrupted(void)
+{
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+
+    raise(SIGUSR1);
+    pointer = NULL;
+    (void)pointer;
+}
+
+/* Looks from a handler on the signal stack, with the pointer on the stack of the coroutine that it has
+ * interrupted. */
+static SITE void on_interrupted_coroutine(void)
+{
+    enum { SIZE = 131072 };
+    const struct sigaction action = {.sa_handler = look_from_handler, .sa_flags = SA_ONSTACK};
+    struct sigaction before;
+    stack_t signal_stack = {.ss_size = SIZE}, stack_before;
+
+    signal_stack.ss_sp = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    sigaltstack(&signal_stack, &stack_before);
+    sigaction(SIGUSR1, &action, &before);
+    for (int hold = 0; hold < 2; hold++) {
+        void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        /* Lest the two are one mapping. */
+        mprotect(stack, 4096, PROT_NONE);
+        shared = make(1337);
+        is_to_hold = hold;
+        wipe_stack();
+        getcontext(&coroutine);
+        coroutine.uc_stack.ss_sp = stack;
+        coroutine.uc_stack.ss_size = SIZE;
+        coroutine.uc_link = &main_context;
+        makecontext(&coroutine, be_interrupted, 0);
+        memset(&main_context, 0, sizeof(main_context));
+        wipe_deep_stack();
+        swapcontext(&main_context, &coroutine);
+        munmap(stack, SIZE);
+        drop(shared);
+    }
+    sigaction(SIGUSR1, &before, NULL);
+    sigaltstack(&stack_before, NULL);
+    munmap(signal_stack.ss_sp, SIZE);
+}
+
 #if defined(__x86_64__)
 /* Looks from the very top of a stack above which nothing is mapped, with the pointer in a register. */
 static SITE void at_top_of_stack(void)
@@ -1231,6 +1282,7 @@ static const struct {
     SCENARIO(in_destructor),
     SCENARIO(on_coroutine),
     SCENARIO(below_coroutine),
+    SCENARIO(on_interrupted_coroutine),
 #if defined(__x86_64__)
     SCENARIO(at_top_of_stack),
 #endif
