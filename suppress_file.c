@@ -109,11 +109,13 @@ static const char *read_file(int fd, const char **problem)
         return NULL;
     }
     length = read_all(fd, text, (size_t)status.st_size);
-    /* Editors that mark UTF-8 by its byte order mark do so here. */
-    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
-        memset(text, ' ', 3);
-    if (length >= 0 && memchr(text, 0, (size_t)length) == NULL)
+    if (length >= 0 && memchr(text, 0, (size_t)length) == NULL) {
+        static const char mark[] = "\xef\xbb\xbf"; /* by which some editors say that it is UTF-8 */
+
+        if (strncmp(text, mark, sizeof(mark) - 1) == 0)
+            memmove(text, text + sizeof(mark) - 1, (size_t)length - (sizeof(mark) - 1) + 1);
         return text;
+    }
     *problem = length < 0 ? strerrordesc_np((int)-length) : "not a text: it has a zero byte";
     kernel_unmap(text, (size_t)status.st_size + 1);
     return NULL;

@@ -77,6 +77,14 @@ static void good_file_is_read_in_silence(void **state)
     assert_string_equal(said, "");
 }
 
+static void byte_order_mark_is_no_part_of_the_first_line(void **state)
+{
+    (void)state;
+    assert_string_equal(load("\xef\xbb\xbfleak:a\nleak:b\n"), "leak:a\nleak:b\n");
+    assert_string_equal(said, "");
+    assert_string_equal(load("\xef\xbb\xbf"), "");
+}
+
 static void line_that_is_no_rule_is_said_with_its_number(void **state)
 {
     (void)state;
@@ -241,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_file_is_read_in_silence),
+        cmocka_unit_test(byte_order_mark_is_no_part_of_the_first_line),
         cmocka_unit_test(line_that_is_no_rule_is_said_with_its_number),
         cmocka_unit_test(many_bad_lines_are_counted),
         cmocka_unit_test(file_that_cannot_be_used_is_said),
