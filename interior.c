@@ -11,7 +11,7 @@
 
 enum {
     WORD = sizeof(uintptr_t),
-    LARGEST_COOKIE = 64, /* a cache line, which elements may be aligned to */
+    LARGEST_COOKIE = 4096, /* a page, which elements may be aligned to */
 };
 
 static uintptr_t word_at(uintptr_t address)

@@ -106,6 +106,7 @@ template <class Element, std::size_t count> static SITE void *elements()
 using plain = element<8, 24>;
 using aligned = element<16, 48>;
 using overaligned = element<64, 192>;
+using page_aligned = element<4096, 4096>;
 
 // --- Bases ---------------------------------------------------------------------------------------------
 
@@ -195,6 +196,7 @@ int main()
     check<elements<plain, 0>>("new[0]", 8);
     check<elements<aligned, 9>>("new[] of what is aligned to 16", 16 + 9 * 48);
     check<elements<overaligned, 3>>("new[] of what is aligned to 64", 64 + 3 * 192);
+    check<elements<page_aligned, 3>>("new[] of what is aligned to 4096", 4096 + 3 * 4096);
     check<base<both, second>>("the second of two bases", sizeof(both));
     check<base<all, second>>("the second of three bases", sizeof(all));
     check<base<all_too, abstract>>("the third of three bases", sizeof(all_too));
