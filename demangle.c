@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loader.h"
 #include "thread.h"
 
 bool demangle_is_mangled(const char *name)
@@ -18,22 +17,9 @@ bool demangle_is_mangled(const char *name)
     return name != NULL && strncmp(name, "_Z", 2) == 0;
 }
 
-/* The C++ run-time library's, if the program was started with one. */
-typedef char *demangle_fn(const char *mangled, char *buffer, size_t *size, int *status);
-extern demangle_fn __cxa_demangle __attribute__((weak));
-
-/* In the library that is preloaded (operators.c): that of one that was loaded since, as a plugin's; NULL:
- * there is none.  Takes the loader's lock. */
-demangle_fn *operators_find_demangler(void) __attribute__((weak));
-
-static demangle_fn *find_demangler(void)
-{
-    demangle_fn *demangle = __cxa_demangle;
-
-    if (demangle == NULL && operators_find_demangler != NULL && loader_is_free_soon())
-        demangle = operators_find_demangler();
-    return demangle;
-}
+/* The C++ run-time library's, if the program has one. */
+extern char *__cxa_demangle(const char *mangled, char *buffer, size_t *size, int *status)
+    __attribute__((weak));
 
 static void copy_cut(char *out, size_t size, const char *text)
 {
@@ -46,21 +32,19 @@ static void copy_cut(char *out, size_t size, const char *text)
 void demangle_symbol(struct ld_symbol *out)
 {
     sigset_t all, saved;
-    demangle_fn *demangle;
-    char *demangled = NULL;
+    char *demangled;
     int status;
 
     /* The demangler takes stack in proportion to the name, and recurses. */
-    if (!demangle_is_mangled(out->function) || strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
+    if (__cxa_demangle == NULL || !demangle_is_mangled(out->function) ||
+        strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
         return;
     /* It allocates.  What it does not free, this does, so that is neither to be recorded nor to be counted as
      * missing; signals wait, as what their handlers allocate is. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &saved);
     thread_disable();
-    demangle = find_demangler();
-    if (demangle != NULL)
-        demangled = demangle(out->function, NULL, NULL, &status);
+    demangled = __cxa_demangle(out->function, NULL, NULL, &status);
     if (demangled != NULL) {
         copy_cut(out->text, sizeof(out->text), demangled);
         out->function = out->text;

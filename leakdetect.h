@@ -208,7 +208,7 @@ size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
 /* The source of one frame.  Strings point into this very struct or to memory that is never released, so
  * a struct must not be copied; NULL or 0 where a thing is not known. */
 struct ld_symbol {
-    const char *function; /* demangled, if the program was linked with a C++ run-time library */
+    const char *function; /* demangled, if the program has a C++ run-time library */
     const char *file;     /* source file */
     const char *module;   /* path of the executable or library */
     unsigned line;        /* in file, from 1; 0: unknown */
@@ -270,8 +270,7 @@ struct ld_stats {
     size_t stack_capacity;    /* LD_MAX_STACKS */
     size_t stack_collections; /* how often the nodes that no live block needs were taken back */
     size_t cut_stacks;        /* blocks recorded with LD_LEAK_STACK_CUT */
-    size_t asked_stacks; /* that libunwind had to walk, or a part of them, because no rule could: microseconds
-                            each */
+    size_t asked_stacks;      /* that libunwind had to walk, because no rule could: microseconds each */
 
     size_t own_bytes; /* what ld_init returned, and the parts of threads */
 };

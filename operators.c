@@ -97,23 +97,6 @@ FROM_LIBRARY(ld_operator_new_aligned_nothrow_by_library, NEW ALIGN NOTHROW,
 FROM_LIBRARY(ld_operator_new_array_aligned_nothrow_by_library, NEW_ARRAY ALIGN NOTHROW,
              (size_t size, size_t align, const void *tag), (without_wrap(size), align, tag), NULL)
 
-/* Declared where it is called, in demangle.c: other libraries have no operators.  Not known for good: what is
- * not there may be loaded later. */
-typedef char *demangle_fn(const char *mangled, char *buffer, size_t *size, int *status);
-demangle_fn *operators_find_demangler(void);
-
-demangle_fn *operators_find_demangler(void)
-{
-    static _Atomic(void *) known;
-    void *found = atomic_load_explicit(&known, memory_order_relaxed);
-    demangle_fn *function;
-
-    if (found == NULL)
-        atomic_store_explicit(&known, found = find("__cxa_demangle"), memory_order_relaxed);
-    *(void **)&function = found;
-    return function;
-}
-
 void *operators_new(size_t size)
 {
     return ld_operator_new_by_library(size);

@@ -38,6 +38,10 @@ enum {
     TLS_MOST = 1 << 20, /* of libraries whose code does not count on a fixed distance */
 };
 
+/* A flag of stacks (linux/signal.h): the thread has no signal stack while a handler is on it, so that it can
+ * leave that one for another stack. */
+#define AUTODISARM (1u << 31)
+
 /* Below its own stack the kernel leaves room, but what the program asks to be right there is. */
 #define STACK_LONGEST ((uintptr_t)1 << 30)
 
@@ -416,15 +420,17 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
            memcmp((const void *)next, instruction, sizeof(instruction)) == 0;
 }
 
-/* SP in what a handler on this signal stack has interrupted, if the kernel's record of that is here; 0: it is
- * not.  It says which signal stack that is. */
-static uintptr_t interrupted_pointer(uintptr_t at, struct ours_range signal_stack)
+/* SP in what a handler has interrupted, if the kernel's record of that is here, which says on which signal
+ * stack it is; 0: it is not.  `signal_stack` is the thread's; while one with SS_AUTODISARM is in use it has
+ * none. */
+static uintptr_t interrupted_pointer(uintptr_t at, uintptr_t end, uintptr_t signal_stack)
 {
     const ucontext_t *context = (const void *)at;
+    const stack_t *stack = &context->uc_stack;
 
-    if (signal_stack.end - at < offsetof(ucontext_t, uc_mcontext) + sizeof(context->uc_mcontext.gregs) ||
-        (uintptr_t)context->uc_stack.ss_sp != signal_stack.start ||
-        context->uc_stack.ss_size != signal_stack.end - signal_stack.start)
+    if (end - at < offsetof(ucontext_t, uc_mcontext) + sizeof(context->uc_mcontext.gregs) ||
+        at - (uintptr_t)stack->ss_sp >= stack->ss_size ||
+        ((uintptr_t)stack->ss_sp != signal_stack && (unsigned)stack->ss_flags != AUTODISARM))
         return 0;
     return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 }
@@ -436,9 +442,10 @@ static bool is_in_system_call(const struct pass *pass, const struct stop_thread 
     return false;
 }
 
-static uintptr_t interrupted_pointer(uintptr_t at, struct ours_range signal_stack)
+static uintptr_t interrupted_pointer(uintptr_t at, uintptr_t end, uintptr_t signal_stack)
 {
     (void)at;
+    (void)end;
     (void)signal_stack;
     return 0;
 }
@@ -455,28 +462,31 @@ static bool is_ending(const struct pass *pass, const struct stop_thread *thread)
     return pass->snapshot->options.strict && pass->snapshot->is_ending && is_caller(pass, thread);
 }
 
-/* A stack of the program's own making, with the stack pointer there: up to the end of the block or the
- * mapping that it is in. */
-static void visit_made_stack(const struct pass *pass, uintptr_t start, uintptr_t pointer)
+/* A signal stack, or one of the program's own making, with the stack pointer there: up to `end`, or that of
+ * the block or the mapping that it is in. */
+static struct ours_range visit_other_stack(const struct pass *pass, uintptr_t start, uintptr_t pointer,
+                                           uintptr_t end)
 {
     const struct mapping *mapping = maps_find(pass->snapshot->maps, pointer);
-    uintptr_t end = pass->bound(pointer, pass->ctx);
 
-    if (mapping != NULL)
-        visit_range(pass, ROOTS_STACK, start, end < mapping->end ? end : mapping->end);
+    if (end == 0)
+        end = pass->bound(pointer, pass->ctx);
+    if (mapping == NULL)
+        return (struct ours_range){0};
+    if (end > mapping->end)
+        end = mapping->end;
+    visit_range(pass, ROOTS_STACK, start, end);
+    return (struct ours_range){maps_open(pass->snapshot->maps, mapping) ? pointer : end, end};
 }
 
-/* A signal stack from there on, and the stacks that handlers on it return to. */
-static void visit_signal_stack(const struct pass *pass, uintptr_t pointer, struct ours_range signal_stack)
+/* The stacks that handlers return to whose signal stack this is. */
+static void visit_interrupted(const struct pass *pass, struct ours_range stack, uintptr_t signal_stack)
 {
-    visit_range(pass, ROOTS_STACK, pointer, signal_stack.end);
-    if (!maps_can_read(pass->snapshot->maps, pointer, signal_stack.end - pointer))
-        return;
-    for (uintptr_t at = (pointer + WORD - 1) & ~(uintptr_t)(WORD - 1); at < signal_stack.end; at += WORD) {
-        uintptr_t left = interrupted_pointer(at, signal_stack);
+    for (uintptr_t at = (stack.start + WORD - 1) & ~(uintptr_t)(WORD - 1); at < stack.end; at += WORD) {
+        uintptr_t pointer = interrupted_pointer(at, stack.end, signal_stack);
 
-        if (left != 0 && left - signal_stack.start >= signal_stack.end - signal_stack.start)
-            visit_made_stack(pass, left - RED_ZONE, left);
+        if (pointer != 0 && (pointer < stack.start || pointer >= stack.end))
+            visit_other_stack(pass, pointer - RED_ZONE, pointer, 0);
     }
 }
 
@@ -513,11 +523,8 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
         visit_range(pass, kind, start, end);
         return;
     }
-    if (thread->signal_stack_end != 0 && thread->signal_stack_end <= end)
-        visit_signal_stack(pass, start,
-                           (struct ours_range){thread->alternate_stack, thread->signal_stack_end});
-    else
-        visit_made_stack(pass, start, thread->stack_pointer);
+    visit_interrupted(pass, visit_other_stack(pass, start, thread->stack_pointer, thread->signal_stack_end),
+                      thread->alternate_stack);
     visit_whole_stack(pass, thread->thread_pointer, is_first);
 }
 

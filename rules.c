@@ -407,28 +407,26 @@ READS_FRAMES bool rules_is_signal_return(uintptr_t pc)
     return true;
 }
 
-bool rules_step_exactly(const void *kernels, uintptr_t bp, struct rules_caller *out)
+bool rules_are_wrong_of(const void *kernels, struct rules_caller *out)
 {
-    const uintptr_t pc = (uintptr_t)((const ucontext_t *)kernels)->uc_mcontext.gregs[REG_RIP];
-    const module_id module = module_at((const void *)pc);
+    const greg_t *registers = ((const ucontext_t *)kernels)->uc_mcontext.gregs;
+    const uintptr_t bp = (uintptr_t)registers[REG_RBP];
     int saved = errno;
     unw_context_t context;
     unw_cursor_t cursor;
-    struct observation seen;
-    bool is_known;
+    struct observation seen = {0};
+    bool are_wrong;
 
     memset(&context, 0, sizeof(context));
-    memcpy(&context.uc_mcontext.gregs, ((const ucontext_t *)kernels)->uc_mcontext.gregs,
-           sizeof(context.uc_mcontext.gregs));
-    context.uc_mcontext.gregs[REG_RBP] = (greg_t)bp;
-    if (module == 0 || module_can_unload(module))
-        unw_flush_cache(unw_local_addr_space, 0, 0);
-    is_known = unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) == 0 &&
-               step(&cursor, &context, &seen) && seen.has_return;
-    if (is_known)
-        *out = (struct rules_caller){.cfa = seen.cfa, .return_at = seen.return_at, .bp_at = seen.bp_at};
+    memcpy(&context.uc_mcontext.gregs, registers, sizeof(context.uc_mcontext.gregs));
+    /* What a function has saved lies in its frame. */
+    are_wrong = unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) == 0 &&
+                unw_is_signal_frame(&cursor) <= 0 && step(&cursor, &context, &seen) && seen.result > 0 &&
+                seen.has_return && seen.return_at == seen.cfa - sizeof(uintptr_t) && seen.bp_at == bp &&
+                bp >= seen.cfa;
+    *out = (struct rules_caller){.interrupted = (uintptr_t)registers[REG_RIP], .sp = seen.cfa, .bp = bp};
     errno = saved;
-    return is_known;
+    return are_wrong;
 }
 
 void rules_forget(struct own_rules *own)

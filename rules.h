@@ -108,15 +108,16 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
 /* Whether it is there that a signal handler returns to, for the kernel to go on with what was interrupted. */
 bool rules_is_signal_return(uintptr_t pc);
 
-/* The caller of code that a signal has interrupted: SP in it, and where its pc and its BP were saved (0: BP
- * is as it was). */
+/* What a signal has interrupted, and its caller. */
 struct rules_caller {
-    uintptr_t cfa, return_at, bp_at;
+    uintptr_t interrupted; /* a pc */
+    uintptr_t sp, bp;      /* in the caller */
 };
 
-/* One step from there, by libunwind, as though BP were this one.  `context` is the kernel's, a ucontext_t.
- * False: there is no caller, or none that it knows of. */
-bool rules_step_exactly(const void *context, uintptr_t bp, struct rules_caller *out);
+/* Whether the unwind information of the code that was interrupted says of BP what is not true any more, so
+ * that libunwind would read wherever that leads: gcc's does where a function that has realigned its stack has
+ * restored BP, which it says lies where BP points.  `context` is the kernel's, a ucontext_t. */
+bool rules_are_wrong_of(const void *context, struct rules_caller *out);
 
 /* Bytes of static tables. */
 size_t rules_own_bytes(void);

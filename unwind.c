@@ -6,10 +6,8 @@
  * and so is its place in the tree; only the inner frames are new.  Stacks that have been walked before leave
  * shortcuts (shortcuts.h), so that most captures walk nothing at all.
  *
- * A stack with a signal in it is walked with care, and libunwind asked for the way out of the code that was
- * interrupted.  What rules cannot express otherwise is left to libunwind, for that capture.
+ * What rules cannot express (signal frames) is left to libunwind, for that capture.
  */
-#define _GNU_SOURCE /* REG_RIP */
 #include "unwind.h"
 
 #if LD_UNWIND_RULES
@@ -438,123 +436,85 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
 
 /* --- Careful walks -------------------------------------------------------------------------------------- */
 
-/* Whether BP points into what is left of the stack. */
-static bool has_bp(struct walked *walk, const struct trail_registers *at, uintptr_t end)
+/* From the frame by which a handler returns, at whose SP the registers lie of what was interrupted.  ONWARDS:
+ * libunwind would be misled there, and the step is taken without it. */
+static enum outcome step_out_misled(struct thread *thread, struct trail_registers *at, uintptr_t *interrupted)
 {
-    return at->bp != TRAIL_UNKNOWN_BP && is_there(walk, at, at->bp, end);
-}
-
-/* From the frame by which a handler returns: its registers lie at SP. */
-static const ucontext_t *interrupted(const struct trail_registers *at)
-{
-    return (const ucontext_t *)at->sp;
-}
-
-static READS_FRAMES struct trail_registers registers_in(const ucontext_t *context)
-{
-    const greg_t *registers = context->uc_mcontext.gregs;
-
-    return (struct trail_registers){
-        .pc = (uintptr_t)registers[REG_RIP],
-        .sp = (uintptr_t)registers[REG_RSP],
-        .bp = (uintptr_t)registers[REG_RBP],
-    };
-}
-
-/* From code that was interrupted, at any instruction, to its caller.  At some of them the compiler's
- * information is wrong: gcc's, where a function that has realigned its stack has restored BP.  So nothing
- * that it leads to is read without a look. */
-static enum outcome step_out_interrupted(struct thread *thread, const ucontext_t *context,
-                                         struct trail_registers *at, struct walked *walk, uintptr_t end)
-{
+    const ucontext_t *context = (const ucontext_t *)at->sp;
     struct rules_caller caller;
-    enum outcome outcome = ROOTED;
+    bool is_misled = false;
     uint32_t inside;
 
     if (!thread_unwind_enter(thread, 0, &inside))
-        return ROOTED;
+        return UNKNOWN;
     if (LIKELY(unwind_can_ask())) {
         uint64_t blocked = thread_block_signals();
 
-        if (rules_step_exactly(context, has_bp(walk, at, end) ? at->bp : at->sp, &caller))
-            outcome = ONWARDS;
+        is_misled = rules_are_wrong_of(context, &caller) && kernel_can_read(caller.sp - sizeof(uintptr_t));
         thread_unblock_signals(blocked);
     }
     thread_unwind_leave(thread, 0);
-    if (outcome != ONWARDS)
-        return outcome;
-    if (caller.cfa <= at->sp || !is_there(walk, at, caller.return_at, end) ||
-        (caller.bp_at != 0 && !is_there(walk, at, caller.bp_at, end)))
-        return ASTRAY;
-    at->pc = trail_load(caller.return_at);
-    at->sp = caller.cfa;
-    if (caller.bp_at != 0)
-        at->bp = trail_load(caller.bp_at);
+    if (!is_misled)
+        return UNKNOWN;
+    *interrupted = caller.interrupted;
+    *at = (struct trail_registers){
+        .pc = trail_load(caller.sp - sizeof(uintptr_t)), .sp = caller.sp, .bp = caller.bp};
     return ONWARDS;
 }
 
-/* Walks without the trail: through signals, and where what is read may not be there.  UNKNOWN: there are
- * frames of which only libunwind can tell what comes next. */
-static COLD enum outcome walk_carefully(struct thread *thread, const struct trail_registers *start,
-                                        const void **frames, size_t *count, bool *has_signal)
+/* Walks without the trail, and looks whether what it reads is there.  *is_misled: it has passed a frame of
+ * which libunwind knows what is wrong. */
+static COLD size_t walk_carefully(struct thread *thread, const struct trail_registers *start,
+                                  const void **frames, bool *is_misled)
 {
     struct walked walk = {.is_careful = true};
     struct trail_registers at = *start;
     enum outcome outcome = ONWARDS;
     module_id checked = 0;
     uintptr_t end = 0;
+    size_t count = 0;
 
-    *has_signal = false;
-    for (*count = 0; outcome == ONWARDS && at.pc >= LOWEST_PC && *count < LD_MAX_FRAMES;) {
+    *is_misled = false;
+    while (outcome == ONWARDS && at.pc >= LOWEST_PC && count < LD_MAX_FRAMES) {
         rule r = rules_find(&thread->rules, at.pc);
-        bool is_doubtful = end != 0 && !has_bp(&walk, &at, end);
 
         if (r == 0 || is_stale(r, at.pc, &checked)) {
-            struct trail_registers known = at;
-
-            if (is_doubtful)
-                known.bp = at.sp;
-            r = learn(thread, known, end != 0);
+            if (at.bp == TRAIL_UNKNOWN_BP)
+                break;
+            r = learn(thread, at, end != 0);
         }
-        frames[(*count)++] = (const void *)at.pc;
-        if ((r & RULE_ASK) == 0 || !rules_is_signal_return(at.pc)) {
-            outcome = (r & RULE_UNUSUAL) == 0 && end == 0
-                          ? (step_out(&at, r, &walk.bp_at) ? ONWARDS : UNKNOWN)
-                          : step_out_doubtfully(thread, &at, r, &walk, &end);
-            if (outcome == UNKNOWN && is_doubtful && *has_signal)
-                outcome = ASTRAY;
-        } else if (*count < LD_MAX_FRAMES) {
-            const ucontext_t *context = interrupted(&at);
+        frames[count++] = (const void *)at.pc;
+        if ((r & RULE_ASK) != 0 && count < LD_MAX_FRAMES && rules_is_signal_return(at.pc)) {
+            uintptr_t interrupted;
 
-            *has_signal = true;
-            at = registers_in(context);
-            end = own_stack_end(thread, at.sp);
-            if (end == 0)
+            outcome = step_out_misled(thread, &at, &interrupted);
+            if (outcome == ONWARDS) {
+                frames[count++] = (const void *)interrupted;
+                *is_misled = true;
                 end = ELSEWHERE;
-            if (at.pc < LOWEST_PC || at.pc >> RULE_PC_BITS != 0)
-                return UNKNOWN;
-            frames[(*count)++] = (const void *)at.pc;
-            outcome = step_out_interrupted(thread, context, &at, &walk, end);
+            }
+        } else if ((r & RULE_UNUSUAL) == 0 && end == 0) {
+            outcome = step_out(&at, r, &walk.bp_at) ? ONWARDS : UNKNOWN;
+        } else {
+            outcome = step_out_doubtfully(thread, &at, r, &walk, &end);
         }
     }
-    return outcome;
+    return count;
 }
 
-/* A stack with a signal in it, or one in which a guess leads astray, as far as it can be followed; nothing of
- * it is remembered.  libunwind would go the same way, but reads what need not be there, or believes of memory
- * that it has read once that it can be read for ever. */
+/* A stack in which a guess leads astray, as far as it can be followed, or one with an interrupted frame that
+ * would lead libunwind astray; nothing of it is remembered.  In the first libunwind would go the same way,
+ * but believes of memory that it has read once that it can be read for ever; in the second it reads without
+ * a look.  All others that no rule can express are left to it. */
 static COLD struct unwind_stack capture_carefully(struct thread *thread, const struct trail_registers *start,
                                                   bool is_astray, stackmap_roots_fn *each_root)
 {
     const void *frames[LD_MAX_FRAMES];
-    size_t count;
-    bool has_signal;
-    enum outcome outcome = walk_carefully(thread, start, frames, &count, &has_signal);
+    bool is_misled;
+    size_t count = walk_carefully(thread, start, frames, &is_misled);
 
-    if (!is_astray && (outcome == UNKNOWN || !has_signal))
+    if (!is_astray && !is_misled)
         return unwind_ask(thread, 0, (const void *)start->pc, each_root);
-    if (!is_astray)
-        unwind_note_asked();
     return unwind_keep(thread, 0, frames, count, each_root);
 }
 

@@ -50,9 +50,8 @@ struct unwind_frame {
  * not x86-64. */
 bool unwind_leave_exit(struct unwind_frame *frame);
 
-/* For how many stacks libunwind was asked, and one more. */
+/* How many stacks unwind_ask has found. */
 size_t unwind_asked(void);
-void unwind_note_asked(void);
 
 /* Bytes of static tables. */
 size_t unwind_own_bytes(void);

@@ -161,11 +161,6 @@ size_t unwind_asked(void)
     return atomic_load_explicit(&asked, memory_order_relaxed);
 }
 
-void unwind_note_asked(void)
-{
-    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
-}
-
 struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void *caller,
                                stackmap_roots_fn *each_root)
 {
@@ -173,7 +168,7 @@ struct unwind_stack unwind_ask(struct thread *thread, unsigned level, const void
     size_t count;
     const void **frames = unwind_backtrace(thread, level, caller, buffer, &count);
 
-    unwind_note_asked();
+    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
     return unwind_keep(thread, level, frames, count, each_root);
 }
 

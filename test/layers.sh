@@ -11,7 +11,7 @@ awk -v table="$table" '
 BEGIN {
     # These are built on the public interface and little else.
     only["locate"] = " module loader "
-    only["demangle"] = " leakdetect.h loader thread "
+    only["demangle"] = " leakdetect.h thread "
     only["views"] = " leakdetect.h config platform kernel elf_file module loader locate demangle "
     only["symbolize"] = " leakdetect.h platform elf_file module thread loader locate views demangle "
     only["sites"] = " leakdetect.h config kernel scratch "

@@ -194,7 +194,7 @@ static void trap_18_handlers_allocate_at_every_instruction(void **state)
         skip();
     handle(SIGTRAP, on_step);
     for (int i = 0; i < 8; i++) {
-        steps_between = i == 0 ? 53 : 1;
+        steps_between = i == 0 ? 211 : 1;
         handled = 0;
         begin_stepping();
         work_once();

@@ -1014,12 +1014,12 @@ static void be_interrupted(void)
 
 /* Looks from a handler on the signal stack, with the pointer on the stack of the coroutine that it has
  * interrupted. */
-static SITE void on_interrupted_coroutine(void)
+static SITE void interrupt_coroutine(int flags)
 {
     enum { SIZE = 131072 };
     const struct sigaction action = {.sa_handler = look_from_handler, .sa_flags = SA_ONSTACK};
     struct sigaction before;
-    stack_t signal_stack = {.ss_size = SIZE}, stack_before;
+    stack_t signal_stack = {.ss_size = SIZE, .ss_flags = flags}, stack_before;
 
     signal_stack.ss_sp = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     sigaltstack(&signal_stack, &stack_before);
@@ -1046,6 +1046,14 @@ static SITE void on_interrupted_coroutine(void)
     sigaction(SIGUSR1, &before, NULL);
     sigaltstack(&stack_before, NULL);
     munmap(signal_stack.ss_sp, SIZE);
+}
+
+static SITE void on_interrupted_coroutine(void)
+{
+    const unsigned autodisarm = 1u << 31; /* SS_AUTODISARM, of Linux */
+
+    interrupt_coroutine(0);
+    interrupt_coroutine((int)autodisarm);
 }
 
 #if defined(__x86_64__)
