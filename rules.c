@@ -407,24 +407,37 @@ READS_FRAMES bool rules_is_signal_return(uintptr_t pc)
     return true;
 }
 
+/* Volatile for the same reason as in copy_words. */
+static READS_FRAMES void copy_registers(unw_context_t *to, const ucontext_t *from)
+{
+    const volatile greg_t *registers = from->uc_mcontext.gregs;
+
+    for (size_t i = 0; i < NGREG; i++)
+        to->uc_mcontext.gregs[i] = registers[i];
+}
+
 bool rules_are_wrong_of(const void *kernels, struct rules_caller *out)
 {
-    const greg_t *registers = ((const ucontext_t *)kernels)->uc_mcontext.gregs;
-    const uintptr_t bp = (uintptr_t)registers[REG_RBP];
     int saved = errno;
     unw_context_t context;
     unw_cursor_t cursor;
     struct observation seen = {0};
+    uintptr_t pc, bp;
     bool are_wrong;
 
     memset(&context, 0, sizeof(context));
-    memcpy(&context.uc_mcontext.gregs, registers, sizeof(context.uc_mcontext.gregs));
+    copy_registers(&context, kernels);
+    pc = (uintptr_t)context.uc_mcontext.gregs[REG_RIP];
+    bp = (uintptr_t)context.uc_mcontext.gregs[REG_RBP];
+    /* libunwind remembers places, whatever is there now. */
+    if (module_unloads() != 0)
+        unw_flush_cache(unw_local_addr_space, 0, 0);
     /* What a function has saved lies in its frame. */
     are_wrong = unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) == 0 &&
                 unw_is_signal_frame(&cursor) <= 0 && step(&cursor, &context, &seen) && seen.result > 0 &&
                 seen.has_return && seen.return_at == seen.cfa - sizeof(uintptr_t) && seen.bp_at == bp &&
                 bp >= seen.cfa;
-    *out = (struct rules_caller){.interrupted = (uintptr_t)registers[REG_RIP], .sp = seen.cfa, .bp = bp};
+    *out = (struct rules_caller){.interrupted = pc, .sp = seen.cfa, .bp = bp};
     errno = saved;
     return are_wrong;
 }
