@@ -141,7 +141,7 @@ bool platform_is_filtered(void);
 void platform_note_filter(void);
 
 /* Allows the calling thread all that a protection key (pkeys(7)) may keep it from; what was allowed, for
- * platform_lock_keys.  A new thread and a signal handler are allowed nothing that has a key. */
+ * platform_lock_keys.  A signal handler is allowed nothing that has a key, nor is a thread at first. */
 uint32_t platform_unlock_keys(void);
 void platform_lock_keys(uint32_t rights);
 

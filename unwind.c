@@ -12,8 +12,6 @@
 
 #if LD_UNWIND_RULES
 
-#include <ucontext.h>
-
 #include "kernel.h"
 #include "platform.h"
 #include "rules.h"
@@ -49,20 +47,37 @@ struct walked {
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
 
-static COLD rule learn(struct thread *thread, struct trail_registers at, bool is_doubtful)
+/* Around a question to libunwind, with all signals blocked.  False: it cannot be asked now, and there is no
+ * end_asking. */
+static bool begin_asking(struct thread *thread, uint64_t *blocked)
 {
-    rule r = RULE_ASK;
     uint32_t inside;
 
     if (!thread_unwind_enter(thread, 0, &inside))
-        return r;
-    if (LIKELY(unwind_can_ask())) {
-        uint64_t blocked = thread_block_signals();
-
-        r = rules_learn(at.pc, at.sp, at.bp, is_doubtful, thread->scratch);
-        thread_unblock_signals(blocked);
+        return false;
+    if (UNLIKELY(!unwind_can_ask())) {
+        thread_unwind_leave(thread, 0);
+        return false;
     }
+    *blocked = thread_block_signals();
+    return true;
+}
+
+static void end_asking(struct thread *thread, uint64_t blocked)
+{
+    thread_unblock_signals(blocked);
     thread_unwind_leave(thread, 0);
+}
+
+static COLD rule learn(struct thread *thread, struct trail_registers at, bool is_doubtful)
+{
+    uint64_t blocked;
+    rule r;
+
+    if (!begin_asking(thread, &blocked))
+        return RULE_ASK;
+    r = rules_learn(at.pc, at.sp, at.bp, is_doubtful, thread->scratch);
+    end_asking(thread, blocked);
     return r;
 }
 
@@ -440,20 +455,15 @@ static const struct shortcut *find_other_shortcut(struct thread *thread, uint64_
  * libunwind would be misled there, and the step is taken without it. */
 static enum outcome step_out_misled(struct thread *thread, struct trail_registers *at, uintptr_t *interrupted)
 {
-    const ucontext_t *context = (const ucontext_t *)at->sp;
     struct rules_caller caller;
-    bool is_misled = false;
-    uint32_t inside;
+    uint64_t blocked;
+    bool is_misled;
 
-    if (!thread_unwind_enter(thread, 0, &inside))
+    if (!begin_asking(thread, &blocked))
         return UNKNOWN;
-    if (LIKELY(unwind_can_ask())) {
-        uint64_t blocked = thread_block_signals();
-
-        is_misled = rules_are_wrong_of(context, &caller) && kernel_can_read(caller.sp - sizeof(uintptr_t));
-        thread_unblock_signals(blocked);
-    }
-    thread_unwind_leave(thread, 0);
+    is_misled =
+        rules_are_wrong_of((const void *)at->sp, &caller) && kernel_can_read(caller.sp - sizeof(uintptr_t));
+    end_asking(thread, blocked);
     if (!is_misled)
         return UNKNOWN;
     *interrupted = caller.interrupted;
@@ -462,8 +472,8 @@ static enum outcome step_out_misled(struct thread *thread, struct trail_register
     return ONWARDS;
 }
 
-/* Walks without the trail, and looks whether what it reads is there.  *is_misled: it has passed a frame of
- * which libunwind knows what is wrong. */
+/* Walks without the trail, and looks whether what it reads is there beyond a guess, and beyond a frame of
+ * which libunwind knows what is wrong; *is_misled: it has passed one of those. */
 static COLD size_t walk_carefully(struct thread *thread, const struct trail_registers *start,
                                   const void **frames, bool *is_misled)
 {

@@ -914,6 +914,15 @@ static SITE void in_destructor(void)
 
 static ucontext_t main_context, coroutine;
 
+static SITE void make_coroutine(void *stack, size_t size, void (*work)(void))
+{
+    getcontext(&coroutine);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = size;
+    coroutine.uc_link = &main_context;
+    makecontext(&coroutine, work, 0);
+}
+
 static SITE void suspended(void)
 {
     void *volatile pointer = is_to_hold ? show(shared) : NULL;
@@ -933,11 +942,7 @@ static SITE void suspend(bool hold, bool is_registered, enum ld_reach reach)
     if (is_registered)
         ld_register_root(stack, SIZE);
     wipe_stack();
-    getcontext(&coroutine);
-    coroutine.uc_stack.ss_sp = stack;
-    coroutine.uc_stack.ss_size = SIZE;
-    coroutine.uc_link = &main_context;
-    makecontext(&coroutine, suspended, 0);
+    make_coroutine(stack, SIZE, suspended);
     swapcontext(&main_context, &coroutine);
     expect(1337, reach);
     swapcontext(&main_context, &coroutine);
@@ -981,11 +986,7 @@ static SITE void below_coroutine(void)
         is_to_hold = hold;
         pointer = hold ? show(shared) : NULL;
         wipe_stack();
-        getcontext(&coroutine);
-        coroutine.uc_stack.ss_sp = stack;
-        coroutine.uc_stack.ss_size = SIZE;
-        coroutine.uc_link = &main_context;
-        makecontext(&coroutine, look_from_there, 0);
+        make_coroutine(stack, SIZE, look_from_there);
         memset(&main_context, 0, sizeof(main_context));
         wipe_deep_stack();
         wipe_stack();
@@ -1032,11 +1033,7 @@ static SITE void interrupt_coroutine(int flags)
         shared = make(1337);
         is_to_hold = hold;
         wipe_stack();
-        getcontext(&coroutine);
-        coroutine.uc_stack.ss_sp = stack;
-        coroutine.uc_stack.ss_size = SIZE;
-        coroutine.uc_link = &main_context;
-        makecontext(&coroutine, be_interrupted, 0);
+        make_coroutine(stack, SIZE, be_interrupted);
         memset(&main_context, 0, sizeof(main_context));
         wipe_deep_stack();
         swapcontext(&main_context, &coroutine);
