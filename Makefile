@@ -79,8 +79,9 @@ endif
 CONFIG := $(filter-out LD_OVERRIDE,$(shell sed -n 's/^.ifndef \(LD_.*\)/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))config.h))
 CONFIG_FLAGS = $(foreach name,$(CONFIG),$(if $(filter-out undefined environment,$(origin $(name))),-D$(name)=$($(name))))
 
-# libbacktrace comes with gcc, in a folder of its own, where clang looks too.
-BACKTRACE := $(shell $(CC) -print-file-name=libbacktrace.a)
+# What goes into the library.  libbacktrace comes with gcc, in a folder of its own, where clang looks too; libiberty with
+# binutils, on Debian as libiberty-dev.
+INSIDE := $(foreach name,libbacktrace.a libiberty.a,$(shell $(CC) -print-file-name=$(name)))
 
 FLAGS      = $(CONFIG_FLAGS) $(flags.$(FLAVOUR))
 C_FLAGS    = -std=c11 -fasynchronous-unwind-tables -fexceptions $(WARNINGS) -I. $(CPPFLAGS) $(CFLAGS) $(FLAGS)
@@ -107,7 +108,7 @@ help:
 
 # --- The library --------------------------------------------------------------------------------------
 #
-# libleakdetect_core.a is one object, with libbacktrace inside, in which only ld_* is visible.  libleakdetect.a
+# libleakdetect_core.a is one object, with libbacktrace and libiberty inside, in which only ld_* is visible.  libleakdetect.a
 # is a linker script that brings along what it stands on, so that -lleakdetect is all a program needs.
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
@@ -125,7 +126,7 @@ MERGE = $(CC) $(ALL_CFLAGS) -r -nostdlib -flinker-output=nolto-rel
 endif
 
 $(BUILD)/libleakdetect_core.a: $(OBJECTS)
-	$(MERGE) -o $(BUILD)/libleakdetect.o $(OBJECTS) $(BACKTRACE)
+	$(MERGE) -o $(BUILD)/libleakdetect.o $(OBJECTS) $(INSIDE)
 	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' $(BUILD)/libleakdetect.o
 	rm -f $@
 	$(AR) rcs $@ $(BUILD)/libleakdetect.o
@@ -171,7 +172,7 @@ $(BUILD)/whole/names: override.ld
 	mv $@.part $@
 
 $(BUILD)/libleakdetect_malloc_core.a: $(WHOLE_OBJECTS) $(BUILD)/whole/knobs.o $(BUILD)/whole/heap.o $(BUILD)/whole/names override.ld
-	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(BACKTRACE)
+	$(MERGE) -o $(BUILD)/whole/libleakdetect_malloc.o override.ld $(WHOLE_OBJECTS) $(BUILD)/whole/heap.o $(INSIDE)
 	$(OBJCOPY) --wildcard --keep-global-symbol='ld_*' --keep-global-symbols=$(BUILD)/whole/names \
 	    --weaken-symbols=$(BUILD)/whole/names $(BUILD)/whole/libleakdetect_malloc.o
 	$(MERGE) -o $(BUILD)/whole/libleakdetect_knobs.o $(BUILD)/whole/knobs.o
@@ -277,7 +278,7 @@ bench:
 
 # --- Tests ---------------------------------------------------------------------------------------------
 
-DEPS_BUILD = libjemalloc-dev libunwind-dev
+DEPS_BUILD = libjemalloc-dev libunwind-dev libiberty-dev
 DEPS_TEST  = $(DEPS_BUILD) libcmocka-dev libsqlite3-dev g++ clang lld mold binutils pkg-config jq python3 libxml2 ccache valgrind
 DEPS_BENCH = $(DEPS_BUILD) python3 perl sqlite3 nodejs g++ valgrind gnuplot-nox heaptrack libgoogle-perftools4 linux-perf
 DEPS_UNWIND = $(DEPS_TEST) python3 perl sqlite3 git xz-utils nodejs luajit ruby
@@ -293,7 +294,7 @@ PROGRAMS = $(patsubst test/%,$(BUILD)/test/%,$(basename $(wildcard test/test_*.c
 CHECKS   = $(if $(filter default,$(FLAVOUR)),$(wildcard test/test_*.sh))
 
 CXX_WARNINGS = $(filter-out -Wconversion,$(WARNINGS))
-export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS C_FLAGS CXX_WARNINGS FLAGS SOURCES BLOCKMAP BACKTRACE HEAP MAKE
+export BUILD CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS C_FLAGS CXX_WARNINGS FLAGS SOURCES BLOCKMAP INSIDE HEAP MAKE
 TEST_ENVIRONMENT = LEAKDETECT_TEST_SCALE=$${LEAKDETECT_TEST_SCALE:-$(or $(scale.$(FLAVOUR)),100)} \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 TSAN_OPTIONS=allocator_may_return_null=1:report_signal_unsafe=0 \
     UBSAN_OPTIONS=print_stacktrace=1

@@ -1,55 +1,73 @@
 /* SPDX-License-Identifier: MIT
  *
- * Demangling: see demangle.h.
+ * Demangling by libiberty: see demangle.h.
  */
 #define _GNU_SOURCE 1
 #include "demangle.h"
 
+#include <libiberty/demangle.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "thread.h"
 
 bool demangle_is_mangled(const char *name)
 {
-    return name != NULL && strncmp(name, "_Z", 2) == 0;
+    if (name == NULL || name[0] != '_')
+        return false;
+    /* Rust's own form goes on with a capital letter. */
+    return name[1] == 'Z' || (name[1] == 'R' && name[2] >= 'A' && name[2] <= 'Z');
 }
 
-/* The C++ run-time library's, if the program has one. */
-extern char *__cxa_demangle(const char *mangled, char *buffer, size_t *size, int *status)
-    __attribute__((weak));
+struct text {
+    char bytes[LD_SYMBOL_TEXT];
+    size_t length;
+};
 
-static void copy_cut(char *out, size_t size, const char *text)
+static void append(const char *part, size_t length, void *ctx)
 {
-    size_t length = strnlen(text, size - 1);
+    struct text *text = ctx;
+    size_t room = sizeof(text->bytes) - 1 - text->length;
 
-    memcpy(out, text, length);
-    out[length] = 0;
+    if (length > room)
+        length = room;
+    memcpy(text->bytes + text->length, part, length);
+    text->length += length;
+}
+
+/* Rust first: some of its names are right, but ugly, in C++. */
+static bool demangle(const char *name, struct text *text)
+{
+    enum { LIKE_THE_RUN_TIME_LIBRARY = DMGL_PARAMS | DMGL_TYPES };
+
+    text->length = 0;
+    if (rust_demangle_callback(name, DMGL_NO_OPTS, append, text) != 0)
+        return true;
+    text->length = 0;
+    return cplus_demangle_v3_callback(name, LIKE_THE_RUN_TIME_LIBRARY, append, text) != 0;
 }
 
 void demangle_symbol(struct ld_symbol *out)
 {
+    struct text text;
     sigset_t all, saved;
-    char *demangled;
-    int status;
+    bool is_done;
 
     /* The demangler takes stack in proportion to the name, and recurses. */
-    if (__cxa_demangle == NULL || !demangle_is_mangled(out->function) ||
-        strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
+    if (!demangle_is_mangled(out->function) || strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
         return;
-    /* It allocates.  What it does not free, this does, so that is neither to be recorded nor to be counted as
-     * missing; signals wait, as what their handlers allocate is. */
+    /* Of names with other letters than ASCII's it makes a copy with malloc for a while, which is neither to
+     * be recorded nor to be counted as missing; signals wait, as what their handlers allocate is. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &saved);
     thread_disable();
-    demangled = __cxa_demangle(out->function, NULL, NULL, &status);
-    if (demangled != NULL) {
-        copy_cut(out->text, sizeof(out->text), demangled);
-        out->function = out->text;
-        free(demangled);
-    }
+    is_done = demangle(out->function, &text);
     thread_enable();
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (!is_done)
+        return;
+    memcpy(out->text, text.bytes, text.length);
+    out->text[text.length] = 0;
+    out->function = out->text;
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * The last step from a frame to its name: what a C++ function is called in its source.
+ * The last step from a frame to its name: what a function of C++ or Rust is called in its source.
  */
-#ifndef DEMANGLE_H
-#define DEMANGLE_H
+#ifndef LD_DEMANGLE_H /* libiberty has the other one */
+#define LD_DEMANGLE_H
 
 #include <stdbool.h>
 
 #include "leakdetect.h"
 
-/* Whether this is how a C++ function is called in its object file; NULL is not. */
+/* Whether this looks like such a function's name in its object file; NULL does not. */
 bool demangle_is_mangled(const char *name);
 
-/* Replaces the function's name, by one in out->text, if the program has the C++ run-time library and that can
- * tell it.  Calls the program's malloc: no lock is to be held. */
+/* Replaces the function's name, by one in out->text, if that can be told.  May call malloc: no lock is to be
+ * held. */
 void demangle_symbol(struct ld_symbol *out);
 
 #endif

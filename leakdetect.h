@@ -208,7 +208,7 @@ size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
 /* The source of one frame.  Strings point into this very struct or to memory that is never released, so
  * a struct must not be copied; NULL or 0 where a thing is not known. */
 struct ld_symbol {
-    const char *function; /* demangled, if the program has a C++ run-time library */
+    const char *function; /* as it is called in its source, also in C++ and Rust */
     const char *file;     /* source file */
     const char *module;   /* path of the executable or library */
     unsigned line;        /* in file, from 1; 0: unknown */
@@ -226,9 +226,9 @@ struct ld_symbol {
  * of them was there.
  *
  * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
- * since, into memory of its own, not the heap that is watched; only the demangler of the C++ run-time library
- * takes memory there, which is not on record, and is given back.  What cannot be read, for want of
- * descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
+ * since, into memory of its own, not the heap that is watched; only for names of Rust's with other letters
+ * than ASCII's some is taken there, which is not on record, and is given back.  What cannot be read, for want
+ * of descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
  * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code; see
  * ld_symbolize_inlined. */
 bool ld_symbolize(const void *frame, struct ld_symbol *out);

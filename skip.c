@@ -11,7 +11,7 @@
 #include "pattern.h"
 
 static const char wrappers[] =
-    /* C++: the operators, also where no run-time library demangles them, and what stands between them and
+    /* C++: the operators, also by their names in object files, and what stands between them and
      * containers, in libstdc++ and libc++. */
     "^operator new(*\n"
     "^operator new[](*\n"

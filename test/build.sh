@@ -66,7 +66,7 @@ if [ -n "$from_sources" ]; then
         compile "$file" "$object" -fvisibility=hidden
         objects="$objects $object"
     done
-    libraries="$BACKTRACE $HEAP -lleakdetect_unwind -lm"
+    libraries="$INSIDE $HEAP -lleakdetect_unwind -lm"
 fi
 
 for file in $plugins; do

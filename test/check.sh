@@ -2,7 +2,7 @@
 # shellcheck shell=sh disable=SC2034 # $failed is for who sources this
 set -eu
 
-: "${MAKE:=make}" "${BUILD:=build/default}" "${BACKTRACE:=$(gcc -print-file-name=libbacktrace.a)}"
+: "${MAKE:=make}" "${BUILD:=build/default}" "${INSIDE:=$(gcc -print-file-name=libbacktrace.a) -liberty}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM

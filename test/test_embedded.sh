@@ -175,7 +175,7 @@ straight() { # COMPILER FLAGS...
     (
         cd "$work/straight"
         "$compiler" -g -std=c11 -Wall -Wextra -Wpedantic -Werror -DLD_MAX_BLOCKS=300 -DLD_MAX_FRAMES=20 -DLD_MAX_STACKS=500 \
-            "$@" -I. ./*.c -o app -lbacktrace -ljemalloc -lgcc_s -lunwind -lm
+            "$@" -I. ./*.c -o app -lbacktrace -liberty -ljemalloc -lgcc_s -lunwind -lm
         ./app
     )
 }

@@ -4,7 +4,7 @@
 # and programs run in an emulator, with whole stacks.
 . test/check.sh
 
-ln -s /usr/include/jemalloc "$work/jemalloc"
+ln -s /usr/include/jemalloc /usr/include/libiberty "$work"
 
 compile() { # COMPILER
     for file in *.c; do
@@ -31,7 +31,7 @@ fetch() {
     (cd "$work/arm64" &&
         set -- -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::Cache="$work/apt/cache" \
             -o Dir::State="$work/apt/state" -o Dir::State::status="$work/apt/status" -o APT::Sandbox::User= &&
-        timeout 60 apt-get "$@" update && timeout 60 apt-get "$@" download libjemalloc-dev libunwind-dev liblzma-dev) >"$work/fetched" 2>&1 || return 1
+        timeout 60 apt-get "$@" update && timeout 60 apt-get "$@" download libjemalloc-dev libunwind-dev libiberty-dev liblzma-dev) >"$work/fetched" 2>&1 || return 1
     for package in "$work"/arm64/*.deb; do
         dpkg-deb -x "$package" "$work/arm64"
     done

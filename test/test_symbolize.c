@@ -686,6 +686,42 @@ TEST(trap_13_very_long_names_are_cut)
     }
 }
 
+/* Whether the program is in C or not: there are plugins. */
+TEST(names_are_as_in_the_source_of_cxx_and_rust)
+{
+    static const struct {
+        const char *mangled, *name;
+    } names[] = {
+        {"_ZN5later4Deep4loseEi", "later::Deep::lose(int)"},
+        {"_ZNSt6vectorIiSaIiEE9push_backERKi",
+         "std::vector<int, std::allocator<int> >::push_back(int const&)"},
+        {"_ZN5alloc3vec12Vec$LT$T$GT$4push17h0123456789abcdefE", "alloc::vec::Vec<T>::push"},
+        {"_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"},
+        {"_RNvCs1234_7mycrateu7vyk_bma", "mycrate::v\u00e9yk"},
+        {"_ZN5wrong", "_ZN5wrong"},
+        {"_RESET", "_RESET"},
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char file[32], flags[PATH_ROOM];
+        struct snapshot record;
+        struct ld_symbol symbol;
+        FILE *arguments = fopen(path_of("names.flags"), "w");
+        size_t live;
+
+        REQUIRE(arguments != NULL && fprintf(arguments, "-DNAME=%s\n", names[i].mangled) > 0 &&
+                fclose(arguments) == 0);
+        snprintf(file, sizeof(file), "names%zu.so", i);
+        snprintf(flags, sizeof(flags), "-g0 -O1 @%s", path_of("names.flags"));
+        build_library(file, flags);
+        record = allocate_in(open_library(file), ODD_SIZE);
+        live = ld_now_leaks(NULL, NULL);
+        REQUIRE(symbolize_record(&record, 0, &symbol));
+        require_function(&symbol, names[i].name);
+        REQUIRE(ld_now_leaks(NULL, NULL) == live);
+    }
+}
+
 /* --- Bad frames, bad days ----------------------------------------------------------------------------- */
 
 static void require_unknown(const void *frame)
@@ -1044,6 +1080,7 @@ int main(void)
         cmocka_unit_test(buffers_of_any_size_work_as_with_snprintf),
         cmocka_unit_test(unknown_frames_are_named_by_address),
         cmocka_unit_test(trap_13_very_long_names_are_cut),
+        cmocka_unit_test(names_are_as_in_the_source_of_cxx_and_rust),
         cmocka_unit_test(nonsense_frames_are_unknown),
         cmocka_unit_test(random_frames_never_crash),
         cmocka_unit_test(frames_out_of_range_are_refused),

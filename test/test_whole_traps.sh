@@ -239,7 +239,7 @@ ${CXX:-g++} -g -O1 -fPIC -shared test/whole/later_library.cc -o "$work/later.so"
 $CC -g -O1 test/whole/later.c -o "$work/later" -ldl
 reports_what_came_late() {
     status=0
-    timeout -k 5 120 env GLIBC_TUNABLES=glibc.rtld.optional_static_tls=70000 LD_PRELOAD="$preload libstdc++.so.6" \
+    timeout -k 5 120 env GLIBC_TUNABLES=glibc.rtld.optional_static_tls=70000 LD_PRELOAD="$preload" \
         "$work/later" "$work/later.so" 2>"$work/err" || status=$?
     [ $status -eq 23 ]
     grep '^total: 1 block, 1,337 bytes' "$work/err"

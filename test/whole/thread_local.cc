@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <cxxabi.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -31,10 +30,6 @@ template <> struct deep<0> {
 };
 
 static void *volatile sink;
-
-// In a static program it is there only if somebody asks for it.
-extern char *(*const demangler)(const char *, char *, size_t *, int *);
-char *(*const demangler)(const char *, char *, size_t *, int *) = abi::__cxa_demangle;
 
 template <class T> __attribute__((noinline)) int allocate(T)
 {
