@@ -473,7 +473,7 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
         return;
     if (heap->pass != PASS_STRICT && heap->pass != PASS_MAPPED)
         heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
-    /* The stack of a thread ends with its thread-local storage, and the first one's is in a mapping. */
+    /* Stacks have copies of them, and the first thread's storage is in a mapping. */
     heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
     if (is_whatever || (is_private && (is_stack || end - start >= SPARSE)))
         pages_each(start, end, is_private, scan_run, heap);

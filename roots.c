@@ -375,8 +375,9 @@ static void visit_tls(const struct pass *pass, uintptr_t thread_pointer, bool is
     visit_keys(pass, thread_pointer);
 }
 
-/* The stack that the kernel has given to the first thread, or the C library or the program to another.  The
- * program may have protected parts of it, which are mappings of their own.  Empty: it was not found. */
+/* The stack that the kernel has given to the first thread, or the C library or the program to another, which
+ * ends where the thread's static storage begins.  The program may have protected parts of it, which are
+ * mappings of their own.  Empty: it was not found. */
 static struct ours_range given_stack(const struct pass *pass, uintptr_t thread_pointer, bool is_first)
 {
     const struct maps *maps = pass->snapshot->maps;
@@ -385,7 +386,7 @@ static struct ours_range given_stack(const struct pass *pass, uintptr_t thread_p
 
     if (mapping == NULL)
         return (struct ours_range){0, 0};
-    end = is_first ? mapping->end : tcb_end(maps, thread_pointer);
+    end = is_first ? mapping->end : thread_pointer - pass->snapshot->roots->static_tls;
     start = is_first ? 0 : tcb_stack_start(maps, thread_pointer);
     if (start != 0)
         return (struct ours_range){start, end};
@@ -494,8 +495,7 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
 {
     const struct maps *maps = pass->snapshot->maps;
     const struct mapping *mapping = maps_find(maps, thread->stack_pointer);
-    bool is_dead = is_ending(pass, thread);
-    enum roots_kind kind = is_dead ? ROOTS_DEAD_STACK : ROOTS_STACK;
+    enum roots_kind kind = is_ending(pass, thread) ? ROOTS_DEAD_STACK : ROOTS_STACK;
     /* What makes a call has no red zone. */
     uintptr_t start = thread->stack_pointer - (is_caller(pass, thread) ? 0 : RED_ZONE), end;
     struct ours_range given;
@@ -512,9 +512,6 @@ static void visit_stack(const struct pass *pass, const struct stop_thread *threa
     }
     given = given_stack(pass, thread->thread_pointer, is_first);
     if (thread->stack_pointer >= given.start && thread->stack_pointer < given.end) {
-        /* The first thread's storage is not on its stack. */
-        if (!is_first && (!counts(pass, ROOTS_TLS) || is_dead))
-            given.end = thread->thread_pointer - pass->snapshot->roots->static_tls;
         visit_range(pass, kind, start, given.end);
         return;
     }

@@ -1109,6 +1109,31 @@ static void *with_signal_stack(void *unused)
     return NULL;
 }
 
+static void wait_in_handler(int number)
+{
+    (void)number;
+    meet();
+}
+
+/* The handler's stack is above the thread's own, which waits for it. */
+static void *with_thread_local_signal_stack(void *unused)
+{
+    static _Thread_local char memory[65536];
+    stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
+    void *volatile pointer = is_to_hold ? show(shared) : NULL;
+
+    (void)unused;
+    wipe_stack();
+    sigaltstack(&stack, NULL);
+    raise(SIGUSR2);
+    pointer = NULL;
+    (void)pointer;
+    stack.ss_flags = SS_DISABLE;
+    sigaltstack(&stack, NULL);
+    memset(memory, 0, sizeof(memory));
+    return NULL;
+}
+
 static SITE void use_signal_stack(hidden block, size_t size)
 {
     stack_t stack = {.ss_sp = block == 0 ? NULL : show(block), .ss_size = size};
@@ -1140,6 +1165,11 @@ static SITE void on_signal_stack(void)
     run_thread(with_signal_stack, true, LD_REACHABLE, LD_DEFINITELY_LOST);
     run_thread(with_signal_stack, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
     signal(SIGUSR1, SIG_DFL);
+    action.sa_handler = wait_in_handler;
+    sigaction(SIGUSR2, &action, NULL);
+    run_thread(with_thread_local_signal_stack, true, LD_REACHABLE, LD_DEFINITELY_LOST);
+    run_thread(with_thread_local_signal_stack, false, LD_DEFINITELY_LOST, LD_DEFINITELY_LOST);
+    signal(SIGUSR2, SIG_DFL);
 }
 
 static SITE void on_dead_stack_inner(hidden block)
