@@ -10,7 +10,7 @@ compile() { # COMPILER
     for file in *.c; do
         ! grep -q '#include <libunwind.h>' "$file" || case $file in rules.c | unwind_exit.c) ;; *) continue ;; esac
         for override in 0 1; do
-            "$1" -std=c11 -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wundef -Werror -I. -I"$work" \
+            "$1" -std=c11 -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wundef -Werror -I. -isystem "$work" \
                 -DLD_OVERRIDE=$override -c -o /dev/null "$file"
         done
     done
@@ -40,7 +40,7 @@ fetch() {
 has_whole_stacks() {
     usr=$work/arm64/usr
     libraries=$usr/lib/aarch64-linux-gnu
-    cc="aarch64-linux-gnu-gcc -isystem $usr/include/aarch64-linux-gnu -isystem $usr/include -L$libraries"
+    cc="aarch64-linux-gnu-gcc -isystem $usr/include/aarch64-linux-gnu -isystem $usr/include -L$libraries -B$libraries"
     run_make -j2 BUILD="$work/build" CC="$cc" LD=aarch64-linux-gnu-ld AR=aarch64-linux-gnu-ar \
         OBJCOPY=aarch64-linux-gnu-objcopy "$work/build/libleakdetect.a" "$work/build/libleakdetect_core.a" >"$work/made" 2>&1
     $cc -g -static -I. -o "$work/hello" examples/hello.c -L"$work/build" -lleakdetect_core -ljemalloc_pic -lunwind -llzma -lm
