@@ -336,8 +336,8 @@ struct ld_report_options {
     /* Functions that only allocate for others, and are never the call site: they are left out of the inner
      * end of a stack, unless nothing of it would remain.  Patterns, separated by commas or newlines; * will
      * stand for a comma too.  They come on top of a list of well-known ones (skip.c): operator new,
-     * std::allocator, xmalloc, g_malloc, strdup ...  That list is not used for LD_REPORT_FOLDED, where each
-     * is a function like others. */
+     * std::allocator, Rust's Box, xmalloc, g_malloc, strdup ...  That list is not used for LD_REPORT_FOLDED,
+     * where each is a function like others. */
     const char *skip;
     bool no_default_skip; /* without that list */
 
