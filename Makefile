@@ -317,7 +317,7 @@ check:
 	@$(MAKE) --no-print-directory test
 
 # In the checking build, which is another flavour.
-UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork jit reentrancy stacks threads traps unload unload_whole walk)
+UNWIND_PROGRAMS = $(addprefix $(BUILD)/test/test_,frames fork jit made_stacks reentrancy stacks threads traps unload unload_whole walk)
 UNWIND_CHECKS   = $(addprefix test/unwind/,shapes.sh programs.sh total.sh)
 test-unwind: all $(UNWIND_PROGRAMS)
 	@rm -f $(BUILD)/counts && truncate -s 4096 $(BUILD)/counts

@@ -103,7 +103,7 @@ static void keep(uintptr_t pc, rule r)
     atomic_store_explicit(&slot->key, rule_key(pc, r), memory_order_release);
 }
 
-/* What can be unloaded, but not unheard of, is as good as what cannot. */
+/* What can be unloaded, but not without notice, is as good as what cannot. */
 static inline rule watched(rule r, uintptr_t pc)
 {
     return (r & RULE_CAN_UNLOAD) != 0 && module_is_watched(rule_module(r), (const void *)pc)
@@ -176,16 +176,18 @@ static bool step(unw_cursor_t *cursor, const unw_context_t *context, struct obse
     return true;
 }
 
-/* Whether libunwind has information on this code.  Otherwise it guesses, and says that the procedure is one
- * byte long. */
-static bool is_described(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+/* Where the code ends that libunwind has information on; 0: it has none on this.  Then it guesses, and says
+ * that the procedure is one byte long. */
+static uintptr_t end_of_code(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
     unw_context_t context;
     unw_cursor_t cursor;
     unw_proc_info_t info;
 
     return aim(&cursor, &context, pc, sp, bp) && unw_get_proc_info(&cursor, &info) == 0 &&
-           info.end_ip - info.start_ip > 1;
+                   info.end_ip - info.start_ip > 1
+               ? (uintptr_t)info.end_ip
+               : 0;
 }
 
 /* One step from a frame with these registers.  False: it cannot be said. */
@@ -309,12 +311,12 @@ static READS_FRAMES bool follows_call(uintptr_t pc)
 {
     enum { LONGEST = 7 };
     const volatile uint8_t *end = (const volatile uint8_t *)pc;
+    int in_page = (int)(pc % platform_page_size());
+    int longest = in_page < LONGEST && !kernel_can_read(pc - LONGEST) ? in_page : LONGEST;
 
-    if (pc % platform_page_size() < LONGEST && !kernel_can_read(pc - LONGEST))
-        return false;
-    if (end[-5] == 0xe8)
+    if (longest >= 5 && end[-5] == 0xe8)
         return true;
-    for (int length = 2; length <= LONGEST; length++)
+    for (int length = 2; length <= longest; length++)
         if (end[-length] == 0xff && (end[1 - length] >> 3 & 7) == 2 &&
             indirect_call_length(end - length) == length)
             return true;
@@ -365,46 +367,92 @@ static rule ask_oracle(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t *scra
     return ask_for_loaded(&seen, pc, sp, bp, scratch);
 }
 
+/* As ask_oracle, but in the scratch: there may be nothing to read where a frame would be that is none, or to
+ * which BP does not belong. */
+enum { BP_ASIDE = RULES_SCRATCH / sizeof(uintptr_t) / 4 };
+static rule ask_aside(uintptr_t pc, uintptr_t *scratch)
+{
+    bool may_be_guess;
+
+    return ask_oracle(pc, (uintptr_t)scratch, (uintptr_t)&scratch[BP_ASIDE], scratch, &may_be_guess);
+}
+
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch)
 {
     int saved = errno;
     module_id module = module_at((const void *)pc);
     bool can_unload = module == 0 || module_can_unload(module), may_be_guess = true;
+    bool can_use_bp =
+        bp - sp < RULES_SCRATCH || (kernel_can_read(bp - 2 * sizeof(bp)) && kernel_can_read(bp));
+    bool is_at_end, is_aside, is_for_now = false;
+    struct observation seen;
+    uintptr_t end;
     rule r = RULE_ASK;
 
-    /* libunwind remembers places, whatever is there now. */
+    /* libunwind reads there without a look. */
+    if (!can_use_bp)
+        bp = (uintptr_t)&scratch[BP_ASIDE];
+    /* And remembers places, whatever is there now. */
     if (can_unload)
         unw_flush_cache(unw_local_addr_space, 0, 0);
-    if (module != 0)
+    end = end_of_code(pc, sp, bp);
+    is_at_end = module != 0 && end == pc;
+    is_aside = is_at_end || !can_use_bp;
+    if (module != 0 && !is_aside)
         r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
-    if (may_be_guess && !is_described(pc, sp, bp))
+    if (module != 0 && r == RULE_ASK && end != 0) {
+        r = ask_aside(pc, scratch);
+        if (r == RULE_ASK && is_aside)
+            r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
+        is_aside = true;
+    }
+    if (may_be_guess && end == 0)
         r = ask_for_guess(pc, scratch);
     /* A stack that was made by hand may begin with the address of a function, as though that were returned
      * to: there is nothing beyond, or what libunwind would stumble over. */
-    if ((r & (RULE_ASK | RULE_ENDS | RULE_GUESSED)) == 0 && !follows_call(pc))
+    if ((r & (RULE_ENDS | RULE_GUESSED)) == 0 && ((r & RULE_ASK) == 0 || is_at_end) && !follows_call(pc))
         r = RULE_ENDS;
+    /* Nor may libunwind stumble over it itself. */
+    if (is_at_end && r == RULE_ASK && !can_use_bp && !(observe(pc, sp, bp, &seen) && seen.has_return)) {
+        r = RULE_ENDS;
+        is_for_now = true;
+    }
+    if ((is_at_end && (r & RULE_ASK) == 0) || (is_aside && (r & RULE_FROM_BP) != 0))
+        r |= RULE_UNSURE;
     r |= (uint64_t)module << 8;
     if (can_unload)
         r |= RULE_CAN_UNLOAD;
-    if ((r & RULE_ASK) == 0 || !is_doubtful)
+    if (!is_for_now && ((r & RULE_ASK) == 0 || !is_doubtful))
         keep(pc, r);
     r = watched(r, pc);
     errno = saved;
     return r;
 }
 
-/* mov $15, %rax; syscall: rt_sigreturn, as the C library has it for all handlers. */
-READS_FRAMES bool rules_is_signal_return(uintptr_t pc)
+static READS_FRAMES bool has_code(uintptr_t pc, const uint8_t *code, size_t size)
 {
-    static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
     const volatile uint8_t *at = (const volatile uint8_t *)pc;
 
-    if (!kernel_can_read(pc) || !kernel_can_read(pc + sizeof(code)))
+    if (!kernel_can_read(pc) || !kernel_can_read(pc + size))
         return false;
-    for (size_t i = 0; i < sizeof(code); i++)
+    for (size_t i = 0; i < size; i++)
         if (at[i] != code[i])
             return false;
     return true;
+}
+
+/* rt_sigreturn: mov $15, %rax; syscall, as the C library has it for all handlers; or %eax, as others have. */
+bool rules_is_signal_return(uintptr_t pc)
+{
+    static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+    static const uint8_t others[] = {0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+
+    return has_code(pc, code, sizeof(code)) || has_code(pc, others, sizeof(others));
+}
+
+bool rules_is_return(uintptr_t pc)
+{
+    return kernel_can_read((pc - 1) & ~(uintptr_t)7) && (follows_call(pc) || rules_is_signal_return(pc));
 }
 
 /* Volatile for the same reason as in copy_words. */

@@ -32,11 +32,15 @@ typedef uint64_t rule;
 #define RULE_RESTORES_BP 2u
 #define RULE_ENDS        4u  /* the outermost frame */
 #define RULE_ASK         8u  /* what there is to say cannot be said in a rule: libunwind has to walk */
-#define RULE_CAN_UNLOAD  16u /* and nobody would hear of it */
+#define RULE_CAN_UNLOAD  16u /* without notice */
 #define RULE_GUESSED     32u /* nothing describes the code, and BP may not be what the rule takes it for */
 #define RULE_LOADED      64u /* goes with RULE_FROM_BP and RULE_RESTORES_BP */
+/* The code ends there: a call does not return, or there was none, and it is the address of what comes next,
+ * at the beginning of a stack that was made by hand.  Or BP was not what the rule takes it for when it was
+ * learnt. */
+#define RULE_UNSURE 128u
 /* Not just to be applied. */
-#define RULE_UNUSUAL (RULE_ENDS | RULE_ASK | RULE_GUESSED | RULE_LOADED)
+#define RULE_UNUSUAL (RULE_ENDS | RULE_ASK | RULE_GUESSED | RULE_LOADED | RULE_UNSURE)
 
 /* Of return addresses that can have a rule. */
 #define RULE_PC_BITS 48
@@ -67,8 +71,8 @@ enum {
 };
 
 /* A thread's own copies of rules that are good as long as the generation of modules (module.h) is the same:
- * those of code that is never unloaded, or not unheard of.  One goes by its pc to the one place where it may
- * be. */
+ * those of code that is never unloaded, or not without notice (module_watch_by).  One goes by its pc to the
+ * one place where it may be. */
 enum { OWN_RULES = RULE_SETS / 8 };
 
 struct own_rules {
@@ -107,6 +111,10 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
 
 /* Whether it is there that a signal handler returns to, for the kernel to go on with what was interrupted. */
 bool rules_is_signal_return(uintptr_t pc);
+
+/* Whether there is what is returned to: the instruction before it is a call, or it is there that a signal
+ * handler returns to. */
+bool rules_is_return(uintptr_t pc);
 
 /* What a signal has interrupted, and its caller. */
 struct rules_caller {

@@ -72,7 +72,7 @@ static inline module_id trail_module(const struct trail_frame *frame)
     return rule_module(frame->rule);
 }
 
-/* The module, unheard of; and where there is none, one may come. */
+/* The module, without notice; and where there is none, one may be loaded. */
 static inline bool trail_can_unload(const struct trail_frame *frame)
 {
     return (frame->rule & RULE_CAN_UNLOAD) != 0;
@@ -81,7 +81,7 @@ static inline bool trail_can_unload(const struct trail_frame *frame)
 /* What comes further out may be no frames. */
 static inline bool trail_is_guessed(const struct trail_frame *frame)
 {
-    return (frame->rule & RULE_GUESSED) != 0;
+    return (frame->rule & (RULE_GUESSED | RULE_UNSURE)) != 0;
 }
 
 /* One frame that a walk has passed. */

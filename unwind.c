@@ -32,17 +32,20 @@ enum outcome {
     ROOTED,   /* the beginning of the stack */
     FLOATING, /* neither, for TRAIL_WALK_MAX frames */
     UNKNOWN,  /* what no rule can express */
-    ASTRAY,   /* a guess leads somewhere, which is not on the thread's own stack */
+    ASTRAY,   /* it may go on, but not on the thread's own stack */
     ONWARDS,  /* none of these so far */
 };
 
 struct walked {
-    uint32_t met;      /* frames of the trail that are still there */
-    uintptr_t bp_at;   /* as in struct trail_step, of the frame where the trail was met */
-    uintptr_t zero_at; /* the return address that said that this is the outermost frame; 0: a rule said it */
+    uint32_t met;    /* frames of the trail that are still there */
+    uintptr_t bp_at; /* as in struct trail_step, of the frame where the trail was met */
+    /* The return address that says which frame is the outermost one, and where BP comes from beyond it, if
+     * that says it, too; at 0: a rule says it. */
+    struct trail_word end, end_bp;
     uint32_t steps;
     bool is_careful; /* what is not on the thread's own stack may be followed, if it can be read */
-    uintptr_t page;  /* the last one of which that is known */
+    bool has_guessed;
+    uintptr_t page; /* the last one of which that is known */
 };
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
@@ -93,18 +96,10 @@ static inline bool is_stale(rule r, uintptr_t pc, module_id *checked)
     return false;
 }
 
-/* From a frame to its caller, and in *bp_at where the caller's frame pointer was read from, if it was.  False
- * if the rule leads nowhere that can be believed. */
-static inline bool step_out(struct trail_registers *at, rule r, uintptr_t *bp_at)
+/* From a frame with this CFA to its caller, and in *bp_at where the caller's frame pointer was read from, if
+ * it was. */
+static inline void leave_frame(struct trail_registers *at, rule r, uintptr_t cfa, uintptr_t *bp_at)
 {
-    uintptr_t cfa = at->sp + (uintptr_t)rule_cfa(r);
-
-    /* SP is where it was left; BP may be anything. */
-    if ((r & RULE_FROM_BP) != 0) {
-        cfa = at->bp + (uintptr_t)rule_cfa(r);
-        if (UNLIKELY(cfa <= at->sp || cfa - at->sp > FRAME_SIZE_MAX || cfa % sizeof(uintptr_t) != 0))
-            return false;
-    }
     at->pc = trail_load(cfa - sizeof(uintptr_t));
     *bp_at = 0;
     if ((r & RULE_RESTORES_BP) != 0) {
@@ -112,6 +107,29 @@ static inline bool step_out(struct trail_registers *at, rule r, uintptr_t *bp_at
         at->bp = trail_load(*bp_at);
     }
     at->sp = cfa;
+}
+
+/* The CFA, or what leads to it, by a rule with RULE_LOADED. */
+static inline uintptr_t cfa_by(const struct trail_registers *at, rule r)
+{
+    return ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r);
+}
+
+/* SP is where it was left; BP may be anything. */
+static inline bool is_believable(const struct trail_registers *at, rule r)
+{
+    uintptr_t cfa = cfa_by(at, r);
+
+    return (r & RULE_FROM_BP) == 0 ||
+           LIKELY(cfa > at->sp && cfa - at->sp <= FRAME_SIZE_MAX && cfa % sizeof(uintptr_t) == 0);
+}
+
+/* As leave_frame.  False if the rule leads nowhere that can be believed. */
+static inline bool step_out(struct trail_registers *at, rule r, uintptr_t *bp_at)
+{
+    if (!is_believable(at, r))
+        return false;
+    leave_frame(at, r, cfa_by(at, r), bp_at);
     return true;
 }
 
@@ -142,15 +160,17 @@ static COLD uintptr_t own_stack_end(struct thread *thread, uintptr_t sp)
     return sp - thread->stack.start < thread->stack.end - thread->stack.start ? thread->stack.end : 0;
 }
 
-/* Beyond a guess there may be no frames any more, and it may lead anywhere.  What is read there for the trail
- * is read again whenever it may be met, so it must stay as long as the thread does: it is on its own stack,
- * further out.  Elsewhere a careful walk looks, each time. */
+/* Beyond what may be no frame there may be none any more, and it may lead anywhere.  What is read there for
+ * the trail is read again whenever it may be met, so it must stay as long as that frame does: it is further
+ * out on the thread's own stack, or on one where it was there.  Elsewhere a careful walk looks, each time. */
 #define ELSEWHERE UINTPTR_MAX
 static bool is_there(struct walked *walk, const struct trail_registers *at, uintptr_t address, uintptr_t end)
 {
-    if (address % sizeof(uintptr_t) != 0 || address < at->sp || address >= end)
+    if (address % sizeof(uintptr_t) != 0 || address < PAGE)
         return false;
-    if (end != ELSEWHERE || address / PAGE == walk->page)
+    if (end != ELSEWHERE)
+        return address >= at->sp && address < end;
+    if (address / PAGE == walk->page)
         return true;
     if (!kernel_can_read(address))
         return false;
@@ -161,7 +181,7 @@ static bool is_there(struct walked *walk, const struct trail_registers *at, uint
 /* Whether what the rule would have read is there. */
 static bool can_step_out(struct walked *walk, const struct trail_registers *at, rule r, uintptr_t end)
 {
-    uintptr_t cfa = ((r & RULE_FROM_BP) != 0 ? at->bp : at->sp) + (uintptr_t)rule_cfa(r), base = cfa;
+    uintptr_t cfa = cfa_by(at, r), base = cfa;
 
     if ((r & RULE_LOADED) != 0) {
         if (!is_there(walk, at, cfa, end))
@@ -185,26 +205,83 @@ static enum outcome judge_guess(const struct trail_registers *at)
     return at->bp < at->sp || at->bp - at->sp > DISTANCE_MAX ? ROOTED : ONWARDS;
 }
 
-/* As step_out, by a rule that is RULE_UNUSUAL, or by any beyond a guess, where *end is not 0 (see is_there).
- * ONWARDS: the step was taken. */
+/* Whether stacks begin in that code, as those of the C library's contexts do. */
+static bool begins_stacks(struct thread *thread, const struct trail_registers *at)
+{
+    module_id checked = 0;
+    rule r;
+
+    if (module_at((const void *)at->pc) == 0)
+        return false;
+    r = rules_find(&thread->rules, at->pc);
+    if (r == 0 || is_stale(r, at->pc, &checked))
+        r = learn(thread, *at, true);
+    return (r & RULE_GUESSED) != 0 || (r & (RULE_ENDS | RULE_UNSURE)) == RULE_ENDS;
+}
+
+/* Whether this word can be read as long as that frame is there, whose pc was read from the one below SP. */
+static bool stays(struct thread *thread, const struct trail_registers *at, uintptr_t address)
+{
+    return address / PAGE == (at->sp - sizeof(address)) / PAGE ||
+           (address >= at->sp && address < own_stack_end(thread, at->sp));
+}
+
+/* Of what may be no frame: ONWARDS, there is a caller, and otherwise it is the outermost one.  libunwind
+ * would go on wherever that leads. */
+static enum outcome judge_suspect(struct thread *thread, struct walked *walk,
+                                  const struct trail_registers *at, rule r)
+{
+    struct trail_registers caller = *at;
+    uintptr_t bp_at;
+
+    if ((r & RULE_FROM_BP) != 0 && at->bp == TRAIL_UNKNOWN_BP)
+        return UNKNOWN;
+    /* What cannot be read does not change, but the CFA may, if that is read. */
+    if (!can_step_out(walk, at, r, ELSEWHERE))
+        return (r & RULE_LOADED) == 0 ? ROOTED : ASTRAY;
+    if ((r & RULE_LOADED) == 0)
+        leave_frame(&caller, r, cfa_by(at, r), &bp_at);
+    else if (!step_out_loaded(&caller, r, &bp_at))
+        return UNKNOWN;
+    if (rules_is_return(caller.pc) || begins_stacks(thread, &caller))
+        return ONWARDS;
+    walk->end = (struct trail_word){caller.sp - sizeof(uintptr_t), caller.pc};
+    if ((r & RULE_LOADED) != 0)
+        walk->end_bp = (struct trail_word){cfa_by(at, r), caller.sp};
+    return stays(thread, at, walk->end.at) ? ROOTED : ASTRAY;
+}
+
+/* As step_out, where that will not do: by a rule that is RULE_UNUSUAL, or that leads nowhere that can be
+ * believed, or by any beyond what may be no frame, where *end is not 0 (see is_there).  ONWARDS: the step was
+ * taken. */
 static NOINLINE enum outcome step_out_doubtfully(struct thread *thread, struct trail_registers *at, rule r,
                                                  struct walked *walk, uintptr_t *end)
 {
+    bool is_usual = (r & RULE_UNUSUAL) == 0;
+    uintptr_t cfa = cfa_by(at, r);
+
     if ((r & (RULE_ENDS | RULE_ASK)) != 0)
         return (r & RULE_ENDS) != 0 ? ROOTED : UNKNOWN;
-    if ((r & RULE_GUESSED) != 0) {
-        enum outcome outcome = judge_guess(at);
+    if ((r & (RULE_GUESSED | RULE_UNSURE)) != 0 || (is_usual && !is_believable(at, r))) {
+        enum outcome outcome = (r & RULE_GUESSED) != 0 ? judge_guess(at) : judge_suspect(thread, walk, at, r);
 
         if (outcome != ONWARDS)
             return outcome;
+        walk->has_guessed |= (r & RULE_GUESSED) != 0;
+        *end = walk->is_careful ? ELSEWHERE : own_stack_end(thread, at->sp);
+        /* So near it is the same stack, whose it may be. */
+        if (*end == 0 && (r & (RULE_GUESSED | RULE_LOADED)) == 0 && cfa - at->sp <= PAGE)
+            *end = ELSEWHERE;
         if (*end == 0)
-            *end = walk->is_careful ? ELSEWHERE : own_stack_end(thread, at->sp);
+            return ASTRAY;
     }
-    if (*end == 0 ? (r & RULE_GUESSED) != 0 : !can_step_out(walk, at, r, *end))
+    if (*end != 0 && !can_step_out(walk, at, r, *end))
         return ASTRAY;
-    if (!((r & RULE_LOADED) != 0 ? step_out_loaded(at, r, &walk->bp_at) : step_out(at, r, &walk->bp_at)))
+    if ((r & RULE_LOADED) == 0)
+        leave_frame(at, r, cfa, &walk->bp_at);
+    else if (!step_out_loaded(at, r, &walk->bp_at))
         return UNKNOWN;
-    return (uint64_t)at->pc >> RULE_PC_BITS == 0 ? ONWARDS : UNKNOWN;
+    return ONWARDS;
 }
 
 /* If the walk is at a frame of the trail, and all is unchanged from there on, the number of frames up to that
@@ -229,6 +306,24 @@ static inline uint32_t meet(const struct trail *trail, const struct trail_regist
     return same == i ? i : 0;
 }
 
+/* Whether libunwind, too, goes no further than this pc, which nobody knows: there is no code, nor does BP
+ * lead on. */
+static bool is_nowhere(const struct trail_registers *at)
+{
+    enum { ADDRESS_BITS = 47 };
+
+    return judge_guess(at) == ROOTED && ((uint64_t)at->pc >> ADDRESS_BITS != 0 || !kernel_can_read(at->pc));
+}
+
+/* The walk has come to what is no frame, by this rule. */
+static enum outcome end_walk(struct walked *walk, const struct trail_registers *at, uintptr_t bp_at, rule r)
+{
+    walk->end = (struct trail_word){at->sp - sizeof(uintptr_t), at->pc};
+    if (at->pc >= LOWEST_PC)
+        walk->end_bp = (struct trail_word){bp_at, at->bp};
+    return (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
+}
+
 static enum outcome walk_stack(struct thread *thread, const struct trail_registers *start,
                                struct walked *walk)
 {
@@ -241,7 +336,7 @@ static enum outcome walk_stack(struct thread *thread, const struct trail_registe
     uintptr_t bp_at = 0, end = 0; /* beyond a guess: of what can be read */
 
     walk->met = 0;
-    walk->zero_at = 0;
+    walk->end = walk->end_bp = (struct trail_word){0, 0};
     while (outcome == ONWARDS && step < trail->steps + TRAIL_WALK_MAX) {
         rule r;
 
@@ -257,12 +352,14 @@ static enum outcome walk_stack(struct thread *thread, const struct trail_registe
                 outcome = UNKNOWN;
                 break;
             }
+            if (r == 0 && step != trail->steps && is_nowhere(&at)) {
+                outcome = end_walk(walk, &at, bp_at, step[-1].rule);
+                break;
+            }
             r = learn(thread, at, end != 0);
         }
         *step++ = (struct trail_step){at, bp_at, r};
-        if (LIKELY((r & RULE_UNUSUAL) == 0) && LIKELY(end == 0)) {
-            outcome = LIKELY(step_out(&at, r, &bp_at)) ? ONWARDS : UNKNOWN;
-        } else {
+        if (UNLIKELY((r & RULE_UNUSUAL) != 0) || UNLIKELY(end != 0) || UNLIKELY(!step_out(&at, r, &bp_at))) {
             /* Copies, lest what is passed on here has to be in memory everywhere. */
             struct trail_registers doubtful = at;
 
@@ -270,10 +367,8 @@ static enum outcome walk_stack(struct thread *thread, const struct trail_registe
             at = doubtful;
             bp_at = walk->bp_at;
         }
-        if (LIKELY(outcome == ONWARDS) && UNLIKELY(at.pc < LOWEST_PC)) {
-            walk->zero_at = at.sp - sizeof(uintptr_t);
-            outcome = at.pc == 0 && (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
-        }
+        if (LIKELY(outcome == ONWARDS) && UNLIKELY(at.pc < LOWEST_PC))
+            outcome = end_walk(walk, &at, bp_at, r);
     }
     walk->bp_at = bp_at;
     walk->steps = (uint32_t)(step - trail->steps);
@@ -311,15 +406,17 @@ static inline void push(struct trail *trail, size_t count, uintptr_t bp_at)
 }
 
 /* Adds the outermost frame. */
-static void push_first(struct trail *trail, const struct trail_step *step, uintptr_t zero_at)
+static void push_first(struct trail *trail, const struct trail_step *step, const struct walked *walk)
 {
     struct trail_frame *frame = &trail->frames[0];
 
     frame->at = step->at;
     frame->rule = (uint32_t)step->rule;
-    trail->words[0] = (struct trail_word){zero_at, 0};
-    frame->words_end = zero_at != 0;
-    frame->needs_bp = (step->rule & RULE_GUESSED) != 0 || (zero_at != 0 && (step->rule & RULE_FROM_BP) != 0);
+    trail->words[0] = walk->end;
+    trail->words[1] = walk->end_bp;
+    frame->words_end = walk->end.at == 0 ? 0 : walk->end_bp.at == 0 ? 1 : 2;
+    frame->needs_bp = (step->rule & (RULE_GUESSED | RULE_FROM_BP)) != 0 ||
+                      (walk->end.value >= LOWEST_PC && walk->end_bp.at == 0);
     atomic_signal_fence(memory_order_seq_cst);
     trail->count = 1;
 }
@@ -347,7 +444,7 @@ static enum outcome follow(struct thread *thread, const struct trail_registers *
 
         trail_truncate(trail, 0);
         trail->is_floating = outcome == FLOATING;
-        push_first(trail, first, walk.zero_at);
+        push_first(trail, first, &walk);
         walk.bp_at = first->bp_at;
     } else if (walk.met != trail->count) {
         trail_truncate(trail, walk.met);
@@ -472,10 +569,11 @@ static enum outcome step_out_misled(struct thread *thread, struct trail_register
     return ONWARDS;
 }
 
-/* Walks without the trail, and looks whether what it reads is there beyond a guess, and beyond a frame of
- * which libunwind knows what is wrong; *is_misled: it has passed one of those. */
-static COLD size_t walk_carefully(struct thread *thread, const struct trail_registers *start,
-                                  const void **frames, bool *is_misled)
+/* Walks without the trail, and looks whether what it reads is there beyond what may be no frame, and beyond a
+ * frame of which libunwind knows what is wrong.  is_astray: the trail could not follow.  *is_for_libunwind:
+ * it may know more, and can be asked. */
+static COLD size_t walk_carefully(struct thread *thread, const struct trail_registers *start, bool is_astray,
+                                  const void **frames, bool *is_for_libunwind)
 {
     struct walked walk = {.is_careful = true};
     struct trail_registers at = *start;
@@ -483,13 +581,13 @@ static COLD size_t walk_carefully(struct thread *thread, const struct trail_regi
     module_id checked = 0;
     uintptr_t end = 0;
     size_t count = 0;
+    bool is_misled = false;
 
-    *is_misled = false;
     while (outcome == ONWARDS && at.pc >= LOWEST_PC && count < LD_MAX_FRAMES) {
         rule r = rules_find(&thread->rules, at.pc);
 
         if (r == 0 || is_stale(r, at.pc, &checked)) {
-            if (at.bp == TRAIL_UNKNOWN_BP)
+            if (at.bp == TRAIL_UNKNOWN_BP || (r == 0 && count != 0 && is_nowhere(&at)))
                 break;
             r = learn(thread, at, end != 0);
         }
@@ -500,30 +598,29 @@ static COLD size_t walk_carefully(struct thread *thread, const struct trail_regi
             outcome = step_out_misled(thread, &at, &interrupted);
             if (outcome == ONWARDS) {
                 frames[count++] = (const void *)interrupted;
-                *is_misled = true;
+                is_misled = true;
                 end = ELSEWHERE;
             }
-        } else if ((r & RULE_UNUSUAL) == 0 && end == 0) {
-            outcome = step_out(&at, r, &walk.bp_at) ? ONWARDS : UNKNOWN;
-        } else {
+        } else if ((r & RULE_UNUSUAL) != 0 || end != 0 || !step_out(&at, r, &walk.bp_at)) {
             outcome = step_out_doubtfully(thread, &at, r, &walk, &end);
         }
     }
+    *is_for_libunwind = outcome == UNKNOWN && !is_misled && !(is_astray && walk.has_guessed);
     return count;
 }
 
-/* A stack in which a guess leads astray, as far as it can be followed, or one with an interrupted frame that
- * would lead libunwind astray; nothing of it is remembered.  In the first libunwind would go the same way,
- * but believes of memory that it has read once that it can be read for ever; in the second it reads without
- * a look.  All others that no rule can express are left to it. */
+/* A stack that cannot be remembered, as far as it can be followed.  What no rule can express is left to
+ * libunwind; but where a guess leads astray that would go the same way, and believes of memory that it has
+ * read once that it can be read for ever, and it reads without a look beyond an interrupted frame of which it
+ * knows what is wrong. */
 static COLD struct unwind_stack capture_carefully(struct thread *thread, const struct trail_registers *start,
                                                   bool is_astray, stackmap_roots_fn *each_root)
 {
     const void *frames[LD_MAX_FRAMES];
-    bool is_misled;
-    size_t count = walk_carefully(thread, start, frames, &is_misled);
+    bool is_for_libunwind;
+    size_t count = walk_carefully(thread, start, is_astray, frames, &is_for_libunwind);
 
-    if (!is_astray && !is_misled)
+    if (is_for_libunwind)
         return unwind_ask(thread, 0, (const void *)start->pc, each_root);
     return unwind_keep(thread, 0, frames, count, each_root);
 }

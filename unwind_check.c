@@ -107,6 +107,19 @@ static bool differ_by_guess(struct thread *thread, const struct frames *a, const
 #endif
 }
 
+/* Whether ours ends where libunwind goes on to what nothing returns to. */
+static bool is_led_nowhere(const struct frames *ours, const struct frames *theirs)
+{
+#if LD_UNWIND_RULES
+    return ours->count < theirs->count &&
+           memcmp(ours->at, theirs->at, ours->count * sizeof(ours->at[0])) == 0 &&
+           !rules_is_return((uintptr_t)theirs->at[ours->count]);
+#else
+    (void)ours, (void)theirs;
+    return false;
+#endif
+}
+
 /* unw_step, mended: after a guess it goes on with a stack pointer that is not that of the frame it came to,
  * unlike unw_backtrace. */
 static bool step(unw_cursor_t *cursor, unw_context_t *context)
@@ -199,7 +212,7 @@ static COLD void judge(struct thread *thread, unsigned level, struct unwind_call
         count(&to->cut);
         return;
     }
-    if (are_equal(ours, &afresh) || differ_by_guess(thread, ours, &theirs)) {
+    if (are_equal(ours, &afresh) || differ_by_guess(thread, ours, &theirs) || is_led_nowhere(ours, &theirs)) {
         count(&to->captures);
         count(&to->outdated);
         return;
