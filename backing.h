@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The allocator below: the only spelling of jemalloc's names.  Size 0 and alignments are jemalloc's: sizes
- * here are at least 1, alignments are powers of two, or 0 for the usual one.  backing_libc.h is the same over
+ * The allocator below: the only spelling of jemalloc's names.  As jemalloc wants it, sizes are at least 1,
+ * and alignments are powers of two, or 0 for the usual one.  backing_libc.h is the same over
  * the C library's malloc, for sanitizers, which must see every block, and backing_private.h over a jemalloc
  * that does not answer to its own names.
  */

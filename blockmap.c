@@ -554,11 +554,13 @@ void blockmap_each_stack(blockmap_stack_fn *visit)
 /* --- Epochs ------------------------------------------------------------------------------------------ */
 
 /* Gives records that are about to outlive their mark the oldest one that is still told exactly. */
-static COLD void refresh_marks(uint32_t epoch)
+static COLD void refresh_marks(void)
 {
     for (size_t i = next_used(0); i < SLOTS; i = next_used(i + 1)) {
         _Atomic uint64_t *word = &map.slots[i].head;
-        uint64_t head = atomic_load_explicit(word, memory_order_relaxed);
+        /* Acquire: the epoch is that of this record, or a later one. */
+        uint64_t head = atomic_load_explicit(word, memory_order_acquire);
+        uint32_t epoch = atomic_load_explicit(&map.epoch, memory_order_relaxed);
         uint32_t age = (epoch - (uint32_t)(head >> MARK_SHIFT)) & MARK_MASK;
 
         if (is_free(head) || is_claimed(head) || (head & HELD) != 0 || age <= BLOCKMAP_EXACT_EPOCHS)
@@ -582,7 +584,7 @@ void blockmap_start_epoch(uint32_t epoch)
         continue;
     /* Twice before an age could reach the top of its field. */
     if (epoch % (BLOCKMAP_EXACT_EPOCHS / 2) == 0 && epoch > BLOCKMAP_EXACT_EPOCHS)
-        refresh_marks(epoch);
+        refresh_marks();
 }
 
 /* --- Figures and checks ------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The public calls about lost blocks, and the order of events in a check (check.h).
+ * The public calls about lost blocks, and the order of events in a check.
  *
  * One check at a time.  Whoever checks has all its signals blocked until the answer is there, so that no
  * handler of the program runs while others stand still; no lock is held when blocks are handed over.

@@ -12,14 +12,15 @@
 
 #include "leakdetect.h"
 
-/* The flag of a record that was given to ld_ignore. */
+/* The flag of a record whose block is not lost whatever points to it: it was given to ld_ignore, or made by a
+ * thread that was disabled. */
 #define CHECK_IGNORED 8u
 
 struct check_options {
     bool no_globals, no_tls, no_registers, no_stacks; /* that are not roots */
     bool is_strict;                                   /* what looks dead holds nothing, but is noted */
     bool are_unaligned;                               /* pointers may be at any address */
-    bool keeps_pages;                                 /* as small as they are */
+    bool keeps_pages;                                 /* nothing is moved into huge ones (collapse.h) */
     bool counts_mapped; /* memory that the program has mapped itself is a root: where that is not known,
                           nothing is */
 };

@@ -6,8 +6,7 @@
 #include "demangle.h"
 
 #include <libiberty/demangle.h>
-#include <pthread.h>
-#include <signal.h>
+#include <setjmp.h>
 #include <string.h>
 
 #include "thread.h"
@@ -23,17 +22,19 @@ bool demangle_is_mangled(const char *name)
 struct text {
     char bytes[LD_SYMBOL_TEXT];
     size_t length;
+    jmp_buf full;
 };
 
+/* What is referred to again and again may double each time: nobody waits for what there is no room for. */
 static void append(const char *part, size_t length, void *ctx)
 {
     struct text *text = ctx;
     size_t room = sizeof(text->bytes) - 1 - text->length;
 
+    memcpy(text->bytes + text->length, part, length < room ? length : room);
+    text->length += length < room ? length : room;
     if (length > room)
-        length = room;
-    memcpy(text->bytes + text->length, part, length);
-    text->length += length;
+        longjmp(text->full, 1);
 }
 
 /* Rust first: some of its names are right, but ugly, in C++. */
@@ -41,6 +42,8 @@ static bool demangle(const char *name, struct text *text)
 {
     enum { LIKE_THE_RUN_TIME_LIBRARY = DMGL_PARAMS | DMGL_TYPES };
 
+    if (_setjmp(text->full) != 0)
+        return true;
     text->length = 0;
     if (rust_demangle_callback(name, DMGL_NO_OPTS, append, text) != 0)
         return true;
@@ -51,20 +54,16 @@ static bool demangle(const char *name, struct text *text)
 void demangle_symbol(struct ld_symbol *out)
 {
     struct text text;
-    sigset_t all, saved;
     bool is_done;
 
     /* The demangler takes stack in proportion to the name, and recurses. */
     if (!demangle_is_mangled(out->function) || strnlen(out->function, LD_SYMBOL_TEXT) == LD_SYMBOL_TEXT)
         return;
     /* Of names with other letters than ASCII's it makes a copy with malloc for a while, which is neither to
-     * be recorded nor to be counted as missing; signals wait, as what their handlers allocate is. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &saved);
+     * be recorded nor to be counted as missing. */
     thread_disable();
     is_done = demangle(out->function, &text);
     thread_enable();
-    pthread_sigmask(SIG_SETMASK, &saved, NULL);
     if (!is_done)
         return;
     memcpy(out->text, text.bytes, text.length);

@@ -13,7 +13,7 @@
 bool demangle_is_mangled(const char *name);
 
 /* Replaces the function's name, by one in out->text, if that can be told.  May call malloc: no lock is to be
- * held. */
+ * held, and signals are to be blocked, or what their handlers allocate would not be recorded either. */
 void demangle_symbol(struct ld_symbol *out);
 
 #endif

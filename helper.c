@@ -26,7 +26,7 @@
 #include "thread.h"
 
 enum {
-    REPORT_STACK = 256 * 1024, /* what leakdetect.h says */
+    REPORT_STACK = 512 * 1024, /* what leakdetect.h says */
     LIBRARY_STACK = 32 * 1024, /* the C library's own part of a stack, and that of this file */
     SIGNALS = 2,
     WORDS_OF_THREAD = 192,      /* to look at; the one is number 180 on x86-64, 52 on aarch64 */

@@ -6,9 +6,9 @@
 #ifndef HELPER_H
 #define HELPER_H
 
-/* Called for each of two signals at most.  From now on `signal` has `report` called, in the helper, for all
- * that come in while it works once. 0, or an errno value: EEXIST if it is the other signal, EBUSY if there
- * is a handler already, or that of pthread_create, and then the signal does nothing. */
+/* Called for each of two signals at most.  From now on the helper calls `report` when `signal` comes; several
+ * that come while it works have it called once more.  0, or an errno value: EEXIST if it is the other signal,
+ * EBUSY if there is a handler already, or that of pthread_create, and then the signal does nothing. */
 int helper_init(int signal, void (*report)(void));
 
 /* Threads do not live on in a child: it gets one of its own. */

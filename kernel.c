@@ -149,7 +149,9 @@ bool kernel_can_read(uintptr_t address)
 {
     enum { NO_SUCH_CHANGE = -1 };
 
-    return call(SYS_rt_sigprocmask, NO_SUCH_CHANGE, (long)address, 0, sizeof(uint64_t)) != -EFAULT;
+    /* At 0 it takes none to be given. */
+    return address != 0 &&
+           call(SYS_rt_sigprocmask, NO_SUCH_CHANGE, (long)address, 0, sizeof(uint64_t)) != -EFAULT;
 }
 
 /* The kernel writes what is blocked. */

@@ -23,7 +23,7 @@
  *    which is wherever the handler cannot have interrupted jemalloc itself.  It does not matter whether the
  *    handler interrupted this library: its tables are lock-free.
  *  - Stack: a call may take 10 KiB of it, and 8 bytes for each of LD_MAX_FRAMES; an alternate signal stack or
- *    a coroutine's must have room for that.  For names and reports: 256 KiB, most of it for the demangler.
+ *    a coroutine's must have room for that.  For names and reports: 512 KiB, most of it for the demangler.
  *  - fork: the child has the records of the blocks it inherited, and goes on with a table of its own.
  *    Handlers of signals that arrive while a thread forks run when it has forked, so that they may fork too.
  *  - errno: bookkeeping never changes it; it says what the C function of the same name makes it say.
@@ -202,8 +202,10 @@ size_t ld_leaks_since(uint32_t mark, ld_leak_fn *callback, void *ctx);
 
 /* --- Names ---------------------------------------------------------------------------------------------- */
 
-#define LD_SYMBOL_TEXT   1024 /* longest name that needs a copy, with its final 0; longer ones are cut */
-#define LD_BUILD_ID_TEXT 41   /* a SHA-1 in hexadecimal, with its final 0; longer build ids are cut */
+#define LD_SYMBOL_TEXT                                                                                    \
+    1024                    /* longest name that needs a copy, with its final 0; longer ones are cut, and \
+                             * names in object files that are so long stay as they are there */
+#define LD_BUILD_ID_TEXT 41 /* a SHA-1 in hexadecimal, with its final 0; longer build ids are cut */
 
 /* The source of one frame.  Strings point into this very struct or to memory that is never released, so
  * a struct must not be copied; NULL or 0 where a thing is not known. */
@@ -258,8 +260,8 @@ struct ld_stats {
     size_t capacity_blocks;         /* LD_MAX_BLOCKS */
 
     /* What was not recorded, since ld_init.  Dropped: the table of blocks was full, or there was no memory
-     * for the thread's own part.  Nested: made while the library itself was in foreign code (libunwind,
-     * libbacktrace, the loader), by that code or by a signal handler. */
+     * for the thread's own part, or a fifth signal handler was in this library, each within the last one.
+     * Nested: made by foreign code that the library was in (libunwind, libbacktrace, the loader). */
     size_t dropped_blocks, dropped_bytes;
     size_t nested_blocks, nested_bytes;
     /* Made through ld_* before ld_init had started recording. */
@@ -270,12 +272,13 @@ struct ld_stats {
     size_t stack_capacity;    /* LD_MAX_STACKS */
     size_t stack_collections; /* how often the nodes that no live block needs were taken back */
     size_t cut_stacks;        /* blocks recorded with LD_LEAK_STACK_CUT */
-    size_t asked_stacks;      /* that libunwind had to walk, because no rule could: microseconds each */
+    size_t asked_stacks;      /* left to libunwind, because no rule could walk them: microseconds each */
 
     size_t own_bytes; /* what ld_init returned, and the parts of threads */
 };
 
-/* Fills *out.  Every number is exact when no other thread is allocating. */
+/* Fills *out.  Every number but the peaks is exact when no other thread is allocating;
+ * in a child of a process with several threads, if none was when it was first called there. */
 void ld_get_stats(struct ld_stats *out);
 
 /* --- Report --------------------------------------------------------------------------------------------- */
@@ -359,7 +362,7 @@ struct ld_report_options {
  * Returns 0 or an errno value: EBADF, EPIPE ... from writing, EINVAL for an unknown format, ENOMEM when there
  * is no scratch memory (mapped apart, never taken from the heap it reports on); there is a report then, and
  * it says what is missing.  Retries on EINTR.  SIGPIPE is the caller's affair. Not from a signal handler:
- * wake a thread, as examples/ctrl_c.c does.  It takes some 40 KiB of the stack.  A cancellation
+ * wake a thread, as examples/ctrl_c.c does.  What it takes of the stack is said above.  A cancellation
  * that comes meanwhile takes effect at the end. */
 int ld_report(int fd, const struct ld_report_options *options);
 

@@ -12,8 +12,9 @@
 struct dl_phdr_info;
 typedef int loader_visit_fn(struct dl_phdr_info *info, size_t size, void *ctx);
 
-/* dl_iterate_phdr, during which no other thread forks; for any thread at any time.  False: another thread has
- * had the loader's lock for half a second, and may never give it back; nothing was visited. */
+/* dl_iterate_phdr, during which no other thread forks, if it does not take long; for any thread at any time.
+ * False: another thread has had the loader's lock for half a second, and may never give it back; nothing was
+ * visited. */
 bool loader_visit(loader_visit_fn *visit, void *ctx);
 
 /* False: another thread keeps the loader's lock, and has for half a second.  To be asked before libunwind is,

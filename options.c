@@ -141,8 +141,8 @@ static bool parse_number(struct span value, size_t *out, bool *is_too_large)
     return digits != 0;
 }
 
-/* Signals that programs leave to their users.  Not those of faults, those that cannot be caught, and those of
- * the terminal and of children, which mean something already. */
+/* Signals that programs leave to their users.  Not those of faults, those that cannot be caught, and those
+ * that mean something already, of children or of a terminal that is stopped or resized. */
 static bool parse_signal(struct span value, size_t *out)
 {
     static const struct {

@@ -18,8 +18,8 @@ bool pages_open(void);
 void pages_close(void);
 
 /* Calls visit for the runs of such pages, as far as they are in the range.  Memory that is not private may
- * have been touched elsewhere, so of that it is those that can be read: not those beyond the end of a
- * file. */
+ * have been touched by another process: there all pages are visited that can be read, so none beyond the end
+ * of its file. */
 typedef void pages_visit_fn(uintptr_t start, uintptr_t end, void *ctx);
 void pages_each(uintptr_t start, uintptr_t end, bool are_private, pages_visit_fn *visit, void *ctx);
 

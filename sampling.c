@@ -7,7 +7,8 @@
 
 #include <errno.h>
 #include <math.h>
-#include <time.h>
+
+#include "kernel.h"
 
 struct sampling sampling;
 
@@ -36,12 +37,8 @@ static uint64_t draw_bits(void)
 {
     uint64_t bits = thread_self.sample_random;
 
-    if (bits == 0) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        bits = ((uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec ^ (uintptr_t)&thread_self) | 1;
-    }
+    if (bits == 0)
+        bits = (kernel_now_ns() << 32 ^ (uintptr_t)&thread_self) | 1;
     bits ^= bits >> 12;
     bits ^= bits << 25;
     bits ^= bits >> 27;

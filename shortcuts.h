@@ -56,7 +56,7 @@ struct shortcut {
     uint32_t epoch;     /* in which both ids are good */
     stack_id id, to_id;
     uint16_t depth;
-    module_id module;     /* the one that has some of these frames and can be unloaded, unheard of; 0: none */
+    module_id module;     /* that has some of these frames and can be unloaded without notice; 0: none */
     uint8_t count;        /* of words, of which the innermost one, the last, is repeated to fill the places */
     uint8_t in_module;    /* the word whose value is a pc in that module; count: f0's pc is */
     bool is_spared;       /* the next time that it is its turn to be replaced */

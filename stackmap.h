@@ -11,9 +11,10 @@
  *     node[id]    8 bytes  pc and the module that it was in when it was first seen
  *                 4 bytes  parent, 0 for an outermost frame
  *                 4 bytes  stamp, see below
- *     index       5 bytes  an entry: the id of a node, and a tag of its hash; in buckets of twelve, one cache
- *                          line, of which there is one for each eight nodes: a node is in the bucket of its
- * parent and the parent's neighbours, or where the hash of both says
+ *     index       5 bytes  an entry: the id of a node, and a tag of its hash
+ *
+ * Entries are in buckets of twelve, one cache line, of which there is one for each eight nodes: a node's is
+ * in the bucket of its parent and the parent's neighbours, or where the hash of both says.
  *
  * Programs that recurse go through millions of paths, and live blocks need few of them, so nodes are taken
  * back by marking.  Time is divided into epochs.  A node is stamped with the epoch in which it was last known
@@ -85,7 +86,7 @@ uint32_t stackmap_sweep(void);
 /* Takes back the nodes that nobody needs.  `each_root` is to call `mark` for the ids in flight first, and
  * then for those of all live blocks; ids that have become worthless do no harm.  Nothing is done while
  * another collection is going on (busy), or if it would not pay (full): no more nodes were asked for since
- * the last one than a 64th of all, or than one path may need. */
+ * the last one than a 64th of those that may be in use, or than one path may need. */
 enum stackmap_outcome { STACKMAP_COLLECTED, STACKMAP_BUSY, STACKMAP_FULL };
 typedef void stackmap_mark_fn(stack_id stack);
 typedef void stackmap_roots_fn(stackmap_mark_fn *mark);

@@ -404,7 +404,7 @@ static bool make_room(void)
     return true;
 }
 
-/* On signal stacks, because others may be as small as Go's. */
+/* On signal stacks, because other stacks may be as small as a goroutine's. */
 static void take_signal(void)
 {
     struct kernel_action ours = {

@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
@@ -164,15 +165,20 @@ static void clear(struct ld_symbol *out)
 static bool symbolize(struct place *place, int level, struct ld_symbol *out)
 {
     int saved = errno, cancel_state;
+    sigset_t all, blocked;
     bool is_known;
 
-    /* libbacktrace opens files, which is where a thread is cancelled, and would take the lock with it. */
+    /* libbacktrace opens files, which is where a thread is cancelled, and would take the lock with it; and
+     * what a handler allocated meanwhile would be taken for the library's. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &blocked);
     thread_foreign_enter();
     is_known = name_place(place, level, lock(), out);
     unlock();
     thread_foreign_leave();
     demangle_symbol(out);
+    pthread_sigmask(SIG_SETMASK, &blocked, NULL);
     pthread_setcancelstate(cancel_state, NULL);
     errno = saved;
     return is_known;

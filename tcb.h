@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * glibc's struct pthread, the control block of a thread: all that is assumed of its layout on x86-64, which
- * gdb's libthread_db knows too.  Its address is the thread pointer:
+ * gdb's libthread_db knows too (but that the thread's id is somewhere in it: helper.c).  Its address is the
+ * thread pointer:
  *
  *     thread pointer         itself, dtv, ..., links of a list, the kernel's id,
  *                            ..., an array of keys, pointers to all arrays of keys, ..., the result

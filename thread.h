@@ -6,9 +6,9 @@
  * find what is in flight.
  *
  * An entry point works between thread_enter and thread_leave.  What comes in between those two in the same
- * thread is either a signal handler, which is recorded like anything else, or, between thread_foreign_enter
- * and thread_foreign_leave, an allocation of the library's own servants (libunwind, the loader), which must
- * not be.
+ * thread is a signal handler, which is recorded like anything else.  Between thread_foreign_enter and
+ * thread_foreign_leave all is taken for an allocation of the library's own servants (libunwind, the loader),
+ * which is not recorded.
  */
 #ifndef THREAD_H
 #define THREAD_H

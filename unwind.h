@@ -50,7 +50,7 @@ struct unwind_frame {
  * not x86-64. */
 bool unwind_leave_exit(struct unwind_frame *frame);
 
-/* How many stacks unwind_ask has found. */
+/* How many stacks were left to unwind_ask. */
 size_t unwind_asked(void);
 
 /* Bytes of static tables. */

@@ -51,7 +51,12 @@ static void print_folded(const char *text, size_t indent, size_t width)
             putchar('\n');
             column = 0;
         }
-        column += (size_t)(column == 0 ? printf("%*s", (int)indent, "") - (int)indent : printf(" "));
+        if (column == 0) {
+            printf("%*s", (int)indent, "");
+        } else {
+            putchar(' ');
+            column++;
+        }
         /* In a terminal quotes of the other kind are usual. */
         for (size_t i = 0; i < word; i++)
             putchar(text[i] == '`' ? '\'' : text[i]);
