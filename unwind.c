@@ -39,13 +39,13 @@ enum outcome {
 struct walked {
     uint32_t met;    /* frames of the trail that are still there */
     uintptr_t bp_at; /* as in struct trail_step, of the frame where the trail was met */
-    /* The return address that says which frame is the outermost one, and where BP comes from beyond it, if
-     * that says it, too; at 0: a rule says it. */
-    struct trail_word end, end_bp;
+    /* The return address that ends the stack, as nothing can return to it, and the other word that has a part
+     * in that; at 0: there is none, a rule ends it. */
+    struct trail_word end, end_too;
     uint32_t steps;
-    bool is_careful; /* what is not on the thread's own stack may be followed, if it can be read */
-    bool has_guessed;
-    uintptr_t page; /* the last one of which that is known */
+    bool is_careful;  /* what is not on the thread's own stack may be followed, if it can be read */
+    bool has_guessed; /* and gone on */
+    uintptr_t page;   /* the last one of which that is known */
 };
 
 /* --- Walking -------------------------------------------------------------------------------------------- */
@@ -247,7 +247,7 @@ static enum outcome judge_suspect(struct thread *thread, struct walked *walk,
         return ONWARDS;
     walk->end = (struct trail_word){caller.sp - sizeof(uintptr_t), caller.pc};
     if ((r & RULE_LOADED) != 0)
-        walk->end_bp = (struct trail_word){cfa_by(at, r), caller.sp};
+        walk->end_too = (struct trail_word){cfa_by(at, r), caller.sp};
     return stays(thread, at, walk->end.at) ? ROOTED : ASTRAY;
 }
 
@@ -306,8 +306,7 @@ static inline uint32_t meet(const struct trail *trail, const struct trail_regist
     return same == i ? i : 0;
 }
 
-/* Whether libunwind, too, goes no further than this pc, which nobody knows: there is no code, nor does BP
- * lead on. */
+/* Whether a pc without a rule is where libunwind ends, too: there is no code, nor does BP lead on. */
 static bool is_nowhere(const struct trail_registers *at)
 {
     enum { ADDRESS_BITS = 47 };
@@ -320,7 +319,7 @@ static enum outcome end_walk(struct walked *walk, const struct trail_registers *
 {
     walk->end = (struct trail_word){at->sp - sizeof(uintptr_t), at->pc};
     if (at->pc >= LOWEST_PC)
-        walk->end_bp = (struct trail_word){bp_at, at->bp};
+        walk->end_too = (struct trail_word){bp_at, at->bp};
     return (r & RULE_LOADED) == 0 ? ROOTED : UNKNOWN;
 }
 
@@ -333,10 +332,10 @@ static enum outcome walk_stack(struct thread *thread, const struct trail_registe
     enum outcome outcome = ONWARDS;
     module_id checked = 0;
     struct trail_registers at = *start;
-    uintptr_t bp_at = 0, end = 0; /* beyond a guess: of what can be read */
+    uintptr_t bp_at = 0, end = 0; /* beyond what may be no frame: of what can be read */
 
     walk->met = 0;
-    walk->end = walk->end_bp = (struct trail_word){0, 0};
+    walk->end = walk->end_too = (struct trail_word){0, 0};
     while (outcome == ONWARDS && step < trail->steps + TRAIL_WALK_MAX) {
         rule r;
 
@@ -413,10 +412,10 @@ static void push_first(struct trail *trail, const struct trail_step *step, const
     frame->at = step->at;
     frame->rule = (uint32_t)step->rule;
     trail->words[0] = walk->end;
-    trail->words[1] = walk->end_bp;
-    frame->words_end = walk->end.at == 0 ? 0 : walk->end_bp.at == 0 ? 1 : 2;
+    trail->words[1] = walk->end_too;
+    frame->words_end = walk->end.at == 0 ? 0 : walk->end_too.at == 0 ? 1 : 2;
     frame->needs_bp = (step->rule & (RULE_GUESSED | RULE_FROM_BP)) != 0 ||
-                      (walk->end.value >= LOWEST_PC && walk->end_bp.at == 0);
+                      (walk->end.value >= LOWEST_PC && walk->end_too.at == 0);
     atomic_signal_fence(memory_order_seq_cst);
     trail->count = 1;
 }
