@@ -178,7 +178,7 @@ static bool step(unw_cursor_t *cursor, const unw_context_t *context, struct obse
 
 /* Where the code ends that libunwind has information on; 0: it has none on this.  Then it guesses, and says
  * that the procedure is one byte long. */
-static uintptr_t end_of_code(uintptr_t pc, uintptr_t sp, uintptr_t bp)
+static NOINLINE uintptr_t end_of_code(uintptr_t pc, uintptr_t sp, uintptr_t bp)
 {
     unw_context_t context;
     unw_cursor_t cursor;
@@ -190,8 +190,9 @@ static uintptr_t end_of_code(uintptr_t pc, uintptr_t sp, uintptr_t bp)
                : 0;
 }
 
-/* One step from a frame with these registers.  False: it cannot be said. */
-static bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation *out)
+/* One step from a frame with these registers.  False: it cannot be said.  Not inlined, as a cursor and its
+ * context are 2 KiB, which those that ask need not have on the stack while they go on. */
+static NOINLINE bool observe(uintptr_t pc, uintptr_t sp, uintptr_t bp, struct observation *out)
 {
     unw_context_t context;
     unw_cursor_t cursor;
