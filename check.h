@@ -12,8 +12,8 @@
 
 #include "leakdetect.h"
 
-/* The flag of a record whose block is not lost whatever points to it: it was given to ld_ignore, or made by a
- * thread that was disabled. */
+/* The flag of a record whose block is not lost even if nothing points to it: it was given to ld_ignore, or
+ * made by a thread that was disabled. */
 #define CHECK_IGNORED 8u
 
 struct check_options {

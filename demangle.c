@@ -25,7 +25,9 @@ struct text {
     jmp_buf full;
 };
 
-/* What is referred to again and again may double each time: nobody waits for what there is no room for. */
+/* What is referred to again and again may double each time: nobody waits for what there is no room for.  The
+ * C++ demangler holds nothing when it calls this; Rust's may have the copy of one identifier, which is then
+ * lost. */
 static void append(const char *part, size_t length, void *ctx)
 {
     struct text *text = ctx;

@@ -230,9 +230,9 @@ struct ld_symbol {
  * Reads symbol tables and debug information from files on first use, and again for libraries that were loaded
  * since, into memory of its own, not the heap that is watched; only for names of Rust's with other letters
  * than ASCII's some is taken there, which is not on record, and is given back.  What cannot be read, for want
- * of descriptors or memory, is left out, and tried again next time.  Not from a signal handler, nor from a
- * callback of dl_iterate_phdr.  Inlined calls show as the function that has the code; see
- * ld_symbolize_inlined. */
+ * of descriptors or memory, is left out, and tried again next time.  The thread's signals wait
+ * meanwhile.  Not from a signal handler, nor from a callback of dl_iterate_phdr.  Inlined calls show as the
+ * function that has the code; see ld_symbolize_inlined. */
 bool ld_symbolize(const void *frame, struct ld_symbol *out);
 
 /* The same for leak->frames[index], with all that the record knows: the module, and whether the frame is what

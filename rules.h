@@ -112,8 +112,8 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
 /* Whether it is there that a signal handler returns to, for the kernel to go on with what was interrupted. */
 bool rules_is_signal_return(uintptr_t pc);
 
-/* Whether there is what is returned to: the instruction before it is a call, or it is there that a signal
- * handler returns to. */
+/* Whether something may return there: the instruction before it is a call, or it is where a signal handler
+ * returns to. */
 bool rules_is_return(uintptr_t pc);
 
 /* What a signal has interrupted, and its caller. */

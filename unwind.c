@@ -6,7 +6,9 @@
  * and so is its place in the tree; only the inner frames are new.  Stacks that have been walked before leave
  * shortcuts (shortcuts.h), so that most captures walk nothing at all.
  *
- * What rules cannot express (signal frames) is left to libunwind, for that capture.
+ * What rules cannot express (signal frames) is left to libunwind, for that capture.  What may be no frame, as
+ * at the beginning of a stack that was made by hand, is looked at before it is followed, and what may go away
+ * before the stack does is walked each time, carefully, and not remembered.
  */
 #include "unwind.h"
 

@@ -7,7 +7,8 @@
  * unw_backtrace is not always right: what it has learnt about an address it keeps as long as the thread
  * lives, even when another library has taken the place.  So before two stacks count as different a cursor,
  * which is slow but keeps nothing once libunwind was told to forget, has the last word.  Nor does its cache
- * forget what it has guessed about code that nothing describes (see differ_by_guess).  Both are counted.
+ * forget what it has guessed about code that nothing describes (see differ_by_guess).  Nor does it end where
+ * nothing can return to the next address (is_led_nowhere).  All of these are counted.
  *
  * Counts go to the file that LEAKDETECT_CHECK_COUNTS names, if it is there and has a page: shared by all
  * processes of a test, so that none is lost with one that is killed, or whose failure its parent hides.

@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include "test_support.h"
 
-#include <execinfo.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -90,8 +89,7 @@ static void take_and_leave(void)
     leave();
 }
 
-/* The record is of take, of the function that has called it, and of that address, if any; and libunwind has
- * not walked. */
+/* The record is of take, of the function that has called it, and of that address, if any. */
 static void require_stack(uintptr_t last)
 {
     REQUIRE(record.frame_count == (last == 0 ? 2 : 3));
