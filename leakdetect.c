@@ -13,8 +13,6 @@
 #include "leakdetect.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -22,14 +20,12 @@
 #include "blockmap.h"
 #include "check.h"
 #include "config.h"
+#include "forking.h"
 #include "gaps.h"
 #include "given.h"
-#include "kernel.h"
-#include "loader.h"
 #include "loader_lock.h"
 #include "module.h"
 #include "operators.h"
-#include "ours.h"
 #include "platform.h"
 #include "sampling.h"
 #include "stackmap.h"
@@ -37,7 +33,6 @@
 #include "symbolize.h"
 #include "thread.h"
 #include "unwind.h"
-#include "unwind_pipe.h"
 #include "walk.h"
 
 /* From PAUSED on there are records, and blocks that are freed leave them; a SAMPLING library records some
@@ -49,8 +44,7 @@ static struct {
     /* Bits of an address that no recorded block has: all of them, before there are records. */
     _Atomic uintptr_t foreign_bits;
     _Atomic uint32_t mark;
-    atomic_bool totals_are_off; /* a forked child's: see thread_after_fork */
-    bool is_programs_malloc;    /* see operators_trust_malloc */
+    bool is_programs_malloc; /* see operators_trust_malloc */
 
     ALIGNED(CACHE_LINE) atomic_size_t dropped_blocks;
     atomic_size_t dropped_bytes, nested_blocks, nested_bytes, missed_blocks, missed_bytes, cut_stacks;
@@ -656,7 +650,7 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
     struct thread_totals totals = {0};
     struct stackmap_stats stacks;
 
-    if (atomic_exchange_explicit(&library.totals_are_off, false, memory_order_relaxed)) {
+    if (forking_has_spoilt_totals()) {
         blockmap_each(add_up, &totals);
         thread_correct_totals(totals.blocks, totals.bytes);
     }
@@ -683,88 +677,6 @@ ENTRY_POINT void ld_get_stats(struct ld_stats *out)
     };
 }
 
-/* --- Fork --------------------------------------------------------------------------------------------- */
-
-/* The forks that this thread is in, from before_fork to after_fork_in_*.  There may be more than one: a
- * handler of fork may fork, and so may that of a signal which is not held back.  The outermost one takes
- * what is to be held for it, and gives it back. */
-static THREAD_LOCAL struct {
-    uint64_t signals;  /* that are held back for it */
-    const void *outer; /* see stop_defer */
-    unsigned depth;
-} forks;
-
-/* A handler that forked while jemalloc is held for a fork, or that left for good, would leave all standing.
- * What the thread's own instructions raise comes nevertheless: held back, it would end the process. */
-static void hold_signals(void)
-{
-    static const int raised[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    uint64_t held = ~KERNEL_GLIBCS, before;
-
-    for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
-        held &= ~KERNEL_SIGNAL(raised[i]);
-    kernel_block(held, &before);
-    forks.signals = held & ~before;
-}
-
-/* Other handlers of fork may have changed the mask, too. */
-static void let_signals_come(void)
-{
-    kernel_change_mask(SIG_UNBLOCK, &forks.signals, NULL);
-}
-
-/* Locks are taken in this order, and nothing of ours is held while a foreign one is waited for. */
-static void take_all(void)
-{
-    symbolize_before_fork();
-    stackmap_before_fork();
-    thread_before_fork();
-    loader_before_fork();
-}
-
-/* Whoever were stopped with jemalloc's locks and ours would have all others wait. */
-static void before_fork(void)
-{
-    if (forks.depth == 0) {
-        hold_signals();
-        forks.outer = stop_defer_wherever();
-    }
-    if (forks.depth++ == 0)
-        take_all();
-}
-
-static void after_fork_in_parent(void)
-{
-    if (--forks.depth != 0)
-        return;
-    loader_after_fork(false);
-    thread_after_fork(false);
-    stackmap_after_fork(false);
-    symbolize_after_fork(false);
-    stop_allow(forks.outer);
-    let_signals_come();
-}
-
-static void after_fork_in_child(void)
-{
-    platform_init();
-    ours_after_fork();
-    loader_after_fork(true);
-    if (thread_after_fork(true))
-        atomic_store_explicit(&library.totals_are_off, true, memory_order_relaxed);
-    stackmap_after_fork(true);
-    symbolize_after_fork(true);
-    unwind_pipe_after_fork();
-    check_after_fork();
-    /* Here, too, the fork around this one is still to come to its end. */
-    if (--forks.depth != 0) {
-        take_all();
-        return;
-    }
-    stop_allow(forks.outer);
-    let_signals_come();
-}
-
 /* --- Life --------------------------------------------------------------------------------------------- */
 
 static COLD void start(void)
@@ -776,7 +688,7 @@ static COLD void start(void)
     module_init();
     unwind_init();
     check_init();
-    CHECK(pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0);
+    forking_init();
 }
 
 /* What a library that was started and is not paused does. */
