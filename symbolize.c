@@ -21,7 +21,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "demangle.h"
 #include "elf_file.h"
@@ -32,8 +31,6 @@
 #include "symbolize.h"
 #include "thread.h"
 #include "views.h"
-
-#define NS_PER_S 1000000000
 
 static atomic_bool some_fork_has_lock;
 
@@ -97,19 +94,17 @@ static void look_up(const struct place *place, int level, struct ld_symbol *out)
  * what this thread has, in a handler of the program's. */
 static bool wait_for_lock(void)
 {
-    enum { STEP_NS = 10000000, STEPS = 50 };
+    struct platform_wait in_vain = {0};
 
-    for (int in_vain = 0; in_vain < STEPS; in_vain = atomic_load(&some_fork_has_lock) ? in_vain + 1 : 0) {
-        struct timespec until = {0};
-
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += STEP_NS;
-        until.tv_sec += until.tv_nsec / NS_PER_S;
-        until.tv_nsec %= NS_PER_S;
-        if (pthread_mutex_timedlock(&the_lock, &until) == 0)
-            return true;
+    for (unsigned times = 0; pthread_mutex_trylock(&the_lock) != 0; times++) {
+        if (!atomic_load(&some_fork_has_lock)) {
+            in_vain = (struct platform_wait){0};
+            platform_yield(times);
+        } else if (!platform_wait(&in_vain)) {
+            return false;
+        }
     }
-    return false;
+    return true;
 }
 
 /* False if what is under the lock cannot be used: a fork has not got it, which a handler of fork is not to
@@ -118,7 +113,7 @@ static bool lock(void)
 {
     if (thread_is_forking())
         return fork_has_lock;
-    if (pthread_mutex_trylock(&the_lock) != 0 && !wait_for_lock())
+    if (!wait_for_lock())
         return false;
     has_lock = true;
     atomic_signal_fence(memory_order_seq_cst);
