@@ -19,7 +19,7 @@ bool demangle_is_mangled(const char *name)
     return name[1] == 'Z' || (name[1] == 'R' && name[2] >= 'A' && name[2] <= 'Z');
 }
 
-struct text {
+struct demangled {
     char bytes[LD_SYMBOL_TEXT];
     size_t length;
     jmp_buf full;
@@ -30,7 +30,7 @@ struct text {
  * lost. */
 static void append(const char *part, size_t length, void *ctx)
 {
-    struct text *text = ctx;
+    struct demangled *text = ctx;
     size_t room = sizeof(text->bytes) - 1 - text->length;
 
     memcpy(text->bytes + text->length, part, length < room ? length : room);
@@ -40,7 +40,7 @@ static void append(const char *part, size_t length, void *ctx)
 }
 
 /* Rust first: some of its names are right, but ugly, in C++. */
-static bool demangle(const char *name, struct text *text)
+static bool demangle(const char *name, struct demangled *text)
 {
     enum { LIKE_THE_RUN_TIME_LIBRARY = DMGL_PARAMS | DMGL_TYPES };
 
@@ -55,7 +55,7 @@ static bool demangle(const char *name, struct text *text)
 
 void demangle_symbol(struct ld_symbol *out)
 {
-    struct text text;
+    struct demangled text;
     bool is_done;
 
     /* The demangler takes stack in proportion to the name, and recurses. */

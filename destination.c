@@ -23,7 +23,7 @@ static struct {
     char program[64];      /* its name; it may write over its arguments */
     int copy;              /* of stderr; -1: none */
     bool had_stderr;       /* when the program started */
-    struct stat stderr;    /* what that was */
+    struct stat at_start;  /* what that was */
 } destination = {.copy = -1};
 
 /* --- stderr ------------------------------------------------------------------------------------------- */
@@ -33,7 +33,7 @@ static bool is_stderr(int fd)
     struct stat now;
 
     return fd >= 0 && destination.had_stderr && fstat(fd, &now) == 0 &&
-           now.st_dev == destination.stderr.st_dev && now.st_ino == destination.stderr.st_ino;
+           now.st_dev == destination.at_start.st_dev && now.st_ino == destination.at_start.st_ino;
 }
 
 /* A child that has redirected its stderr wants to see there what is written to it; but it may as well have
@@ -61,7 +61,7 @@ static int open_stderr(void)
 
 void destination_say(const char *line)
 {
-    char text[1024];
+    char text[PATH_MAX + 128]; /* the longest names a file */
     int fd = open_stderr();
     size_t length = strnlen(line, sizeof(text) - 1);
 
@@ -171,7 +171,7 @@ static int open_log(void)
 void destination_init(void)
 {
     note_program();
-    destination.had_stderr = fstat(STDERR_FILENO, &destination.stderr) == 0;
+    destination.had_stderr = fstat(STDERR_FILENO, &destination.at_start) == 0;
 }
 
 void destination_choose(const char *log_path)

@@ -61,7 +61,7 @@ static void take_all(void)
     loader_before_fork();
 }
 
-/* Whoever were stopped with jemalloc's locks and ours would have all others wait. */
+/* A thread that is stopped with jemalloc's locks and ours would make all others wait. */
 static void before_fork(void)
 {
     if (forks.depth == 0) {

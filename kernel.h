@@ -4,7 +4,8 @@
  * errno must not be touched: between the moment the threads of the program are stopped and the moment they go
  * on, in the signal handler that stops them, and in the process that looks for lost blocks.
  *
- * Every function returns what the kernel does: a result, or an errno value with a minus sign.  errno stays.
+ * Unless it is said otherwise, a function returns what the kernel does: a result, or an errno value with a
+ * minus sign.  errno stays.
  */
 #ifndef KERNEL_H
 #define KERNEL_H

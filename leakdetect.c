@@ -751,7 +751,7 @@ ENTRY_POINT size_t ld_init(void)
 /* Before the start there is nothing to change. */
 ENTRY_POINT void ld_set_recording(bool on)
 {
-    if (!on && state() != OFF)
+    if (!on && has_records())
         gaps_stay();
     change_state(!on, on ? active_state() : PAUSED);
     if (on)

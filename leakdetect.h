@@ -235,9 +235,12 @@ struct ld_symbol {
  * function that has the code; see ld_symbolize_inlined. */
 bool ld_symbolize(const void *frame, struct ld_symbol *out);
 
+/* What the frame between a signal handler and that which it has interrupted is called. */
+#define LD_SIGNAL_FRAME "<signal handler called>"
+
 /* The same for leak->frames[index], with all that the record knows: the module, and whether the frame is what
- * a signal interrupted, which is no call.  The frame in between shows as "<signal handler called>".  False
- * for an index out of range, and for a frame that was in no module when it was recorded. */
+ * a signal interrupted, which is no call.  The frame in between shows as LD_SIGNAL_FRAME.  False for an
+ * index out of range, and for a frame that was in no module when it was recorded. */
 bool ld_symbolize_frame(const struct ld_leak *leak, size_t index, struct ld_symbol *out);
 
 /* Names a function that the compiler has inlined into leak->frames[index], as debug information tells: level

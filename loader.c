@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "bounded_wait.h"
 #include "kernel.h"
 #include "loader_lock.h"
 #include "platform.h"
@@ -24,7 +25,7 @@ static THREAD_LOCAL uint32_t forking;   /* the id that it has in the parent; 0: 
 
 static void enter(void)
 {
-    struct platform_wait wait = {0};
+    struct bounded_wait wait = {0};
 
     own_visits++;
     /* Sequentially consistent: partner of loader_before_fork. */
@@ -34,7 +35,7 @@ static void enter(void)
         bool goes_on;
 
         atomic_fetch_sub_explicit(&visits, 1, memory_order_relaxed);
-        goes_on = platform_wait(&wait);
+        goes_on = bounded_wait(&wait);
         atomic_fetch_add_explicit(&visits, 1, memory_order_seq_cst);
         if (!goes_on)
             return;
@@ -48,12 +49,12 @@ static void leave(void)
     own_visits--;
 }
 
-/* Who was waited for in vain, and has had it ever since. */
+/* Who was waited for in vain, and was not seen to have given it back since. */
 static _Atomic uint32_t keeper;
 
 bool loader_is_free_soon(void)
 {
-    struct platform_wait wait = {0};
+    struct bounded_wait wait = {0};
     uint32_t owner = loader_lock_owner();
 
     if (LIKELY(owner == 0)) {
@@ -65,7 +66,7 @@ bool loader_is_free_soon(void)
         return false;
     /* Where it goes from one to the next, everybody's turn comes. */
     while (loader_lock_owner() == owner)
-        if (!platform_wait(&wait)) {
+        if (!bounded_wait(&wait)) {
             atomic_store_explicit(&keeper, owner, memory_order_relaxed);
             return false;
         }
@@ -86,11 +87,11 @@ bool loader_visit(loader_visit_fn *visit, void *ctx)
 
 void loader_before_fork(void)
 {
-    struct platform_wait wait = {0};
+    struct bounded_wait wait = {0};
 
     forking = (uint32_t)kernel_thread();
     atomic_fetch_add_explicit(&forks, 1, memory_order_seq_cst);
-    while (atomic_load_explicit(&visits, memory_order_seq_cst) > own_visits && platform_wait(&wait))
+    while (atomic_load_explicit(&visits, memory_order_seq_cst) > own_visits && bounded_wait(&wait))
         continue;
 }
 

@@ -50,24 +50,35 @@ static bool is_of(const struct __pthread_mutex_s *mutex, uint32_t thread)
     return word_of(&mutex->__lock) != 0 && word_of(&mutex->__owner) == (int)thread;
 }
 
-/* The one in this part of the loader's data that this thread has. */
-static struct __pthread_mutex_s *find_own(uintptr_t start, uintptr_t end)
+/* The recursive mutexes in the loader's data that this thread has while dl_iterate_phdr calls back: its lock,
+ * and those of a dlopen or dlsym, and even an outer dl_iterate_phdr, that the thread is in, whose allocation
+ * may be the first of all. */
+struct owned {
+    struct {
+        struct __pthread_mutex_s *mutex;
+        unsigned times;
+    } of[8];
+    size_t count;
+};
+
+static void find_owned(uintptr_t start, uintptr_t end, struct owned *owned)
 {
     const uint32_t self = (uint32_t)kernel_thread();
 
     for (; start + sizeof(struct __pthread_mutex_s) <= end; start += sizeof(uintptr_t)) {
         struct __pthread_mutex_s *mutex = (struct __pthread_mutex_s *)start;
 
-        if (is_of(mutex, self) && mutex->__count == 1 && mutex->__kind == PTHREAD_MUTEX_RECURSIVE)
-            return mutex;
+        if (!is_of(mutex, self) || mutex->__count == 0 || mutex->__kind != PTHREAD_MUTEX_RECURSIVE)
+            continue;
+        owned->of[owned->count].mutex = mutex;
+        owned->of[owned->count].times = mutex->__count;
+        if (++owned->count == sizeof(owned->of) / sizeof(owned->of[0]))
+            return;
     }
-    return NULL;
 }
 
 static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
-    struct __pthread_mutex_s **found = ctx;
-
     (void)size;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
@@ -76,8 +87,8 @@ static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
         /* What is not 0 at first is in the file. */
         if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) != 0 &&
             (debugger == NULL || (uintptr_t)debugger - start < segment->p_memsz)) {
-            *found = find_own((start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1),
-                              start + segment->p_filesz);
+            find_owned((start + sizeof(uintptr_t) - 1) & ~(sizeof(uintptr_t) - 1), start + segment->p_filesz,
+                       ctx);
             return 1;
         }
     }
@@ -86,13 +97,18 @@ static int search_module(struct dl_phdr_info *info, size_t size, void *ctx)
 
 void loader_lock_find(void)
 {
-    struct __pthread_mutex_s *found = NULL;
+    const uint32_t self = (uint32_t)kernel_thread();
+    struct owned owned = {.count = 0};
 
     dl_iterate_phdr(find_debugger, NULL);
-    dl_iterate_phdr(search_module, &found);
-    /* One that is the thread's still is another one. */
-    if (found != NULL && !is_of(found, (uint32_t)kernel_thread()))
-        lock = found;
+    dl_iterate_phdr(search_module, &owned);
+    /* The lock is the one that was given back since, once. */
+    for (size_t i = 0; i < owned.count; i++) {
+        struct __pthread_mutex_s *mutex = owned.of[i].mutex;
+
+        if (!is_of(mutex, self) || mutex->__count < owned.of[i].times)
+            lock = mutex;
+    }
 }
 
 void loader_lock_renew(uint32_t parents_thread)

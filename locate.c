@@ -10,23 +10,9 @@
 #include <string.h>
 
 #include "loader.h"
+#include "trampoline.h"
 
 typedef ElfW(Phdr) elf_segment;
-
-/* The code to which a signal handler returns; what called it is the instruction that was interrupted, and no
- * call. */
-#if defined(__x86_64__)
-#define KNOWS_TRAMPOLINE 1
-static const unsigned char trampoline[] = {0x48, 0xc7, 0xc0, 15, 0, 0, 0, /* mov $SYS_rt_sigreturn, %rax */
-                                           0x0f, 0x05 /* syscall */};
-#elif defined(__aarch64__)
-#define KNOWS_TRAMPOLINE 1
-static const unsigned char trampoline[] = {0x68, 0x11, 0x80, 0xd2, /* mov x8, #SYS_rt_sigreturn */
-                                           0x01, 0x00, 0x00, 0xd4 /* svc #0 */};
-#else
-#define KNOWS_TRAMPOLINE 0 /* what a signal interrupts is looked up one byte too early */
-static const unsigned char trampoline[1];
-#endif
 
 static const elf_segment *find_segment(const struct dl_phdr_info *info, uintptr_t address)
 {
@@ -43,9 +29,8 @@ static bool is_trampoline(const struct dl_phdr_info *info, const elf_segment *se
 {
     uintptr_t offset = address - info->dlpi_addr - segment->p_vaddr;
 
-    return KNOWS_TRAMPOLINE && (segment->p_flags & (PF_R | PF_X)) == (PF_R | PF_X) &&
-           segment->p_filesz >= sizeof(trampoline) && offset <= segment->p_filesz - sizeof(trampoline) &&
-           memcmp((const void *)address, trampoline, sizeof(trampoline)) == 0;
+    return (segment->p_flags & (PF_R | PF_X)) == (PF_R | PF_X) && offset < segment->p_filesz &&
+           trampoline_is_at((const void *)address, segment->p_filesz - offset);
 }
 
 static void look_at_inner(struct place *place, const struct dl_phdr_info *info)

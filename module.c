@@ -307,14 +307,7 @@ static bool is_same(const struct loaded *now, const struct module *module)
 static const char *absolute_path(const char *name, char *buffer, size_t size)
 {
     if (name[0] == 0) {
-        const char *file = platform_program_file();
-        ssize_t length = file == NULL ? 0 : readlink(file, buffer, size);
-
-        if (length > 0 && (size_t)length < size) {
-            buffer[length] = 0;
-            return buffer;
-        }
-        name = platform_program_argument();
+        name = platform_program_path(buffer, size);
         if (name == NULL)
             return "";
     }

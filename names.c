@@ -148,10 +148,10 @@ static const struct name *get(struct names *names, const struct ld_leak *leak, s
     return *link;
 }
 
-/* What a signal handler returns to, as symbolize.c calls it. */
+/* What a signal handler returns to. */
 static bool is_trampoline(const struct name *name)
 {
-    return name->function != NULL && strcmp(name->function, "<signal handler called>") == 0;
+    return name->function != NULL && strcmp(name->function, LD_SIGNAL_FRAME) == 0;
 }
 
 const struct name *names_get(struct names *names, const struct ld_leak *leak, size_t index)

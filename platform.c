@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -27,14 +26,9 @@
 atomic_bool platform_has_membarrier;
 
 enum {
-    NS_PER_S = 1000000000,
-    WAIT_NS = 500000000,     /* a processor may be taken from a whole machine for a tenth of a second */
-    WAIT_STEP_NS = 10000000, /* more than a turn of a busy processor takes */
-    WAIT_YIELDS = 100000,    /* more than there is time for */
-    BUSY_YIELDS = 100,       /* those that take no longer than they must */
-    PAUSE_NS = 50000,        /* each of the others */
-    SETTLE_YIELDS = 10000,   /* milliseconds, where a store takes nanoseconds to be seen */
-    HIGH_DESCRIPTORS = 256,  /* those below are the program's, unless it may not have twice as many */
+    PAUSE_NS = 50000,       /* of a yield that is not one of the first */
+    SETTLE_YIELDS = 10000,  /* milliseconds, where a store takes nanoseconds to be seen */
+    HIGH_DESCRIPTORS = 256, /* those below are the program's, unless it may not have twice as many */
 };
 
 static long membarrier(int command)
@@ -75,28 +69,9 @@ void platform_yield(unsigned times)
     int saved = errno;
 
     sched_yield();
-    if (times >= BUSY_YIELDS)
+    if (times >= PLATFORM_BUSY_YIELDS)
         syscall(SYS_nanosleep, pause, NULL);
     errno = saved;
-}
-
-bool platform_wait(struct platform_wait *wait)
-{
-    struct timespec time = {0};
-    uint64_t now;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    now = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-    if (wait->yields++ != 0) {
-        uint64_t step = now - wait->last_ns;
-
-        wait->waited_ns += step < WAIT_STEP_NS ? step : WAIT_STEP_NS;
-    }
-    wait->last_ns = now;
-    if (wait->waited_ns >= WAIT_NS || wait->yields == WAIT_YIELDS)
-        return false;
-    platform_yield(wait->yields);
-    return true;
 }
 
 bool platform_on_signal_stack(void)
@@ -171,7 +146,7 @@ int platform_write(int fd, const void *data, size_t size)
     return error;
 }
 
-const char *platform_program_argument(void)
+static const char *program_argument(void)
 {
     return (const char *)(uintptr_t)getauxval(AT_EXECFN);
 }
@@ -187,6 +162,17 @@ const char *platform_program_file(void)
     if (platform_has_loader() && getauxval(AT_BASE) == 0)
         return NULL;
     return readlink(of_process, &start, sizeof(start)) > 0 ? of_process : "/proc/thread-self/exe";
+}
+
+const char *platform_program_path(char *buffer, size_t size)
+{
+    const char *file = platform_program_file();
+    ssize_t length = file == NULL ? 0 : readlink(file, buffer, size);
+
+    if (length <= 0 || (size_t)length >= size)
+        return program_argument();
+    buffer[length] = 0;
+    return buffer;
 }
 
 int platform_first_descriptor(void)

@@ -83,16 +83,8 @@ void platform_init(void);
 
 /* Gives the processor to another thread, one that has waited for something so many times already.  It sleeps
  * a little if those were many: a thread of a higher priority never yields to the one that it waits for. */
+enum { PLATFORM_BUSY_YIELDS = 100 }; /* those that do not sleep */
 void platform_yield(unsigned times);
-
-/* The same in a wait that must end, as for what this very thread may have.  False when half a second is over,
- * or after a hundred thousand yields, should the clock stand still.  Of the time between two yields 10 ms
- * count at most: while a process is stopped, or its machine, the others get no further either. */
-struct platform_wait {
-    uint64_t last_ns, waited_ns;
-    unsigned yields;
-}; /* 0 to begin with */
-bool platform_wait(struct platform_wait *wait);
 
 /* Whether the calling thread runs on its alternate signal stack. */
 bool platform_on_signal_stack(void);
@@ -120,8 +112,9 @@ int platform_write(int fd, const void *data, size_t size);
  * dynamic loader was asked to run the program, and the kernel's is the loader. */
 const char *platform_program_file(void);
 
-/* The program's file as it was given to execve, or to that loader; NULL: not known. */
-const char *platform_program_argument(void);
+/* Its path, as the kernel has it, written to the buffer; or as it was given to execve, or to that loader,
+ * where /proc cannot be asked, or says more than there is room for.  NULL: not known. */
+const char *platform_program_path(char *buffer, size_t size);
 
 /* Where descriptors of the library's own begin: programs count on the lowest free one, and close or look at
  * all that they have. */

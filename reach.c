@@ -59,7 +59,7 @@ struct run {
 
 enum pass { PASS_KEPT, PASS_REACHABLE, PASS_STRICT, PASS_POSSIBLE, PASS_NOTE, PASS_LEAD, PASS_MAPPED };
 
-struct heap {
+struct marking {
     struct reach_job *job;
     struct maps maps;
     struct node *nodes;
@@ -100,25 +100,25 @@ static inline void clear(struct node *node, unsigned states)
 
 /* --- Blocks in order ------------------------------------------------------------------------------------ */
 
-static enum blockmap_step count_block(const struct block *block, void *heap)
+static enum blockmap_step count_block(const struct block *block, void *marking)
 {
     (void)block;
-    ((struct heap *)heap)->capacity++;
+    ((struct marking *)marking)->capacity++;
     return BLOCKMAP_NEXT;
 }
 
 static enum blockmap_step add_block(const struct block *block, void *ctx)
 {
-    struct heap *heap = ctx;
-    struct node *node = &heap->nodes[heap->count];
+    struct marking *marking = ctx;
+    struct node *node = &marking->nodes[marking->count];
 
-    if (heap->count == heap->capacity)
+    if (marking->count == marking->capacity)
         return BLOCKMAP_STOP;
-    heap->count++;
+    marking->count++;
     node->word = (uint64_t)(uintptr_t)block->address;
     node->size = block->size;
     /* Pass 1 begins with those that are reachable already. */
-    if ((block->flags & heap->job->ignored) != 0)
+    if ((block->flags & marking->job->ignored) != 0)
         set(node, REACHABLE);
     return BLOCKMAP_NEXT;
 }
@@ -179,21 +179,21 @@ static void sort(struct node *nodes, size_t count, unsigned shift)
 }
 
 /* A block that is being reallocated by a thread that could not be stopped may be there twice. */
-static void drop_doubles(struct heap *heap)
+static void drop_doubles(struct marking *marking)
 {
     size_t kept = 0;
 
-    for (size_t i = 0; i < heap->count; i++) {
-        struct node *last = &heap->nodes[kept == 0 ? 0 : kept - 1];
+    for (size_t i = 0; i < marking->count; i++) {
+        struct node *last = &marking->nodes[kept == 0 ? 0 : kept - 1];
 
-        if (kept != 0 && address_of(last) == address_of(&heap->nodes[i])) {
-            last->size = heap->nodes[i].size > last->size ? heap->nodes[i].size : last->size;
-            last->word |= heap->nodes[i].word;
+        if (kept != 0 && address_of(last) == address_of(&marking->nodes[i])) {
+            last->size = marking->nodes[i].size > last->size ? marking->nodes[i].size : last->size;
+            last->word |= marking->nodes[i].word;
         } else {
-            heap->nodes[kept++] = heap->nodes[i];
+            marking->nodes[kept++] = marking->nodes[i];
         }
     }
-    heap->count = kept;
+    marking->count = kept;
 }
 
 static uintptr_t end_of(const struct node *node)
@@ -201,24 +201,25 @@ static uintptr_t end_of(const struct node *node)
     return address_of(node) + (node->size == 0 ? 1 : (uintptr_t)node->size);
 }
 
-static size_t end_of_run(const struct heap *heap, size_t first)
+static size_t end_of_run(const struct marking *marking, size_t first)
 {
     size_t next = first + 1;
 
-    while (next < heap->count && address_of(&heap->nodes[next]) - address_of(&heap->nodes[next - 1]) <
-                                     GAP + heap->nodes[next - 1].size)
+    while (next < marking->count &&
+           address_of(&marking->nodes[next]) - address_of(&marking->nodes[next - 1]) <
+               GAP + marking->nodes[next - 1].size)
         next++;
     return next;
 }
 
 /* Parts as large as they must be so that there are no more of them than blocks. */
-static void fill_run(struct heap *heap, struct run *run, size_t first, size_t next, uint32_t *index)
+static void fill_run(struct marking *marking, struct run *run, size_t first, size_t next, uint32_t *index)
 {
     size_t i = first;
 
     *run = (struct run){
-        .start = address_of(&heap->nodes[first]),
-        .end = end_of(&heap->nodes[next - 1]),
+        .start = address_of(&marking->nodes[first]),
+        .end = end_of(&marking->nodes[next - 1]),
         .index = index,
     };
     while ((run->end - run->start) >> run->shift >= next - first)
@@ -227,64 +228,64 @@ static void fill_run(struct heap *heap, struct run *run, size_t first, size_t ne
     for (size_t part = 0; part < run->parts; part++) {
         uintptr_t start = run->start + ((uintptr_t)part << run->shift);
 
-        while (i < next && address_of(&heap->nodes[i]) < start)
+        while (i < next && address_of(&marking->nodes[i]) < start)
             i++;
         index[part] = (uint32_t)i;
     }
     index[run->parts] = (uint32_t)next;
 }
 
-static bool make_index(struct heap *heap)
+static bool make_index(struct marking *marking)
 {
     uint32_t *index;
 
-    for (size_t first = 0; first < heap->count; first = end_of_run(heap, first))
-        heap->run_capacity++;
-    heap->index_capacity = heap->count + 2 * heap->run_capacity;
-    heap->runs = kernel_map(heap->run_capacity * sizeof(heap->runs[0]));
-    heap->index = kernel_map(heap->index_capacity * sizeof(heap->index[0]));
-    heap->work = kernel_map(heap->count * sizeof(heap->work[0]));
-    if (heap->runs == NULL || heap->index == NULL || heap->work == NULL)
+    for (size_t first = 0; first < marking->count; first = end_of_run(marking, first))
+        marking->run_capacity++;
+    marking->index_capacity = marking->count + 2 * marking->run_capacity;
+    marking->runs = kernel_map(marking->run_capacity * sizeof(marking->runs[0]));
+    marking->index = kernel_map(marking->index_capacity * sizeof(marking->index[0]));
+    marking->work = kernel_map(marking->count * sizeof(marking->work[0]));
+    if (marking->runs == NULL || marking->index == NULL || marking->work == NULL)
         return false;
-    index = heap->index;
-    for (size_t first = 0, next; first < heap->count; first = next) {
-        struct run *run = &heap->runs[heap->run_count++];
+    index = marking->index;
+    for (size_t first = 0, next; first < marking->count; first = next) {
+        struct run *run = &marking->runs[marking->run_count++];
 
-        next = end_of_run(heap, first);
-        fill_run(heap, run, first, next, index);
+        next = end_of_run(marking, first);
+        fill_run(marking, run, first, next, index);
         index += run->parts + 1;
     }
-    heap->last_run = &heap->runs[0];
-    heap->low = heap->runs[0].start;
-    heap->high = heap->runs[heap->run_count - 1].end + 1;
+    marking->last_run = &marking->runs[0];
+    marking->low = marking->runs[0].start;
+    marking->high = marking->runs[marking->run_count - 1].end + 1;
     return true;
 }
 
 /* The last run that begins at or below the address; low <= address. */
-static const struct run *find_run(struct heap *heap, uintptr_t address)
+static const struct run *find_run(struct marking *marking, uintptr_t address)
 {
-    size_t low = 0, high = heap->run_count;
+    size_t low = 0, high = marking->run_count;
 
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
 
-        if (heap->runs[middle].start <= address)
+        if (marking->runs[middle].start <= address)
             low = middle;
         else
             high = middle;
     }
-    heap->last_run = &heap->runs[low];
-    return heap->last_run;
+    marking->last_run = &marking->runs[low];
+    return marking->last_run;
 }
 
 /* The first block that begins above the address; low <= address < high. */
-static size_t first_above(struct heap *heap, uintptr_t address)
+static size_t first_above(struct marking *marking, uintptr_t address)
 {
-    const struct run *run = heap->last_run;
+    const struct run *run = marking->last_run;
     size_t part, low, high;
 
     if (address - run->start >= run->end - run->start)
-        run = find_run(heap, address);
+        run = find_run(marking, address);
     part = (address - run->start) >> run->shift;
     if (part >= run->parts)
         return run->index[run->parts];
@@ -293,7 +294,7 @@ static size_t first_above(struct heap *heap, uintptr_t address)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (address_of(&heap->nodes[middle]) > address)
+        if (address_of(&marking->nodes[middle]) > address)
             high = middle;
         else
             low = middle + 1;
@@ -303,14 +304,14 @@ static size_t first_above(struct heap *heap, uintptr_t address)
 
 /* --- Marking ------------------------------------------------------------------------------------------ */
 
-static bool is_as_good(const struct heap *heap, const struct node *node, uintptr_t pointer)
+static bool is_as_good(const struct marking *marking, const struct node *node, uintptr_t pointer)
 {
-    return interior_is_as_good(&heap->maps, address_of(node), end_of(node), pointer);
+    return interior_is_as_good(&marking->maps, address_of(node), end_of(node), pointer);
 }
 
-static void note_found(struct heap *heap, const struct node *node, enum ld_reach how)
+static void note_found(struct marking *marking, const struct node *node, enum ld_reach how)
 {
-    struct reach_job *job = heap->job;
+    struct reach_job *job = marking->job;
 
     if (job->candidates != NULL && !is(node, CANDIDATE))
         return;
@@ -322,16 +323,16 @@ static void note_found(struct heap *heap, const struct node *node, enum ld_reach
     job->found_count++;
 }
 
-static void push(struct heap *heap, struct node *node, unsigned states)
+static void push(struct marking *marking, struct node *node, unsigned states)
 {
     set(node, states);
-    heap->work[heap->work_count++] = (uint32_t)(node - heap->nodes);
+    marking->work[marking->work_count++] = (uint32_t)(node - marking->nodes);
 }
 
 /* A word leads to a block. */
-static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
+static void follow(struct marking *marking, struct node *node, uintptr_t pointer)
 {
-    switch (heap->pass) {
+    switch (marking->pass) {
     case PASS_KEPT:
         if (pointer == address_of(node))
             set(node, KEPT);
@@ -339,294 +340,294 @@ static void follow(struct heap *heap, struct node *node, uintptr_t pointer)
     case PASS_REACHABLE:
         if (is(node, REACHABLE))
             break;
-        if (pointer == address_of(node) || is_as_good(heap, node, pointer))
-            push(heap, node, REACHABLE);
+        if (pointer == address_of(node) || is_as_good(marking, node, pointer))
+            push(marking, node, REACHABLE);
         else
             set(node, POSSIBLE);
         break;
     case PASS_STRICT:
         if (!is(node, REACHABLE | STRICT))
-            push(heap, node, STRICT);
+            push(marking, node, STRICT);
         break;
     case PASS_POSSIBLE:
         if (!is(node, REACHABLE | KEPT | QUEUED))
-            push(heap, node, POSSIBLE | QUEUED);
+            push(marking, node, POSSIBLE | QUEUED);
         break;
     case PASS_NOTE:
         if (!is(node, REACHABLE | POSSIBLE | KEPT | SEEN))
-            push(heap, node, SEEN);
+            push(marking, node, SEEN);
         break;
     case PASS_LEAD:
         if (!is(node, REACHABLE | POSSIBLE | KEPT | DONE)) {
-            note_found(heap, node, LD_INDIRECTLY_LOST);
-            push(heap, node, DONE);
+            note_found(marking, node, LD_INDIRECTLY_LOST);
+            push(marking, node, DONE);
         }
         break;
     case PASS_MAPPED:
         if (pointer == address_of(node) && is(node, LEADER)) {
             clear(node, LEADER);
-            heap->job->mapped_count++;
+            marking->job->mapped_count++;
         }
         break;
     }
 }
 
-static inline void look_at(struct heap *heap, uintptr_t pointer)
+static inline void look_at(struct marking *marking, uintptr_t pointer)
 {
     struct node *node;
     size_t above;
 
-    if (LIKELY(pointer - heap->low >= heap->high - heap->low))
+    if (LIKELY(pointer - marking->low >= marking->high - marking->low))
         return;
-    above = first_above(heap, pointer);
+    above = first_above(marking, pointer);
     if (above == 0)
         return;
-    node = &heap->nodes[above - 1];
-    if (heap->has_heap_keys && pointer % HEAP_KEY == 0 && pointer != address_of(node))
+    node = &marking->nodes[above - 1];
+    if (marking->has_heap_keys && pointer % HEAP_KEY == 0 && pointer != address_of(node))
         return;
     if (pointer - address_of(node) < node->size || pointer == address_of(node) ||
-        (pointer == end_of(node) && heap->pass == PASS_REACHABLE && is_as_good(heap, node, pointer)))
-        follow(heap, node, pointer);
+        (pointer == end_of(node) && marking->pass == PASS_REACHABLE && is_as_good(marking, node, pointer)))
+        follow(marking, node, pointer);
 }
 
-static READS_FRAMES void scan_unaligned(struct heap *heap, uintptr_t start, uintptr_t end)
+static READS_FRAMES void scan_unaligned(struct marking *marking, uintptr_t start, uintptr_t end)
 {
     for (uintptr_t at = start; end - at >= WORD; at++) {
         uintptr_t word;
 
         memcpy(&word, (const void *)at, sizeof(word));
-        look_at(heap, word);
+        look_at(marking, word);
     }
 }
 
 /* Nearly all words are no pointers to blocks: four at a time are put aside by one branch. */
-static READS_FRAMES void scan_words(struct heap *heap, const uintptr_t *word, const uintptr_t *end)
+static READS_FRAMES void scan_words(struct marking *marking, const uintptr_t *word, const uintptr_t *end)
 {
-    const uintptr_t low = heap->low, span = heap->high - low;
+    const uintptr_t low = marking->low, span = marking->high - low;
 
     for (; end - word >= 4; word += 4)
         if (UNLIKELY((int)(word[0] - low < span) | (int)(word[1] - low < span) | (int)(word[2] - low < span) |
                      (int)(word[3] - low < span)))
             for (size_t i = 0; i < 4; i++)
-                look_at(heap, word[i]);
+                look_at(marking, word[i]);
     for (; word < end; word++)
-        look_at(heap, *word);
+        look_at(marking, *word);
 }
 
-static void scan(struct heap *heap, uintptr_t start, uintptr_t end)
+static void scan(struct marking *marking, uintptr_t start, uintptr_t end)
 {
-    if (heap->job->are_unaligned)
-        scan_unaligned(heap, start, end);
+    if (marking->job->are_unaligned)
+        scan_unaligned(marking, start, end);
     else
-        scan_words(heap, (const uintptr_t *)start, (const uintptr_t *)start + (end - start) / WORD);
+        scan_words(marking, (const uintptr_t *)start, (const uintptr_t *)start + (end - start) / WORD);
 }
 
-static void scan_run(uintptr_t start, uintptr_t end, void *heap)
+static void scan_run(uintptr_t start, uintptr_t end, void *marking)
 {
-    scan(heap, start, end);
+    scan(marking, start, end);
 }
 
 /* Part of this mapping.  The page map tells nothing of shared memory that a copy has not touched. */
-static void scan_in(struct heap *heap, const struct mapping *mapping, uintptr_t start, uintptr_t end)
+static void scan_in(struct marking *marking, const struct mapping *mapping, uintptr_t start, uintptr_t end)
 {
-    if (!maps_open(&heap->maps, mapping))
+    if (!maps_open(&marking->maps, mapping))
         return;
     if (UNLIKELY(end - start >= SPARSE) && mapping->is_private)
-        pages_each(start, end, true, scan_run, heap);
+        pages_each(start, end, true, scan_run, marking);
     else
-        scan(heap, start, end);
+        scan(marking, start, end);
 }
 
-static void scan_block(struct heap *heap, const struct node *node)
+static void scan_block(struct marking *marking, const struct node *node)
 {
     uintptr_t start = address_of(node), end = start + (uintptr_t)node->size;
-    const struct mapping *mapping = heap->last_mapping;
+    const struct mapping *mapping = marking->last_mapping;
 
     if (mapping != NULL && start >= mapping->start && end <= mapping->end) {
-        scan_in(heap, mapping, start, end);
+        scan_in(marking, mapping, start, end);
         return;
     }
-    for (size_t i = maps_first_above(&heap->maps, start);
-         i < heap->maps.count && heap->maps.entries[i].start < end; i++) {
-        mapping = &heap->maps.entries[i];
-        scan_in(heap, mapping, start > mapping->start ? start : mapping->start,
+    for (size_t i = maps_first_above(&marking->maps, start);
+         i < marking->maps.count && marking->maps.entries[i].start < end; i++) {
+        mapping = &marking->maps.entries[i];
+        scan_in(marking, mapping, start > mapping->start ? start : mapping->start,
                 end < mapping->end ? end : mapping->end);
-        heap->last_mapping = mapping;
+        marking->last_mapping = mapping;
     }
 }
 
-static void drain(struct heap *heap)
+static void drain(struct marking *marking)
 {
-    while (heap->work_count != 0)
-        scan_block(heap, &heap->nodes[heap->work[--heap->work_count]]);
+    while (marking->work_count != 0)
+        scan_block(marking, &marking->nodes[marking->work[--marking->work_count]]);
 }
 
 static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx)
 {
-    struct heap *heap = ctx;
+    struct marking *marking = ctx;
     bool is_stack = kind == ROOTS_STACK || kind == ROOTS_DEAD_STACK;
     bool is_whatever = kind == ROOTS_MAPPED || kind == ROOTS_REGISTERED;
-    const struct mapping *mapping = maps_find(&heap->maps, start);
+    const struct mapping *mapping = maps_find(&marking->maps, start);
     bool is_private = mapping != NULL && mapping->is_private;
 
-    if (ROOTS_LOOKS_DEAD(kind) != (heap->pass == PASS_STRICT))
+    if (ROOTS_LOOKS_DEAD(kind) != (marking->pass == PASS_STRICT))
         return;
-    if (heap->pass != PASS_STRICT && heap->pass != PASS_MAPPED)
-        heap->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
+    if (marking->pass != PASS_STRICT && marking->pass != PASS_MAPPED)
+        marking->pass = kind == ROOTS_KEPT ? PASS_KEPT : PASS_REACHABLE;
     /* Stacks have copies of them, and the first thread's storage is in a mapping. */
-    heap->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
+    marking->has_heap_keys = kind == ROOTS_TLS || kind == ROOTS_STACK || kind == ROOTS_MAPPED;
     if (is_whatever || (is_private && (is_stack || end - start >= SPARSE)))
-        pages_each(start, end, is_private, scan_run, heap);
+        pages_each(start, end, is_private, scan_run, marking);
     else
-        scan(heap, start, end);
-    heap->has_heap_keys = false;
-    drain(heap);
+        scan(marking, start, end);
+    marking->has_heap_keys = false;
+    drain(marking);
 }
 
 static uintptr_t next_block(uintptr_t address, void *ctx)
 {
-    struct heap *heap = ctx;
+    struct marking *marking = ctx;
     size_t above;
 
-    if (heap->count == 0 || address >= heap->high)
+    if (marking->count == 0 || address >= marking->high)
         return UINTPTR_MAX;
-    if (address < heap->low)
-        return heap->low;
-    above = first_above(heap, address);
+    if (address < marking->low)
+        return marking->low;
+    above = first_above(marking, address);
     /* In a block: up to its end. */
-    if (above != 0 && address < end_of(&heap->nodes[above - 1]))
-        return end_of(&heap->nodes[above - 1]);
-    return above < heap->count ? address_of(&heap->nodes[above]) : UINTPTR_MAX;
+    if (above != 0 && address < end_of(&marking->nodes[above - 1]))
+        return end_of(&marking->nodes[above - 1]);
+    return above < marking->count ? address_of(&marking->nodes[above]) : UINTPTR_MAX;
 }
 
-static void mark_reachable(struct heap *heap)
+static void mark_reachable(struct marking *marking)
 {
-    heap->job->snapshot.maps = &heap->maps;
-    heap->pass = PASS_REACHABLE;
-    for (size_t i = 0; i < heap->count; i++)
-        if (is(&heap->nodes[i], REACHABLE))
-            push(heap, &heap->nodes[i], REACHABLE);
-    drain(heap);
-    roots_each(&heap->job->snapshot, visit_root, next_block, heap);
-    if (heap->job->snapshot.options.mapped)
-        heap->job->error = mapped_each(&heap->job->snapshot, visit_root, heap);
+    marking->job->snapshot.maps = &marking->maps;
+    marking->pass = PASS_REACHABLE;
+    for (size_t i = 0; i < marking->count; i++)
+        if (is(&marking->nodes[i], REACHABLE))
+            push(marking, &marking->nodes[i], REACHABLE);
+    drain(marking);
+    roots_each(&marking->job->snapshot, visit_root, next_block, marking);
+    if (marking->job->snapshot.options.mapped)
+        marking->job->error = mapped_each(&marking->job->snapshot, visit_root, marking);
 }
 
 /* When all that is reachable is known: what else leads from where it looks dead. */
-static void mark_strict(struct heap *heap)
+static void mark_strict(struct marking *marking)
 {
-    heap->pass = PASS_STRICT;
-    roots_each(&heap->job->snapshot, visit_root, next_block, heap);
+    marking->pass = PASS_STRICT;
+    roots_each(&marking->job->snapshot, visit_root, next_block, marking);
 }
 
-static void mark_possible(struct heap *heap)
+static void mark_possible(struct marking *marking)
 {
-    heap->pass = PASS_POSSIBLE;
-    for (size_t i = 0; i < heap->count; i++) {
-        struct node *node = &heap->nodes[i];
+    marking->pass = PASS_POSSIBLE;
+    for (size_t i = 0; i < marking->count; i++) {
+        struct node *node = &marking->nodes[i];
 
         if (is(node, POSSIBLE) && !is(node, REACHABLE | KEPT | QUEUED)) {
-            push(heap, node, QUEUED);
-            drain(heap);
+            push(marking, node, QUEUED);
+            drain(marking);
         }
     }
-    for (size_t i = 0; i < heap->count; i++)
-        if (is(&heap->nodes[i], POSSIBLE) && !is(&heap->nodes[i], REACHABLE | KEPT))
-            note_found(heap, &heap->nodes[i], LD_POSSIBLY_LOST);
+    for (size_t i = 0; i < marking->count; i++)
+        if (is(&marking->nodes[i], POSSIBLE) && !is(&marking->nodes[i], REACHABLE | KEPT))
+            note_found(marking, &marking->nodes[i], LD_POSSIBLY_LOST);
 }
 
-static void lead_lost(struct heap *heap)
+static void lead_lost(struct marking *marking)
 {
-    heap->pass = PASS_NOTE;
-    for (size_t i = 0; i < heap->count; i++) {
-        struct node *node = &heap->nodes[i];
+    marking->pass = PASS_NOTE;
+    for (size_t i = 0; i < marking->count; i++) {
+        struct node *node = &marking->nodes[i];
 
         if (!is(node, REACHABLE | POSSIBLE | KEPT | SEEN)) {
-            push(heap, node, SEEN | NOTED);
-            drain(heap);
+            push(marking, node, SEEN | NOTED);
+            drain(marking);
         }
     }
-    heap->pass = PASS_LEAD;
-    for (size_t i = heap->count; i-- > 0;) {
-        struct node *node = &heap->nodes[i];
+    marking->pass = PASS_LEAD;
+    for (size_t i = marking->count; i-- > 0;) {
+        struct node *node = &marking->nodes[i];
 
         if (is(node, NOTED) && !is(node, DONE)) {
-            note_found(heap, node, LD_DEFINITELY_LOST);
-            heap->leaders++;
-            push(heap, node, DONE | LEADER);
-            drain(heap);
+            note_found(marking, node, LD_DEFINITELY_LOST);
+            marking->leaders++;
+            push(marking, node, DONE | LEADER);
+            drain(marking);
         }
     }
 }
 
 /* How many definitely lost blocks memory that does not count points to.  What that memory is, nobody here
  * knows: should reading it be the end of this copy, the answer is there already. */
-static void count_mapped(struct heap *heap)
+static void count_mapped(struct marking *marking)
 {
-    heap->pass = PASS_MAPPED;
-    mapped_each(&heap->job->snapshot, visit_root, heap);
+    marking->pass = PASS_MAPPED;
+    mapped_each(&marking->job->snapshot, visit_root, marking);
 }
 
-static void note_candidates(struct heap *heap)
+static void note_candidates(struct marking *marking)
 {
-    for (size_t i = 0; heap->job->candidates != NULL && i < heap->job->candidate_count; i++) {
-        uintptr_t address = REACH_ADDRESS(heap->job->candidates[i]);
-        size_t above = address < heap->low || address >= heap->high ? 0 : first_above(heap, address);
+    for (size_t i = 0; marking->job->candidates != NULL && i < marking->job->candidate_count; i++) {
+        uintptr_t address = REACH_ADDRESS(marking->job->candidates[i]);
+        size_t above = address < marking->low || address >= marking->high ? 0 : first_above(marking, address);
 
-        if (above != 0 && address_of(&heap->nodes[above - 1]) == address)
-            set(&heap->nodes[above - 1], CANDIDATE);
+        if (above != 0 && address_of(&marking->nodes[above - 1]) == address)
+            set(&marking->nodes[above - 1], CANDIDATE);
     }
 }
 
-static bool make_heap(struct heap *heap)
+static bool make_heap(struct marking *marking)
 {
-    blockmap_each(count_block, heap);
-    if (heap->capacity == 0)
+    blockmap_each(count_block, marking);
+    if (marking->capacity == 0)
         return true;
-    heap->nodes = kernel_map(heap->capacity * sizeof(heap->nodes[0]));
-    if (heap->nodes == NULL)
+    marking->nodes = kernel_map(marking->capacity * sizeof(marking->nodes[0]));
+    if (marking->nodes == NULL)
         return false;
-    blockmap_each(add_block, heap);
-    sort(heap->nodes, heap->count, REACH_SHIFT - DIGIT_BITS);
-    drop_doubles(heap);
-    return heap->count == 0 || make_index(heap);
+    blockmap_each(add_block, marking);
+    sort(marking->nodes, marking->count, REACH_SHIFT - DIGIT_BITS);
+    drop_doubles(marking);
+    return marking->count == 0 || make_index(marking);
 }
 
-static void release(struct heap *heap)
+static void release(struct marking *marking)
 {
-    maps_release(&heap->maps);
-    if (heap->nodes != NULL)
-        kernel_unmap(heap->nodes, heap->capacity * sizeof(heap->nodes[0]));
-    if (heap->runs != NULL)
-        kernel_unmap(heap->runs, heap->run_capacity * sizeof(heap->runs[0]));
-    if (heap->index != NULL)
-        kernel_unmap(heap->index, heap->index_capacity * sizeof(heap->index[0]));
-    if (heap->work != NULL)
-        kernel_unmap(heap->work, heap->count * sizeof(heap->work[0]));
+    maps_release(&marking->maps);
+    if (marking->nodes != NULL)
+        kernel_unmap(marking->nodes, marking->capacity * sizeof(marking->nodes[0]));
+    if (marking->runs != NULL)
+        kernel_unmap(marking->runs, marking->run_capacity * sizeof(marking->runs[0]));
+    if (marking->index != NULL)
+        kernel_unmap(marking->index, marking->index_capacity * sizeof(marking->index[0]));
+    if (marking->work != NULL)
+        kernel_unmap(marking->work, marking->count * sizeof(marking->work[0]));
 }
 
 void reach_find(struct reach_job *job)
 {
-    struct heap heap = {.job = job};
+    struct marking marking = {.job = job};
 
-    job->error = maps_read(&heap.maps);
-    heap.maps.are_of_copy = job->is_in_copy;
+    job->error = maps_read(&marking.maps);
+    marking.maps.are_of_copy = job->is_in_copy;
     job->found_count = 0;
     job->is_complete = false;
     job->mapped_count = 0;
-    if (job->error == 0 && !make_heap(&heap))
+    if (job->error == 0 && !make_heap(&marking))
         job->error = ENOMEM;
-    if (job->error == 0 && heap.count != 0) {
-        note_candidates(&heap);
-        mark_reachable(&heap);
+    if (job->error == 0 && marking.count != 0) {
+        note_candidates(&marking);
+        mark_reachable(&marking);
         if (job->snapshot.options.strict)
-            mark_strict(&heap);
-        mark_possible(&heap);
-        lead_lost(&heap);
+            mark_strict(&marking);
+        mark_possible(&marking);
+        lead_lost(&marking);
     }
     job->is_complete = true;
     if (job->error == 0 && job->knows_mapped && job->is_in_copy && !job->snapshot.options.mapped &&
-        heap.leaders != 0)
-        count_mapped(&heap);
-    release(&heap);
+        marking.leaders != 0)
+        count_mapped(&marking);
+    release(&marking);
 }

@@ -26,17 +26,6 @@
 #include "suppress.h"
 #include "text.h"
 
-/* The path of the program, as the kernel has it, or as it was started, or NULL. */
-static const char *find_program(char *path, size_t size)
-{
-    const char *file = platform_program_file();
-    ssize_t length = file == NULL ? 0 : readlink(file, path, size - 1);
-    if (length <= 0)
-        return file == NULL ? platform_program_argument() : NULL;
-    path[length] = 0;
-    return path;
-}
-
 /* --- Leaving out -------------------------------------------------------------------------------------- */
 
 struct leaving_out {
@@ -146,7 +135,7 @@ static int report_sites(int fd, const struct ld_report_options *options, const c
     struct report report = {
         .kind = kind,
         .options = options,
-        .program = find_program(path, sizeof(path)),
+        .program = platform_program_path(path, sizeof(path)),
         .process = (size_t)getpid(),
         .sites = sites,
         .total = sites_total(sites),

@@ -22,8 +22,11 @@
 #include "kernel.h"
 #include "module.h"
 #include "platform.h"
+#include "trampoline.h"
 
 #define BUSY UINT64_MAX /* as a key: the slot is being written */
+
+enum { PAGE = 4096 }; /* the smallest */
 
 struct rule_slot {
     _Atomic uint64_t key; /* check of the rule << RULE_PC_BITS | pc; 0: free */
@@ -71,19 +74,20 @@ static inline rule find(uintptr_t pc)
     return 0;
 }
 
-/* The slot that has this pc, or a free one, or one that another pc can do without. */
+/* The first slot that has this pc, as find would have it: it may have two, when threads have learnt it at the
+ * same time.  Or a free one, or one that another pc can do without. */
 static struct rule_slot *victim(uintptr_t pc)
 {
     static _Atomic unsigned turn = 1; /* not 0, and so not next to the sets, where it would take a line */
     struct rule_slot *free_slot = NULL;
 
-    for (unsigned i = RULE_WAYS; i-- > 0;) {
+    for (unsigned i = 0; i < RULE_WAYS; i++) {
         struct rule_slot *slot = rule_slot(pc, i);
         uint64_t key = atomic_load_explicit(&slot->key, memory_order_relaxed);
 
         if ((key << (64 - RULE_PC_BITS)) == (uint64_t)pc << (64 - RULE_PC_BITS))
             return slot;
-        if (key == 0)
+        if (key == 0 && free_slot == NULL)
             free_slot = slot;
     }
     return free_slot != NULL ? free_slot
@@ -430,25 +434,27 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
     return r;
 }
 
-static READS_FRAMES bool has_code(uintptr_t pc, const uint8_t *code, size_t size)
+/* Copies what can be read from there on, at most `size` bytes, and returns how many.  Volatile for the same
+ * reason as in copy_words. */
+static READS_FRAMES size_t copy_code(uintptr_t pc, unsigned char *to, size_t size)
 {
-    const volatile uint8_t *at = (const volatile uint8_t *)pc;
+    const volatile unsigned char *at = (const volatile unsigned char *)pc;
+    size_t left = PAGE - pc % PAGE;
 
-    if (!kernel_can_read(pc) || !kernel_can_read(pc + size))
-        return false;
+    if (!kernel_can_read(pc & ~(uintptr_t)7))
+        return 0;
+    if (size > left && !kernel_can_read(pc + left))
+        size = left;
     for (size_t i = 0; i < size; i++)
-        if (at[i] != code[i])
-            return false;
-    return true;
+        to[i] = at[i];
+    return size;
 }
 
-/* rt_sigreturn: mov $15, %rax; syscall, as the C library has it for all handlers; or %eax, as others have. */
 bool rules_is_signal_return(uintptr_t pc)
 {
-    static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
-    static const uint8_t others[] = {0xb8, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
+    unsigned char code[TRAMPOLINE_MAX];
 
-    return has_code(pc, code, sizeof(code)) || has_code(pc, others, sizeof(others));
+    return trampoline_is_at(code, copy_code(pc, code, sizeof(code)));
 }
 
 bool rules_is_return(uintptr_t pc)

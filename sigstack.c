@@ -107,18 +107,22 @@ ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old);
 ENTRY_POINT int ld_sigaltstack(const stack_t *stack, stack_t *old)
 {
     int error = kernel_set_signal_stack(stack, old);
+    stack_t now = {.ss_flags = SS_DISABLE};
 
     if (error != 0) {
         errno = -error;
         return -1;
     }
-    if (stack != NULL)
-        forget();
-    if (stack == NULL || (stack->ss_flags & SS_DISABLE) != 0)
+    if (stack == NULL)
         return 0;
-    if (is_small(stack))
+    forget();
+    /* As the kernel has it: *old, which has been written, may be *stack. */
+    kernel_set_signal_stack(NULL, &now);
+    if ((now.ss_flags & SS_DISABLE) != 0)
+        return 0;
+    if (is_small(&now))
         stop_avoid_signal_stacks();
-    note((uintptr_t)stack->ss_sp);
+    note((uintptr_t)now.ss_sp);
     return 0;
 }
 

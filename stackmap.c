@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "bounded_wait.h"
 #include "platform.h"
 
 enum {
@@ -513,11 +514,11 @@ bool stackmap_is_collecting(void)
 
 void stackmap_before_fork(void)
 {
-    struct platform_wait wait = {0};
+    struct bounded_wait wait = {0};
 
     /* Bounded: fork may have been called by a signal handler that interrupted the collection. */
     while (!try_begin())
-        if (!platform_wait(&wait))
+        if (!bounded_wait(&wait))
             return;
     map.is_forking = true;
 }

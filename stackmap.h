@@ -20,7 +20,7 @@
  * back by marking.  Time is divided into epochs.  A node is stamped with the epoch in which it was last known
  * to be needed:
  *
- *     stamp = 0        never used, or given back      stamp = e    needed in epoch e
+ *     stamp = 0        never used                     stamp = e    last needed in epoch e
  *
  *     (1) sweep <= epoch, and sweep = epoch unless a collection is going on or was abandoned
  *     (2) every node of the stack of a live block, and of one in flight, has stamp >= sweep

@@ -112,8 +112,12 @@ static const char *read_file(int fd, const char **problem)
     if (length >= 0 && memchr(text, 0, (size_t)length) == NULL) {
         static const char mark[] = "\xef\xbb\xbf"; /* by which some editors say that it is UTF-8 */
 
-        if (strncmp(text, mark, sizeof(mark) - 1) == 0)
-            memmove(text, text + sizeof(mark) - 1, (size_t)length - (sizeof(mark) - 1) + 1);
+        if (strncmp(text, mark, sizeof(mark) - 1) == 0) {
+            length -= (ssize_t)sizeof(mark) - 1;
+            memmove(text, text + sizeof(mark) - 1, (size_t)length);
+        }
+        /* Its length is to tell the size of its mapping. */
+        memset(text + length, '\n', (size_t)(status.st_size - length));
         return text;
     }
     *problem = length < 0 ? strerrordesc_np((int)-length) : "not a text: it has a zero byte";

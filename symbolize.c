@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "bounded_wait.h"
 #include "demangle.h"
 #include "elf_file.h"
 #include "loader.h"
@@ -94,15 +95,13 @@ static void look_up(const struct place *place, int level, struct ld_symbol *out)
  * what this thread has, in a handler of the program's. */
 static bool wait_for_lock(void)
 {
-    struct platform_wait in_vain = {0};
+    struct bounded_wait in_vain = {0};
 
-    for (unsigned times = 0; pthread_mutex_trylock(&the_lock) != 0; times++) {
-        if (!atomic_load(&some_fork_has_lock)) {
-            in_vain = (struct platform_wait){0};
-            platform_yield(times);
-        } else if (!platform_wait(&in_vain)) {
+    while (pthread_mutex_trylock(&the_lock) != 0) {
+        if (!atomic_load_explicit(&some_fork_has_lock, memory_order_relaxed))
+            bounded_wait_anew(&in_vain);
+        if (!bounded_wait(&in_vain))
             return false;
-        }
     }
     return true;
 }
@@ -140,7 +139,7 @@ static bool name_place(struct place *place, int level, bool may_look_up, struct 
     elf_build_id_text(&module->build_id, out->build_id, sizeof(out->build_id));
     out->offset = place->address - module->base;
     if (place->is_trampoline && level == THE_CODE)
-        out->function = "<signal handler called>";
+        out->function = LD_SIGNAL_FRAME;
     else if (place->is_code && !place->is_trampoline && may_look_up)
         look_up(place, level, out);
     else
@@ -252,19 +251,19 @@ enum { FORK_WORK_YIELDS = 30000 };
 
 void symbolize_before_fork(void)
 {
-    struct platform_wait in_vain = {0};
+    struct bounded_wait in_vain = {0};
 
     /* Bounded: this thread may have the loader's lock, for which the other one waits.  But one that works
      * with that lock held is waited for, because the loader would not be of use in the child. */
     for (int i = 0; i < FORK_WORK_YIELDS && !has_lock; i++) {
         if (pthread_mutex_trylock(&the_lock) == 0) {
             fork_has_lock = true;
-            atomic_store(&some_fork_has_lock, true);
+            atomic_store_explicit(&some_fork_has_lock, true, memory_order_relaxed);
             return;
         }
         if (!loader_is_awaited())
-            in_vain.waited_ns = 0;
-        if (!platform_wait(&in_vain))
+            bounded_wait_anew(&in_vain);
+        if (!bounded_wait(&in_vain))
             return;
     }
 }
@@ -281,7 +280,7 @@ static void start_anew(void)
 void symbolize_after_fork(bool in_child)
 {
     if (fork_has_lock || in_child)
-        atomic_store(&some_fork_has_lock, false);
+        atomic_store_explicit(&some_fork_has_lock, false, memory_order_relaxed);
     if (fork_has_lock) {
         fork_has_lock = false;
         pthread_mutex_unlock(&the_lock);

@@ -13,13 +13,13 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "bounded_wait.h"
 #include "kernel.h"
 #include "stop.h"
 
 enum {
     SHARES_A_MAPPING = 4,
-    FORK_STEP_NS = 10000000, /* of the time between two looks at whether a fork is over so much counts */
-    FORK_WAIT_NS = 500000000,
+    PAGE = 4096, /* the smallest */
 };
 
 /* thread.fork: is there one, and has anybody waited for it in vain? */
@@ -63,7 +63,7 @@ static struct thread *map_more(void)
     /* Not on the first page: where it begins the heap may end, and whatever has that address, libunwind, too,
      * which remembers pages, would point to the end of a block, which a look heeds. */
     struct mapping {
-        ALIGNED(CACHE_LINE) char before[4096];
+        ALIGNED(CACHE_LINE) char before[PAGE];
         struct thread shares[SHARES_A_MAPPING];
     } *mapping = kernel_map(sizeof(struct mapping));
     struct thread *shares, *first;
@@ -357,21 +357,15 @@ void thread_each_in_flight(stackmap_mark_fn *mark)
 /* False if that takes too long: the fork may wait for what this thread has, in a handler of the program's. */
 static COLD bool await_fork(void)
 {
-    uint64_t waited = 0, last = kernel_now_ns();
+    struct bounded_wait wait = {0};
     uint32_t state;
 
     while ((state = atomic_load_explicit(&all.fork, memory_order_acquire)) == FORK_COMES) {
-        uint64_t now;
-
-        if (waited >= FORK_WAIT_NS) {
-            atomic_compare_exchange_strong_explicit(&all.fork, &state, FORK_IS_LATE, memory_order_relaxed,
-                                                    memory_order_relaxed);
-            return false;
-        }
-        kernel_wait_while(&all.fork, FORK_COMES, FORK_STEP_NS);
-        now = kernel_now_ns();
-        waited += now - last < FORK_STEP_NS ? now - last : FORK_STEP_NS;
-        last = now;
+        if (bounded_wait(&wait))
+            continue;
+        atomic_compare_exchange_strong_explicit(&all.fork, &state, FORK_IS_LATE, memory_order_relaxed,
+                                                memory_order_relaxed);
+        return false;
     }
     return state == NO_FORK;
 }
@@ -437,11 +431,11 @@ void thread_before_fork(void)
     atomic_store_explicit(&all.fork, FORK_COMES, memory_order_seq_cst);
     platform_heavy_fence();
     for (struct thread *t = atomic_load_explicit(&all.list, memory_order_acquire); t != NULL; t = t->next) {
-        struct platform_wait wait = {0};
+        struct bounded_wait wait = {0};
 
         /* Bounded: a signal handler may wait in there for something that only this thread can do. */
         while (t != thread_self.share && atomic_load_explicit(&t->unwinding, memory_order_acquire) != 0 &&
-               platform_wait(&wait))
+               bounded_wait(&wait))
             continue;
     }
 }
@@ -457,7 +451,6 @@ bool thread_after_fork(bool in_child)
             had_others = true;
         }
     atomic_store_explicit(&all.fork, NO_FORK, memory_order_release);
-    kernel_wake_all(&all.fork);
     thread_self.is_forking = false;
     return had_others;
 }

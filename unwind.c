@@ -610,6 +610,19 @@ static COLD size_t walk_carefully(struct thread *thread, const struct trail_regi
     return count;
 }
 
+/* Apart, since its frames and those of libunwind's answer would take twice the room on the stack. */
+static COLD bool keep_carefully(struct thread *thread, const struct trail_registers *start, bool is_astray,
+                                stackmap_roots_fn *each_root, struct unwind_stack *out)
+{
+    const void *frames[LD_MAX_FRAMES];
+    bool is_for_libunwind;
+    size_t count = walk_carefully(thread, start, is_astray, frames, &is_for_libunwind);
+
+    if (!is_for_libunwind)
+        *out = unwind_keep(thread, 0, frames, count, each_root);
+    return !is_for_libunwind;
+}
+
 /* A stack that cannot be remembered, as far as it can be followed.  What no rule can express is left to
  * libunwind; but where a guess leads astray that would go the same way, and believes of memory that it has
  * read once that it can be read for ever, and it reads without a look beyond an interrupted frame of which it
@@ -617,13 +630,11 @@ static COLD size_t walk_carefully(struct thread *thread, const struct trail_regi
 static COLD struct unwind_stack capture_carefully(struct thread *thread, const struct trail_registers *start,
                                                   bool is_astray, stackmap_roots_fn *each_root)
 {
-    const void *frames[LD_MAX_FRAMES];
-    bool is_for_libunwind;
-    size_t count = walk_carefully(thread, start, is_astray, frames, &is_for_libunwind);
+    struct unwind_stack stack;
 
-    if (is_for_libunwind)
-        return unwind_ask(thread, 0, (const void *)start->pc, each_root);
-    return unwind_keep(thread, 0, frames, count, each_root);
+    return keep_carefully(thread, start, is_astray, each_root, &stack)
+               ? stack
+               : unwind_ask(thread, 0, (const void *)start->pc, each_root);
 }
 
 static struct unwind_stack follow_all(struct thread *thread, uint64_t hash,

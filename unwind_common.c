@@ -10,6 +10,7 @@
 #include <libunwind.h>
 #include <pthread.h>
 
+#include "bounded_wait.h"
 #include "loader.h"
 #include "module.h"
 #include "platform.h"
@@ -130,12 +131,12 @@ static _Atomic uint32_t stuck_epoch;
 static bool await_collection(void)
 {
     uint32_t epoch = stackmap_epoch();
-    struct platform_wait wait = {0};
+    struct bounded_wait wait = {0};
 
     if (atomic_load_explicit(&stuck_epoch, memory_order_relaxed) == epoch)
         return false;
     while (stackmap_is_collecting() && stackmap_epoch() == epoch)
-        if (!platform_wait(&wait)) {
+        if (!bounded_wait(&wait)) {
             atomic_store_explicit(&stuck_epoch, epoch, memory_order_relaxed);
             return false;
         }

@@ -70,6 +70,17 @@ void unwind_pipe_after_fork(void)
     known.process = getpid();
 }
 
+/* Where there is no such number the descriptor stays as it is. */
+static void move_above(int *fd, int limit)
+{
+    int above = fcntl(*fd, F_DUPFD_CLOEXEC, limit + 1);
+
+    if (above < 0)
+        return;
+    close(*fd);
+    *fd = above;
+}
+
 /* Makes a pipe of what is closed; false if somebody was faster.  Where the numbers may not be had any more,
  * libunwind is left to open one for itself.  Not in a child of vfork, whose descriptors are its own, but not
  * its memory. */
@@ -80,6 +91,9 @@ static bool make_again(void)
 
     if (getpid() != known.process || pipe2(fresh, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
+    /* The lowest free numbers may be the very ones. */
+    for (int i = 0; i < 2; i++)
+        move_above(&fresh[i], known.ends[0] > known.ends[1] ? known.ends[0] : known.ends[1]);
     got[0] = fcntl(fresh[0], F_DUPFD_CLOEXEC, known.ends[0]);
     got[1] = fcntl(fresh[1], F_DUPFD_CLOEXEC, known.ends[1]);
     is_over = got[1] < 0 && errno == EINVAL;

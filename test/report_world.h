@@ -263,14 +263,14 @@ bool platform_has_loader(void)
     return !world.is_static;
 }
 
-const char *platform_program_file(void)
+const char *platform_program_path(char *buffer, size_t size)
 {
-    return "/proc/self/exe";
-}
+    ssize_t length = readlink("/proc/self/exe", buffer, size - 1);
 
-const char *platform_program_argument(void)
-{
-    return NULL;
+    if (length <= 0)
+        return NULL;
+    buffer[length] = 0;
+    return buffer;
 }
 
 bool platform_is_c_library(const void *code)

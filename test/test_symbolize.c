@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 enum {
@@ -589,17 +590,12 @@ static void on_trap(int number, siginfo_t *info, void *context)
     ((ucontext_t *)context)->TRAP_NEXT += TRAP_SIZE;
 }
 
-/* Signal handlers show as such, and what they interrupted is looked up where it was interrupted. */
-TEST(trap_9_interrupted_instructions_are_not_calls)
+static void require_interrupted(void)
 {
-    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
     struct snapshot record;
     struct ld_symbol symbol;
     size_t trap = 0;
 
-    if (HAS_SANITIZER)
-        return; /* ThreadSanitizer wants no allocation in signal handlers */
-    REQUIRE(sigaction(SIGILL, &action, NULL) == 0);
     fixture_trap();
     REQUIRE(find_block(signal_block, &record));
     while (trap < record.frame_count && record.frames[trap] != (const void *)(uintptr_t)fixture_trap)
@@ -614,8 +610,55 @@ TEST(trap_9_interrupted_instructions_are_not_calls)
     REQUIRE(symbolize_record(&record, 0, &symbol));
     require_function(&symbol, "on_trap");
     REQUIRE(symbolize_record(&record, trap + 1, &symbol));
-    require_function(&symbol, "trap_9_interrupted_instructions_are_not_calls_body");
+    require_function(&symbol, "require_interrupted");
 }
+
+/* Signal handlers show as such, and what they interrupted is looked up where it was interrupted. */
+TEST(trap_9_interrupted_instructions_are_not_calls)
+{
+    struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+
+    if (HAS_SANITIZER)
+        return; /* ThreadSanitizer wants no allocation in signal handlers */
+    REQUIRE(sigaction(SIGILL, &action, NULL) == 0);
+    require_interrupted();
+}
+
+#if defined(__x86_64__)
+/* As programs write it that make their own system calls.  By its bytes it is none for libunwind, which has
+ * what the kernel has saved (ucontext_t) from the unwind information: CFA, return address and BP. */
+void fixture_trampoline(void);
+__asm__(".text\n"
+        ".globl fixture_trampoline\n"
+        ".type fixture_trampoline, @function\n"
+        ".cfi_startproc\n"
+        ".cfi_signal_frame\n"
+        ".cfi_escape 0x0f, 4, 0x77, 0xa0, 1, 6\n"
+        ".cfi_escape 0x10, 16, 3, 0x77, 0xa8, 1\n"
+        ".cfi_escape 0x10, 6, 3, 0x77, 0xf8, 0\n"
+        "nop\n"
+        "fixture_trampoline:\n"
+        "mov $15, %eax\n"
+        "syscall\n"
+        ".cfi_endproc\n"
+        ".size fixture_trampoline, . - fixture_trampoline\n");
+
+TEST(trap_9_trampolines_of_programs_are_known)
+{
+    enum { RESTORER = 0x04000000, SET_SIZE = 8 };
+    struct {
+        void (*handler)(int, siginfo_t *, void *);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } action = {on_trap, SA_SIGINFO | RESTORER, fixture_trampoline, 0};
+
+    if (HAS_SANITIZER)
+        return;
+    REQUIRE(syscall(SYS_rt_sigaction, SIGILL, &action, NULL, SET_SIZE) == 0);
+    require_interrupted();
+}
+#endif
 
 /* --- Text --------------------------------------------------------------------------------------------- */
 
@@ -1077,6 +1120,9 @@ int main(void)
         cmocka_unit_test(stripped_programs_have_offsets),
         cmocka_unit_test(deleted_programs_are_still_named),
         cmocka_unit_test(trap_9_interrupted_instructions_are_not_calls),
+#if defined(__x86_64__)
+        cmocka_unit_test(trap_9_trampolines_of_programs_are_known),
+#endif
         cmocka_unit_test(buffers_of_any_size_work_as_with_snprintf),
         cmocka_unit_test(unknown_frames_are_named_by_address),
         cmocka_unit_test(trap_13_very_long_names_are_cut),

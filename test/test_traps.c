@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -22,6 +23,13 @@ static char text[TEXT_MAX];
 static SITE void *forget_a_block(void)
 {
     char *block = ld_malloc(1337);
+
+    RETURN_FROM_SITE(block);
+}
+
+static SITE void *forget_another_block(void)
+{
+    char *block = ld_malloc(1338);
 
     RETURN_FROM_SITE(block);
 }
@@ -131,6 +139,7 @@ static void trap_25_report_after_chroot(void **state)
     (void)state;
     run_child(report_in_empty_root);
     assert_report();
+    assert_non_null(strstr(text, "/test_traps\n")); /* as the program was started, for want of /proc */
 }
 
 static void report_to_nowhere(int fd)
@@ -147,6 +156,46 @@ static void trap_25_report_to_a_closed_descriptor_is_an_error(void **state)
 {
     (void)state;
     run_child(report_to_nowhere);
+}
+
+/* --- Descriptors -------------------------------------------------------------------------------------- */
+
+/* The pipe that libunwind has: nobody else has one from here on (platform_first_descriptor). */
+static int find_pipe(void)
+{
+    struct stat status;
+    int fd = 256;
+
+    while (fd < 1024 && !(fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode)))
+        fd++;
+    return fd;
+}
+
+static void ask_where_the_pipe_was(int fd)
+{
+    static struct snapshot before, after;
+    void *block = forget_a_block();
+    int first = find_pipe();
+
+    REQUIRE(find_block(block, &before));
+    REQUIRE(first < 1024);
+    REQUIRE(dup2(fd, STDOUT_FILENO) == STDOUT_FILENO);
+    for (int other = STDERR_FILENO + 1; other < 1024; other++)
+        close(other);
+    /* The two numbers are the lowest that are free. */
+    while (open("/dev/null", O_RDONLY | O_CLOEXEC) < first - 1)
+        continue;
+    block = forget_another_block();
+    REQUIRE(find_block(block, &after));
+    REQUIRE(after.frame_count == before.frame_count);
+    dprintf(STDOUT_FILENO, "%zu frames", after.frame_count);
+}
+
+static void a_closed_pipe_is_made_again_where_its_numbers_are_the_lowest(void **state)
+{
+    (void)state;
+    run_child(ask_where_the_pipe_was);
+    assert_non_null(strstr(text, " frames"));
 }
 
 /* --- What is not used --------------------------------------------------------------------------------- */
@@ -360,6 +409,7 @@ int main(void)
         cmocka_unit_test(trap_25_report_with_no_memory_left),
         cmocka_unit_test(trap_25_report_after_chroot),
         cmocka_unit_test(trap_25_report_to_a_closed_descriptor_is_an_error),
+        cmocka_unit_test(a_closed_pipe_is_made_again_where_its_numbers_are_the_lowest),
     };
 
     test_deadline(120);

@@ -110,6 +110,23 @@ else
     skip 'a callback of dl_iterate_phdr that allocates' 'nothing is done for it in this build'
 fi
 
+# The loader's lock is found all the same where the first block of all is allocated with another of its locks held.
+$CC -g -O1 -fPIC -shared test/whole/early.c -o "$work/libearly.so" -ldl
+for way in plain linked; do
+    case $way in plain) with= ;; linked) with="-L$library -lleakdetect_malloc" ;; esac
+    # shellcheck disable=SC2086 # words
+    $CC -g -O1 -pthread test/whole/held_loader.c -o "$work/held_loader_$way" -L"$work" -Wl,-rpath,"$work" -learly $with
+done
+nobody_hangs() { # ANSWER COMMAND...
+    answer=$1
+    shift
+    LEAKDETECT_OPTIONS=report_at_exit=none timeout -s KILL 200 "$@" >"$work/out"
+    printf '%s\n0 hung\n' "$answer" | diff - "$work/out"
+}
+check "the first block is dlsym's, the loader's lock is held: plain" nobody_hangs 'nobody to ask' "$work/held_loader_plain"
+check "the first block is dlsym's, the loader's lock is held: preloaded" nobody_hangs EAGAIN env LD_PRELOAD="$preload" "$work/held_loader_plain"
+check "the first block is dlsym's, the loader's lock is held: linked" nobody_hangs EAGAIN "$work/held_loader_linked"
+
 passes_on() {
     LEAKDETECT_OPTIONS=log_path=$work/report LD_PRELOAD=$preload "$work/passes_on" >"$work/out"
     echo all | diff - "$work/out"
