@@ -43,11 +43,6 @@ static void look_at_inner(struct place *place, const struct dl_phdr_info *info)
     place->inner_is_trampoline = is_trampoline(info, segment, place->inner);
 }
 
-static bool loader_has_path(const struct dl_phdr_info *info, const struct module *module)
-{
-    return module->is_program || strcmp(info->dlpi_name, module->name) == 0;
-}
-
 static void look_at_frame(struct place *place, const struct dl_phdr_info *info)
 {
     const elf_segment *segment = find_segment(info, place->frame - 1);
@@ -60,11 +55,9 @@ static void look_at_frame(struct place *place, const struct dl_phdr_info *info)
     /* One address for all of the segment, for the sake of module_at's cache. */
     home = (const void *)(info->dlpi_addr + segment->p_vaddr);
     place->has_seen_frame = true;
-    place->loads = info->dlpi_adds;
     if (place->id == 0)
         place->id = module_at(home);
     place->is_loaded = place->id != 0 && module_is_current(place->id, home);
-    place->is_in_view = place->is_loaded && loader_has_path(info, module_get(place->id));
     place->is_code = (segment->p_flags & PF_X) != 0;
     place->is_trampoline = place->is_loaded && is_trampoline(info, segment, place->frame);
 }

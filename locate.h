@@ -18,12 +18,10 @@ struct place {
 
     uintptr_t address; /* in the call, or what a signal interrupted */
     bool is_loaded;    /* the module is there now */
-    bool is_in_view;   /* libbacktrace would find it there: its path does not depend on the current folder */
     bool is_code;
     bool is_trampoline; /* the frame is the kernel's way back from a signal handler */
 
     bool inner_is_trampoline, has_seen_inner, has_seen_frame;
-    unsigned long long loads; /* of modules, ever, at this time */
 };
 
 /* Fills in the rest of a place of which the frame, and perhaps `inner` and the module, are known.  True if

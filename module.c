@@ -381,17 +381,6 @@ const struct module *module_get(module_id id)
     return &registry.modules[id - 1];
 }
 
-const char *module_program(void)
-{
-    for (size_t id = 1; id <= LD_MAX_MODULES; id++) {
-        const struct module *module = module_get((module_id)id);
-
-        if (module != NULL && module->is_program)
-            return module->name;
-    }
-    return NULL;
-}
-
 static void publish(module_id id)
 {
     /* Release: partner of module_get. */

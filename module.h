@@ -91,9 +91,6 @@ static inline uint32_t module_generation(void)
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);
 
-/* The program's path; NULL while no stack has led through it. */
-const char *module_program(void);
-
 /* How many modules have ever been unloaded.  Takes the loader's lock for a moment. */
 uint64_t module_unloads(void);
 

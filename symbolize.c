@@ -66,11 +66,11 @@ static int open_same_file(const struct module *module, bool is_loaded)
 static void look_up(const struct place *place, int level, struct ld_symbol *out)
 {
     const struct module *module = module_get(place->id);
-    uint8_t view = views_known(place->id);
+    bool is_known = views_know(place->id);
     int fd;
 
-    if (view != 0 && place->is_loaded) {
-        views_ask(view, place, level, out);
+    if (is_known && place->is_loaded) {
+        views_ask(place, level, out);
         return;
     }
     /* Of an unloaded module this is done each time: its file may change, and libbacktrace has parts of it
@@ -80,9 +80,8 @@ static void look_up(const struct place *place, int level, struct ld_symbol *out)
         out->is_partial = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM;
         return;
     }
-    view = views_find(place, fd, &out->is_partial);
-    if (view != 0)
-        views_ask(view, place, level, out);
+    if (is_known || views_make(place->id, fd, &out->is_partial))
+        views_ask(place, level, out);
     else if (level == THE_CODE &&
              elf_file_function(fd, place->address - module->base, out->text, sizeof(out->text)))
         out->function = out->text;

@@ -38,34 +38,50 @@ extern int backtrace_syminfo(struct backtrace_state *state, uintptr_t address,
 int backtrace_open(const char *path, backtrace_error_callback on_error, void *data, int *does_not_exist);
 int backtrace_close(int fd, backtrace_error_callback on_error, void *data);
 
-struct view {
-    struct backtrace_state *state;
-    uintptr_t shift; /* to be added to an address before libbacktrace is asked for it */
-};
-
 /* What a view is not begun without: descriptors, for a module, its debug file, and what dwz took out of that;
  * and address space, enough for most programs. */
 enum { DESCRIPTORS_NEEDED = 3, BYTES_NEEDED = 32 << 20 };
 
-/* They are numbered from 1; 0 is none. */
+/* Views that came out incomplete and are not used, though they stay: after these many there are no more. */
+enum { SPOILT_MAX = 8 };
+
 static struct {
-    struct view all[VIEWS_MAX];
-    unsigned long long newest_loads; /* how many modules had ever been loaded when the newest was made */
-    uint8_t newest;                  /* of the views of what was loaded */
-    uint8_t count;                   /* made ever, complete or not */
-    uint8_t of[LD_MAX_MODULES + 1];  /* which one knows the module */
+    struct backtrace_state *of[LD_MAX_MODULES + 1];
+    uintptr_t base; /* the load bias that all of them go by: the program's own */
+    unsigned spoilt;
 } views;
 
-uint8_t views_known(module_id id)
+bool views_know(module_id id)
 {
-    return views.of[id];
+    return views.of[id] != NULL;
 }
 
 /* --- Files ---------------------------------------------------------------------------------------------- */
 
+/* The file of the module that a view is made of. */
+static struct {
+    const char *path; /* the pointer that libbacktrace was given */
+    bool is_open;
+} wanted;
+
+static int is_named(struct dl_phdr_info *info, size_t size, void *name)
+{
+    (void)size;
+    return info->dlpi_name == name;
+}
+
+/* libbacktrace goes through all that is loaded, and would read that, too; and in the place of a file that is
+ * gone by now, the program.  The path of a module it has from the loader, those of debug files it has put
+ * together. */
+static bool is_unwanted(const char *path)
+{
+    return path != wanted.path &&
+           (!wanted.is_open || dl_iterate_phdr(is_named, (void *)(uintptr_t)path) != 0);
+}
+
 int backtrace_open(const char *path, backtrace_error_callback on_error, void *data, int *does_not_exist)
 {
-    int fd = elf_file_open(path);
+    int fd = is_unwanted(path) ? -ENOENT : elf_file_open(path);
     bool is_missing = fd == -ENOENT || fd == -EACCES;
 
     if (fd >= 0 && !elf_file_is_whole(fd)) {
@@ -73,6 +89,7 @@ int backtrace_open(const char *path, backtrace_error_callback on_error, void *da
         fd = -ENOEXEC;
         is_missing = true;
     }
+    wanted.is_open = wanted.is_open || fd >= 0;
     if (does_not_exist != NULL)
         *does_not_exist = is_missing;
     if (fd < 0 && (does_not_exist == NULL || !is_missing))
@@ -90,21 +107,18 @@ int backtrace_close(int fd, backtrace_error_callback on_error, void *data)
 
 /* --- Making a view -------------------------------------------------------------------------------------- */
 
-struct scan {
-    module_id id; /* the module for whose sake it is made */
-    bool is_in_view;
+struct making {
+    struct backtrace_state *state;
     bool is_incomplete;
-    struct view view;
-    unsigned long long loads;
 };
 
 static void note_error(void *data, const char *message, int error)
 {
-    struct scan *scan = data;
+    struct making *making = data;
 
     (void)message;
     if (error == EMFILE || error == ENFILE || error == ENOMEM)
-        scan->is_incomplete = true;
+        making->is_incomplete = true;
 }
 
 static void ignore_symbol(void *data, uintptr_t pc, const char *name, uintptr_t value, uintptr_t size)
@@ -116,34 +130,20 @@ static void ignore_symbol(void *data, uintptr_t pc, const char *name, uintptr_t 
     (void)size;
 }
 
-/* Called once, for the program, with the loader's lock held, so that what libbacktrace finds is what is
- * loaded now.
- *
- * It can be made to read a file that is not loaded: the one that is said to be the program's, it takes to be
- * mapped where the program is.  The program itself is not in such a view, so the two cannot be confused. */
-static int scan_modules(struct dl_phdr_info *info, size_t size, void *ctx)
+/* Called once, for the program, which comes first.  The file that is said to be the program's libbacktrace
+ * takes to be mapped where the program is, and it knows the program by its empty name, in C libraries that
+ * give it one.  It reads nothing before it is asked for something. */
+static int read_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
-    struct scan *scan = ctx;
-    const struct module *module = module_get(scan->id);
-    const char *program = platform_program_file();
+    struct making *making = ctx;
 
     (void)size;
-    if (program == NULL)
-        program = module_program();
-    scan->loads = info->dlpi_adds;
-    if (!scan->is_in_view) {
-        /* By its empty name libbacktrace knows the program, in C libraries that give it one. */
-        if (info->dlpi_name[0] != 0)
-            return 1;
-        program = module->name;
-        scan->view.shift = info->dlpi_addr - module->base;
-    } else if (!module_is_current(scan->id, (const void *)module->start)) {
-        return 1; /* no longer */
-    }
-    scan->view.state = backtrace_create_state(program, 0, note_error, scan);
-    /* It reads nothing before it is asked for something. */
-    if (scan->view.state != NULL)
-        backtrace_syminfo(scan->view.state, 0, ignore_symbol, note_error, scan);
+    if (info->dlpi_name[0] != 0)
+        return 1;
+    views.base = info->dlpi_addr;
+    making->state = backtrace_create_state(wanted.path, 0, note_error, making);
+    if (making->state != NULL)
+        backtrace_syminfo(making->state, 0, ignore_symbol, note_error, making);
     return 1;
 }
 
@@ -169,53 +169,48 @@ static bool memory_is_left(void)
     return true;
 }
 
-/* fd is any open descriptor.  What libbacktrace could not open or map it never tries again, so it is not
- * called when it is bound to fail, and what it made when something ran short nevertheless is not used. */
-static uint8_t make_view(struct scan *scan, int fd)
+/* The module that was loaded from the same file and has a view; 0: none. */
+static module_id find_twin(const struct module *module)
 {
-    if (views.count == VIEWS_MAX)
-        return 0;
-    if (!descriptors_are_left(fd) || !memory_is_left()) {
-        scan->is_incomplete = true;
-        return 0;
+    for (size_t id = 1; id <= LD_MAX_MODULES && module->build_id.size != 0; id++) {
+        const struct module *other = views.of[id] == NULL ? NULL : module_get((module_id)id);
+
+        if (other != NULL && elf_build_ids_are_equal(&other->build_id, &module->build_id) &&
+            strcmp(other->name, module->name) == 0)
+            return (module_id)id;
     }
-    loader_ask(scan_modules, scan);
-    if (scan->view.state == NULL)
-        return 0;
-    views.all[views.count++] = scan->view;
-    return scan->is_incomplete ? 0 : views.count;
+    return 0;
 }
 
-static uint8_t find_view(const struct place *place, int fd, bool *is_partial)
+/* What libbacktrace could not open or map it never tries again, so it is not called when it is bound to fail,
+ * and what it made when something ran short nevertheless is not used. */
+static struct backtrace_state *make_view(const struct module *module, int fd, bool *is_partial)
 {
-    struct scan scan = {.id = place->id, .is_in_view = place->is_in_view};
-    uint8_t view;
+    const char *program = module->is_program ? platform_program_file() : NULL;
+    struct making making = {.state = NULL};
 
-    if (views.of[place->id] != 0)
-        return views.of[place->id];
-    /* The newest one has all that was there from the start, and if nothing was loaded since, all that is
-     * there. */
-    if (place->is_in_view && views.newest != 0 &&
-        (!module_get(place->id)->can_unload || views.newest_loads == place->loads))
-        return views.newest;
-    view = make_view(&scan, fd);
-    *is_partial = scan.is_incomplete;
-    if (view != 0 && place->is_in_view) {
-        views.newest = view;
-        views.newest_loads = scan.loads;
-    }
-    return view;
+    *is_partial = views.spoilt == SPOILT_MAX || !descriptors_are_left(fd) || !memory_is_left();
+    if (*is_partial)
+        return NULL;
+    wanted.path = program != NULL ? program : module->name;
+    wanted.is_open = false;
+    loader_ask(read_module, &making);
+    views.spoilt += making.is_incomplete;
+    *is_partial = making.is_incomplete;
+    return making.is_incomplete ? NULL : making.state;
 }
 
-uint8_t views_find(const struct place *place, int fd, bool *is_partial)
+bool views_make(module_id id, int fd, bool *is_partial)
 {
-    return views.of[place->id] = find_view(place, fd, is_partial);
+    const struct module *module = module_get(id);
+    module_id twin = find_twin(module);
+
+    views.of[id] = twin != 0 ? views.of[twin] : make_view(module, fd, is_partial);
+    return views_know(id);
 }
 
 void views_forget(void)
 {
-    views.count = views.newest = 0;
-    views.newest_loads = 0;
     memset(views.of, 0, sizeof(views.of));
 }
 
@@ -273,16 +268,16 @@ static void ignore_error(void *data, const char *message, int error)
     (void)error;
 }
 
-void views_ask(uint8_t number, const struct place *place, int level, struct ld_symbol *out)
+void views_ask(const struct place *place, int level, struct ld_symbol *out)
 {
-    const struct view *view = &views.all[number - 1];
-    uintptr_t address = place->address + view->shift;
+    struct backtrace_state *state = views.of[place->id];
+    uintptr_t address = place->address - module_get(place->id)->base + views.base;
     struct lines lines = {.out = out, .wanted = level};
 
-    backtrace_pcinfo(view->state, address, on_line, ignore_error, &lines);
+    backtrace_pcinfo(state, address, on_line, ignore_error, &lines);
     if (level == THE_CODE) {
         if (!demangle_is_mangled(out->function))
-            backtrace_syminfo(view->state, address, on_symbol, ignore_error, out);
+            backtrace_syminfo(state, address, on_symbol, ignore_error, out);
     } else if (lines.seen <= level + 1) { /* it was the last */
         out->function = out->file = NULL;
         out->line = 0;
