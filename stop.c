@@ -404,25 +404,27 @@ static bool make_room(void)
     return true;
 }
 
-/* On signal stacks, because other stacks may be as small as a goroutine's. */
-static void take_signal(void)
+/* On signal stacks, because other stacks may be as small as a goroutine's.  0, or an errno value. */
+static int take_signal(void)
 {
     struct kernel_action ours = {
         .handler = handle, .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK, .mask = ~UINT64_C(0)};
     struct kernel_action now = {0};
+    int error = -kernel_set_action(STOP_SIGNAL, NULL, &now);
 
     if (UNLIKELY(atomic_load_explicit(&all.on_own_stacks, memory_order_relaxed)))
         ours.flags &= ~(unsigned long)SA_ONSTACK;
 
-    if (kernel_set_action(STOP_SIGNAL, NULL, &now) != 0 || now.handler == handle)
-        return;
-    all.before = now;
+    if (error != 0 || (now.handler == handle && ((now.flags ^ ours.flags) & SA_ONSTACK) == 0))
+        return error;
+    if (now.handler != handle)
+        all.before = now;
     if (now.restorer != NULL) {
         ours.restorer = now.restorer;
         ours.flags |=
             now.flags & ~(unsigned long)(SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_RESETHAND);
     }
-    kernel_set_action(STOP_SIGNAL, &ours, NULL);
+    return -kernel_set_action(STOP_SIGNAL, &ours, NULL);
 }
 
 /* glibc's handler ignores ours when they come late; where there is none, ours stays. */
@@ -483,7 +485,11 @@ int stop_begin(struct stop *stop)
     /* Where all processors are busy, the others wait for this thread, and it for a copy that it makes. */
     if (!tasks_note_filters())
         stop->slice = kernel_shorten_slice();
-    take_signal();
+    error = take_signal();
+    if (error != 0) {
+        stop_unblock(stop);
+        return error;
+    }
     while ((error = stop_once(stop, retries == RETRIES_MAX)) != 0) {
         release();
         if (error == EDEADLK) {
