@@ -84,11 +84,24 @@ static ssize_t read_all(int fd, char *out, size_t size)
     return (ssize_t)used;
 }
 
-/* A file that grows meanwhile is read as far as it was, and one that shrinks to its end. */
+/* Passes over what some editors say with that a file is UTF-8. */
+static off_t skip_mark(int fd)
+{
+    static const char mark[] = {'\xef', '\xbb', '\xbf'};
+    char start[sizeof(mark)];
+
+    if (pread(fd, start, sizeof(start), 0) != sizeof(start) || memcmp(start, mark, sizeof(mark)) != 0)
+        return 0;
+    return lseek(fd, sizeof(mark), SEEK_SET);
+}
+
+/* A file that grows meanwhile is read as far as it was, and one that shrinks to its end.  The length of the
+ * text tells the size of its mapping. */
 static const char *read_file(int fd, const char **problem)
 {
     struct stat status;
     ssize_t length;
+    size_t size;
     char *text;
 
     if (fd < 0 || fstat(fd, &status) != 0) {
@@ -103,25 +116,17 @@ static const char *read_file(int fd, const char **problem)
         *problem = "larger than 1 MiB";
         return NULL;
     }
-    text = kernel_map((size_t)status.st_size + 1);
+    size = (size_t)(status.st_size - skip_mark(fd));
+    text = kernel_map(size + 1);
     if (text == NULL) {
         *problem = strerrordesc_np(ENOMEM);
         return NULL;
     }
-    length = read_all(fd, text, (size_t)status.st_size);
-    if (length >= 0 && memchr(text, 0, (size_t)length) == NULL) {
-        static const char mark[] = "\xef\xbb\xbf"; /* by which some editors say that it is UTF-8 */
-
-        if (strncmp(text, mark, sizeof(mark) - 1) == 0) {
-            length -= (ssize_t)sizeof(mark) - 1;
-            memmove(text, text + sizeof(mark) - 1, (size_t)length);
-        }
-        /* Its length is to tell the size of its mapping. */
-        memset(text + length, '\n', (size_t)(status.st_size - length));
+    length = read_all(fd, text, size);
+    if (length >= 0 && memchr(text, 0, (size_t)length) == NULL)
         return text;
-    }
     *problem = length < 0 ? strerrordesc_np((int)-length) : "not a text: it has a zero byte";
-    kernel_unmap(text, (size_t)status.st_size + 1);
+    kernel_unmap(text, size + 1);
     return NULL;
 }
 
