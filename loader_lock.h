@@ -6,7 +6,8 @@
  *
  * Nothing in the loader's interface leads to that lock (_dl_load_write_lock), but it tells itself: it is the
  * recursive mutex in the loader's data that a thread has once more while dl_iterate_phdr calls back than it
- * has afterwards.  With a C library whose loader has no such mutex there is none to be known, and nothing is done.
+ * has afterwards.  With a C library whose loader has no such mutex there is none to be known, and nothing is
+ * done.
  */
 #ifndef LOADER_LOCK_H
 #define LOADER_LOCK_H

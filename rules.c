@@ -452,7 +452,7 @@ static READS_FRAMES size_t copy_code(uintptr_t pc, unsigned char *to, size_t siz
 
 bool rules_is_signal_return(uintptr_t pc)
 {
-    unsigned char code[TRAMPOLINE_MAX];
+    unsigned char code[TRAMPOLINE_MAX] = {0};
 
     return trampoline_is_at(code, copy_code(pc, code, sizeof(code)));
 }
