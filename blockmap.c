@@ -582,7 +582,7 @@ void blockmap_start_epoch(uint32_t epoch)
            !atomic_compare_exchange_weak_explicit(&map.epoch, &now, epoch, memory_order_relaxed,
                                                   memory_order_relaxed))
         continue;
-    /* Twice before an age could reach the top of its field. */
+    /* Before an age is more than three quarters of what its field can tell. */
     if (epoch % (BLOCKMAP_EXACT_EPOCHS / 2) == 0 && epoch > BLOCKMAP_EXACT_EPOCHS)
         refresh_marks();
 }

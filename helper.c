@@ -38,8 +38,8 @@ static struct {
         int signal;
         void (*report)(void);
         /* The process that was asked for it, or 0.  A child has what its parent was asked for as well. */
-        _Atomic pid_t is_wanted_of;
-    } of[SIGNALS];
+        _Atomic pid_t wanted_by;
+    } requests[SIGNALS];
     size_t count; /* of them */
     size_t stack_size;
     _Atomic uint32_t wakings;
@@ -47,7 +47,7 @@ static struct {
     /* The main thread's id in glibc's struct pthread, which the kernel clears when that thread ends; and
      * which word it is there, to find it again in a child, where another thread is the main one. */
     const _Atomic uint32_t *main_thread; /* NULL: not known */
-    size_t place;                        /* 0: not known */
+    size_t word_of_thread;               /* 0: not known */
     atomic_bool is_over;
 } helper;
 
@@ -62,8 +62,8 @@ static void on_signal(int signal, siginfo_t *info, void *context)
     int saved = errno;
 
     for (size_t i = 0; i < SIGNALS; i++)
-        if (helper.of[i].signal == signal)
-            atomic_store_explicit(&helper.of[i].is_wanted_of, kernel_process(), memory_order_relaxed);
+        if (helper.requests[i].signal == signal)
+            atomic_store_explicit(&helper.requests[i].wanted_by, kernel_process(), memory_order_relaxed);
     wake();
     restart_call(info, context);
     errno = saved;
@@ -125,9 +125,9 @@ static void *work(void *unused)
 
         for (size_t i = 0; i < SIGNALS; i++)
             if (!atomic_load_explicit(&helper.is_over, memory_order_relaxed) &&
-                atomic_exchange_explicit(&helper.of[i].is_wanted_of, 0, memory_order_relaxed) ==
+                atomic_exchange_explicit(&helper.requests[i].wanted_by, 0, memory_order_relaxed) ==
                     kernel_process())
-                helper.of[i].report();
+                helper.requests[i].report();
         if (atomic_load_explicit(&helper.is_over, memory_order_relaxed)) {
             roots_disregard(0);
             return unused;
@@ -156,7 +156,8 @@ static int start_thread(void)
     pthread_t thread;
     int error;
 
-    helper.main_thread = helper.place == 0 ? NULL : (const _Atomic uint32_t *)pthread_self() + helper.place;
+    helper.main_thread =
+        helper.word_of_thread == 0 ? NULL : (const _Atomic uint32_t *)pthread_self() + helper.word_of_thread;
     thread_disable();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &saved);
@@ -182,11 +183,11 @@ static void find_main_thread(void)
 
     for (size_t i = 0; i < WORDS_OF_THREAD; i++)
         if (words[i] == id) {
-            helper.place = i;
+            helper.word_of_thread = i;
             count++;
         }
     if (count != 1)
-        helper.place = 0;
+        helper.word_of_thread = 0;
 }
 
 static int start(void)
@@ -216,8 +217,8 @@ int helper_init(int signal, void (*report)(void))
     error = helper.count != 0 ? 0 : start();
     restart_know_handler((kernel_handler_fn *)(void (*)(void))on_signal);
     if (error == 0) {
-        helper.of[helper.count].report = report;
-        helper.of[helper.count++].signal = signal;
+        helper.requests[helper.count].report = report;
+        helper.requests[helper.count++].signal = signal;
     }
     /* Whoever sends it need not know that there is nobody to take it, and does not mean to end the program.
      * On no signal stack (SA_ONSTACK): that threads share one, or have a small one, shows later than this,

@@ -286,7 +286,7 @@ static ALWAYS_INLINE void *allocate(size_t size, size_t alignment, bool zeroed)
     return block;
 }
 
-static bool multiply(size_t count, size_t size, size_t *product)
+static bool has_product(size_t count, size_t size, size_t *product)
 {
     return !__builtin_mul_overflow(count, size, product);
 }
@@ -341,7 +341,7 @@ ENTRY_POINT void *ld_calloc(size_t count, size_t size)
 {
     size_t product;
 
-    if (!multiply(count, size, &product))
+    if (!has_product(count, size, &product))
         return out_of_memory();
     return allocate(product, 0, true);
 }
@@ -585,7 +585,7 @@ ENTRY_POINT void *ld_reallocarray(void *block, size_t count, size_t size)
 {
     size_t product;
 
-    if (!multiply(count, size, &product))
+    if (!has_product(count, size, &product))
         return out_of_memory();
     return reallocate(block, product);
 }

@@ -71,9 +71,8 @@ struct loaded {
 
 #if LD_HAVE_DL_FIND_OBJECT
 
-static struct {
-    const struct link_map *_Atomic last; /* of what the process was started with; NULL until module_init */
-} startup;
+/* The last one of what the process was started with; NULL until module_init. */
+static const struct link_map *_Atomic last_at_start;
 
 static bool find_loaded(const void *pc, struct loaded *out)
 {
@@ -97,7 +96,7 @@ static bool find_loaded(const void *pc, struct loaded *out)
 static bool can_unload(const struct loaded *now)
 {
     /* Acquire: partner of module_init. */
-    const struct link_map *map = atomic_load_explicit(&startup.last, memory_order_acquire);
+    const struct link_map *map = atomic_load_explicit(&last_at_start, memory_order_acquire);
 
     while (map != NULL && map != now->map)
         map = map->l_prev;
@@ -108,7 +107,7 @@ static bool can_unload(const struct loaded *now)
  * 2.35 the version tells that there are several. */
 static bool is_as_started(void)
 {
-    const struct link_map *last = atomic_load_explicit(&startup.last, memory_order_acquire);
+    const struct link_map *last = atomic_load_explicit(&last_at_start, memory_order_acquire);
     const struct r_debug *debugger = loader_debugger();
 
     return last != NULL && debugger != NULL && *(const volatile int *)&debugger->r_version == 1 &&
@@ -192,7 +191,7 @@ static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
             break;
     }
     /* Release: partner of can_unload and is_as_started, which reads what was written before. */
-    atomic_store_explicit(&startup.last, last, memory_order_release);
+    atomic_store_explicit(&last_at_start, last, memory_order_release);
     return 1;
 }
 

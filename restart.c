@@ -129,7 +129,7 @@ _Static_assert(SYS_rt_sigprocmask == 14 && SIG_SETMASK == 2 && NS_PER_US == 1000
  *
  * How to unwind, for threads that are cancelled here and for stacks: the frame's address is the word at rsp,
  * and the return address the one after it. */
-__asm__(".text\n"
+__asm__(".pushsection .text\n"
         ".globl restart_go_on, restart_is_going_on\n"
         ".hidden restart_go_on, restart_is_going_on\n"
         ".type restart_go_on, @function\n"
@@ -170,7 +170,8 @@ __asm__(".text\n"
         ".cfi_register 16, 2\n\t"
         "jmp *%rcx\n\t"
         ".cfi_endproc\n"
-        ".size restart_go_on, . - restart_go_on\n");
+        ".size restart_go_on, . - restart_go_on\n"
+        ".popsection");
 
 extern const char restart_go_on[] __attribute__((visibility("hidden")));
 extern const char restart_is_going_on[] __attribute__((visibility("hidden")));

@@ -382,6 +382,21 @@ static rule ask_aside(uintptr_t pc, uintptr_t *scratch)
     return ask_oracle(pc, (uintptr_t)scratch, (uintptr_t)&scratch[BP_ASIDE], scratch, &may_be_guess);
 }
 
+/* What the code of a module does, from where the thread is and then aside, or the other way round. */
+static rule ask_for_module(uintptr_t pc, uintptr_t sp, uintptr_t bp, uintptr_t end_of_code,
+                           uintptr_t *scratch, bool *is_aside, bool *may_be_guess)
+{
+    rule r = *is_aside ? RULE_ASK : ask_oracle(pc, sp, bp, scratch, may_be_guess);
+
+    if (r != RULE_ASK || end_of_code == 0)
+        return r;
+    r = ask_aside(pc, scratch);
+    if (r == RULE_ASK && *is_aside)
+        r = ask_oracle(pc, sp, bp, scratch, may_be_guess);
+    *is_aside = true;
+    return r;
+}
+
 rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uintptr_t *scratch)
 {
     int saved = errno;
@@ -403,14 +418,8 @@ rule rules_learn(uintptr_t pc, uintptr_t sp, uintptr_t bp, bool is_doubtful, uin
     end = end_of_code(pc, sp, bp);
     is_at_end = module != 0 && end == pc;
     is_aside = is_at_end || !can_use_bp;
-    if (module != 0 && !is_aside)
-        r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
-    if (module != 0 && r == RULE_ASK && end != 0) {
-        r = ask_aside(pc, scratch);
-        if (r == RULE_ASK && is_aside)
-            r = ask_oracle(pc, sp, bp, scratch, &may_be_guess);
-        is_aside = true;
-    }
+    if (module != 0)
+        r = ask_for_module(pc, sp, bp, end, scratch, &is_aside, &may_be_guess);
     if (may_be_guess && end == 0)
         r = ask_for_guess(pc, scratch);
     /* A stack that was made by hand may begin with the address of a function, as though that were returned

@@ -177,7 +177,7 @@ static void postpone(uint64_t request)
 
     if (atomic_compare_exchange_strong_explicit(answer_to(request), &asked, postponed, memory_order_relaxed,
                                                 memory_order_relaxed))
-        stop_self.request = (void *)postponed;
+        stop_self.request = postponed;
 }
 
 static void handle(int number, void *information, void *context)
@@ -215,12 +215,12 @@ COLD const void *stop_outer(const void *frame)
 
 COLD void stop_answer_late(void)
 {
-    void *request = stop_self.request;
+    uintptr_t request = stop_self.request;
 
     if (stop_self.deferred != NULL)
         return;
-    stop_self.request = NULL;
-    kernel_send(kernel_process(), kernel_thread(), STOP_SIGNAL, request);
+    stop_self.request = 0;
+    kernel_send(kernel_process(), kernel_thread(), STOP_SIGNAL, (void *)request);
 }
 
 /* --- In the thread that stops the others ---------------------------------------------------------------- */
@@ -514,7 +514,7 @@ void stop_after_fork(void)
     uint32_t round = atomic_load_explicit(&all.round, memory_order_relaxed);
 
     atomic_store_explicit(&all.round, round + round % 2, memory_order_relaxed);
-    stop_self.request = NULL;
+    stop_self.request = 0;
 }
 
 void stop_unblock(const struct stop *stop)

@@ -83,7 +83,7 @@ void stop_after_fork(void);
  * Cost: two stores and two loads of the thread's own. */
 struct stop_self {
     const void *deferred; /* frame of the innermost that is on, or STOP_WHEREVER; NULL: none */
-    void *request;        /* came meanwhile */
+    uintptr_t request;    /* that came meanwhile; 0: none */
 };
 extern THREAD_LOCAL struct stop_self stop_self;
 const void *stop_outer(const void *frame);
@@ -120,7 +120,7 @@ static inline void stop_allow(const void *outer)
     atomic_signal_fence(memory_order_seq_cst);
     stop_self.deferred = outer;
     atomic_signal_fence(memory_order_seq_cst);
-    if (UNLIKELY(stop_self.request != NULL))
+    if (UNLIKELY(stop_self.request != 0))
         stop_answer_late();
 }
 

@@ -56,7 +56,7 @@ static void wait_for_request(int number)
     (void)number;
     stop_allow(stop_defer());
     atomic_store(&is_ready, true);
-    for (int i = 0; stop_self.request == NULL; i++) {
+    for (int i = 0; stop_self.request == 0; i++) {
         REQUIRE(i < WAITS);
         usleep(1000);
     }
