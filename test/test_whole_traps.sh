@@ -111,11 +111,11 @@ else
 fi
 
 # The loader's lock is found all the same where the first block of all is allocated with another of its locks held.
-$CC -g -O1 -fPIC -shared test/whole/early.c -o "$work/libearly.so" -ldl
+$CC -g -O1 -fPIC -shared test/whole/optional.c -o "$work/liboptional.so" -ldl
 for way in plain linked; do
     case $way in plain) with= ;; linked) with="-L$library -lleakdetect_malloc" ;; esac
     # shellcheck disable=SC2086 # words
-    $CC -g -O1 -pthread test/whole/held_loader.c -o "$work/held_loader_$way" -L"$work" -Wl,-rpath,"$work" -learly $with
+    $CC -g -O1 -pthread test/whole/held_loader.c -o "$work/held_loader_$way" -L"$work" -Wl,-rpath,"$work" -loptional $with
 done
 nobody_hangs() { # ANSWER COMMAND...
     answer=$1

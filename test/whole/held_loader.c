@@ -22,7 +22,7 @@ enum { THREADS = 2, CHILDREN = 40, CHILD_SECONDS = 30 };
 
 struct ld_report_options;
 extern int ld_check(int fd, const struct ld_report_options *options, size_t *lost) __attribute__((weak));
-extern int early(void);
+extern int optional(void);
 
 static atomic_bool is_inside, may_leave;
 
@@ -75,7 +75,7 @@ int main(void)
     int hung = 0;
 
     free(malloc(1));
-    if (early() != 0 || pthread_create(&holder, NULL, hold_lock, NULL) != 0)
+    if (optional() != 0 || pthread_create(&holder, NULL, hold_lock, NULL) != 0)
         return 1;
     while (!atomic_load(&is_inside))
         sched_yield();
