@@ -153,6 +153,20 @@ size_t ours_copy(struct ours_range *out)
     return count;
 }
 
+uintptr_t ours_next(uintptr_t address)
+{
+    size_t used = atomic_load_explicit(&ours.used, memory_order_acquire);
+    uintptr_t next = UINTPTR_MAX;
+
+    for (size_t i = 0; i < used; i++) {
+        uintptr_t start = start_of(i);
+
+        if (start > address && start < next)
+            next = start;
+    }
+    return next;
+}
+
 size_t ours_capacity(void)
 {
     return ENTRIES;

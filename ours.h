@@ -39,6 +39,9 @@ bool ours_are_known(void);
 size_t ours_copy(struct ours_range *out);
 size_t ours_capacity(void);
 
+/* Where the first range above the address begins; UINTPTR_MAX: there is none. */
+uintptr_t ours_next(uintptr_t address);
+
 /* Bytes of static storage, and where they begin: what looks like a pointer in there is none. */
 size_t ours_own_bytes(void);
 const void *ours_table(void);

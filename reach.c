@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "leakdetect.h"
 #include "mapped.h"
+#include "ours.h"
 #include "pages.h"
 #include "platform.h"
 
@@ -484,20 +485,20 @@ static void visit_root(enum roots_kind kind, uintptr_t start, uintptr_t end, voi
     drain(marking);
 }
 
-static uintptr_t next_block(uintptr_t address, void *ctx)
+/* In a block, its end; else the next block, or the heap, whose own records come before its first block. */
+static uintptr_t bound(uintptr_t address, void *ctx)
 {
     struct marking *marking = ctx;
-    size_t above;
+    uintptr_t next = ours_next(address);
+    size_t above = 0;
 
-    if (marking->count == 0 || address >= marking->high)
-        return UINTPTR_MAX;
-    if (address < marking->low)
-        return marking->low;
-    above = first_above(marking, address);
-    /* In a block: up to its end. */
+    if (marking->count != 0 && address >= marking->low)
+        above = address < marking->high ? first_above(marking, address) : marking->count;
     if (above != 0 && address < end_of(&marking->nodes[above - 1]))
         return end_of(&marking->nodes[above - 1]);
-    return above < marking->count ? address_of(&marking->nodes[above]) : UINTPTR_MAX;
+    if (above < marking->count && address_of(&marking->nodes[above]) < next)
+        next = address_of(&marking->nodes[above]);
+    return next;
 }
 
 static void mark_reachable(struct marking *marking)
@@ -508,7 +509,7 @@ static void mark_reachable(struct marking *marking)
         if (is(&marking->nodes[i], REACHABLE))
             push(marking, &marking->nodes[i], REACHABLE);
     drain(marking);
-    roots_each(&marking->job->snapshot, visit_root, next_block, marking);
+    roots_each(&marking->job->snapshot, visit_root, bound, marking);
     if (marking->job->snapshot.options.mapped)
         marking->job->error = mapped_each(&marking->job->snapshot, visit_root, marking);
 }
@@ -517,7 +518,7 @@ static void mark_reachable(struct marking *marking)
 static void mark_strict(struct marking *marking)
 {
     marking->pass = PASS_STRICT;
-    roots_each(&marking->job->snapshot, visit_root, next_block, marking);
+    roots_each(&marking->job->snapshot, visit_root, bound, marking);
 }
 
 static void mark_possible(struct marking *marking)

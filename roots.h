@@ -64,8 +64,8 @@ bool roots_current(const struct roots *roots);
 /* Called for each range, aligned to words and readable in its whole length. */
 typedef void roots_visit_fn(enum roots_kind kind, uintptr_t start, uintptr_t end, void *ctx);
 
-/* The end of what may be a stack that contains this address but is known to nobody: the next block above
- * it. */
+/* The end of what may be a stack that contains this address but is known to nobody: of the block that it is
+ * in, or where the next block or a range of ours begins. */
 typedef uintptr_t roots_bound_fn(uintptr_t address, void *ctx);
 
 struct roots_snapshot {

@@ -33,7 +33,8 @@
 #define release  ld_free
 #endif
 
-#define SITE __attribute__((noinline))
+#define SITE  __attribute__((noinline))
+#define GUARD ((size_t)65536) /* bytes: a page, however large it is */
 
 /* --- Looking ------------------------------------------------------------------------------------------ */
 
@@ -912,6 +913,20 @@ static SITE void in_destructor(void)
 
 /* --- Other stacks ------------------------------------------------------------------------------------- */
 
+/* All of a mapping may be a stack, and the kernel makes one of neighbours: pages between them. */
+static void *map_stack(size_t size)
+{
+    char *guard = mmap(NULL, size + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    mprotect(guard + GUARD, size, PROT_READ | PROT_WRITE);
+    return guard + GUARD;
+}
+
+static void unmap_stack(void *stack, size_t size)
+{
+    munmap((char *)stack - GUARD, size + 2 * GUARD);
+}
+
 static ucontext_t main_context, coroutine;
 
 static SITE void make_coroutine(void *stack, size_t size, void (*work)(void))
@@ -935,7 +950,7 @@ static SITE void suspended(void)
 static SITE void suspend(bool hold, bool is_registered, enum ld_reach reach)
 {
     enum { SIZE = 65536 };
-    void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *stack = map_stack(SIZE);
 
     shared = make(1337);
     is_to_hold = hold;
@@ -948,7 +963,7 @@ static SITE void suspend(bool hold, bool is_registered, enum ld_reach reach)
     swapcontext(&main_context, &coroutine);
     if (is_registered)
         ld_unregister_root(stack, SIZE);
-    munmap(stack, SIZE);
+    unmap_stack(stack, SIZE);
     drop(shared);
 }
 
@@ -974,29 +989,70 @@ static void look_from_there(void)
     expect(1337, is_to_hold ? LD_REACHABLE : LD_DEFINITELY_LOST);
 }
 
+static SITE void look_from_coroutine(void *stack, size_t size, bool hold)
+{
+    void *volatile pointer;
+
+    shared = make(1337);
+    is_to_hold = hold;
+    pointer = hold ? show(shared) : NULL;
+    wipe_stack();
+    make_coroutine(stack, size, look_from_there);
+    memset(&main_context, 0, sizeof(main_context));
+    wipe_deep_stack();
+    wipe_stack();
+    swapcontext(&main_context, &coroutine);
+    pointer = NULL;
+    (void)pointer;
+    drop(shared);
+}
+
 static SITE void below_coroutine(void)
 {
     enum { SIZE = 131072 };
 
     for (int hold = 0; hold < 2; hold++) {
-        void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        void *volatile pointer;
+        void *stack = map_stack(SIZE);
 
-        shared = make(1337);
-        is_to_hold = hold;
-        pointer = hold ? show(shared) : NULL;
-        wipe_stack();
-        make_coroutine(stack, SIZE, look_from_there);
-        memset(&main_context, 0, sizeof(main_context));
-        wipe_deep_stack();
-        wipe_stack();
-        swapcontext(&main_context, &coroutine);
-        pointer = NULL;
-        (void)pointer;
-        munmap(stack, SIZE);
-        drop(shared);
+        look_from_coroutine(stack, SIZE, hold);
+        unmap_stack(stack, SIZE);
     }
 }
+
+#ifdef WHOLE
+static SITE uintptr_t start_of_heap(void)
+{
+    hidden block = make(1337);
+    uintptr_t address = block ^ HIDE;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    unsigned long start = 0, end;
+
+    while (fgets(line, sizeof(line), maps) != NULL)
+        if (sscanf(line, "%lx-%lx", &start, &end) == 2 && address - start < end - start)
+            break;
+    fclose(maps);
+    drop(block);
+    return start;
+}
+
+/* The coroutine's stack is in one mapping with the heap, which has addresses of blocks of its own account. */
+static SITE void on_coroutine_below_heap(void)
+{
+    enum { SIZE = 131072 };
+    uintptr_t heap = start_of_heap();
+
+    for (int hold = 0; hold < 2; hold++) {
+        void *stack = mmap((void *)(heap - SIZE), SIZE, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+        if (stack == MAP_FAILED)
+            return;
+        look_from_coroutine(stack, SIZE, hold);
+        munmap(stack, SIZE);
+    }
+}
+#endif
 
 static void look_from_handler(int signal)
 {
@@ -1022,14 +1078,12 @@ static SITE void interrupt_coroutine(int flags)
     struct sigaction before;
     stack_t signal_stack = {.ss_size = SIZE, .ss_flags = flags}, stack_before;
 
-    signal_stack.ss_sp = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    signal_stack.ss_sp = map_stack(SIZE);
     sigaltstack(&signal_stack, &stack_before);
     sigaction(SIGUSR1, &action, &before);
     for (int hold = 0; hold < 2; hold++) {
-        void *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *stack = map_stack(SIZE);
 
-        /* Lest the two are one mapping. */
-        mprotect(stack, 4096, PROT_NONE);
         shared = make(1337);
         is_to_hold = hold;
         wipe_stack();
@@ -1037,12 +1091,12 @@ static SITE void interrupt_coroutine(int flags)
         memset(&main_context, 0, sizeof(main_context));
         wipe_deep_stack();
         swapcontext(&main_context, &coroutine);
-        munmap(stack, SIZE);
+        unmap_stack(stack, SIZE);
         drop(shared);
     }
     sigaction(SIGUSR1, &before, NULL);
     sigaltstack(&stack_before, NULL);
-    munmap(signal_stack.ss_sp, SIZE);
+    unmap_stack(signal_stack.ss_sp, SIZE);
 }
 
 static SITE void on_interrupted_coroutine(void)
@@ -1317,6 +1371,9 @@ static const struct {
     SCENARIO(in_destructor),
     SCENARIO(on_coroutine),
     SCENARIO(below_coroutine),
+#ifdef WHOLE
+    SCENARIO(on_coroutine_below_heap),
+#endif
     SCENARIO(on_interrupted_coroutine),
 #if defined(__x86_64__)
     SCENARIO(at_top_of_stack),
