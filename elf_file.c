@@ -163,15 +163,38 @@ static bool read_section(int fd, const elf_header *header, size_t index, elf_sec
            read_at(fd, out, sizeof(*out), header->e_shoff + index * sizeof(*out));
 }
 
-/* 0 also for what is no file, but a pipe, say. */
-static uint64_t size_of_file(int fd)
+/* False also for what is no file, but a pipe, say. */
+static bool get_status(int fd, struct stat *out)
 {
     int saved = errno;
-    struct stat status;
-    bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0;
+    bool is_file = fstat(fd, out) == 0 && S_ISREG(out->st_mode);
 
     errno = saved;
-    return is_file ? (uint64_t)status.st_size : 0;
+    return is_file;
+}
+
+/* 0: no file either. */
+static uint64_t size_of_file(int fd)
+{
+    struct stat status;
+
+    return get_status(fd, &status) && status.st_size > 0 ? (uint64_t)status.st_size : 0;
+}
+
+uint64_t elf_file_identity(int fd)
+{
+    struct stat status;
+    uint64_t hash = 1;
+
+    if (!get_status(fd, &status))
+        return 0;
+    const uint64_t parts[] = {(uint64_t)status.st_dev, (uint64_t)status.st_ino, (uint64_t)status.st_size,
+                              (uint64_t)status.st_mtim.tv_sec, (uint64_t)status.st_mtim.tv_nsec};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        hash = (hash ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
+    }
+    return hash | 1;
 }
 
 bool elf_file_is_whole(int fd)

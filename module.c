@@ -284,6 +284,8 @@ static bool has_name_of(const struct loaded *now, const struct module *module)
 
     if (strncmp(ours, cut_mark, sizeof(cut_mark) - 1) == 0)
         ours += sizeof(cut_mark) - 1;
+    if (strncmp(theirs, "./", 2) == 0)
+        theirs += 2;
     our_length = strlen(ours);
     their_length = strlen(theirs);
     common = our_length < their_length ? our_length : their_length;

@@ -66,21 +66,25 @@ static int open_same_file(const struct module *module, bool is_loaded)
 static void look_up(const struct place *place, int level, struct ld_symbol *out)
 {
     const struct module *module = module_get(place->id);
-    bool is_known = views_know(place->id);
+    bool is_known = views_know(place->id) && place->is_loaded;
     int fd;
 
-    if (is_known && place->is_loaded) {
+    if (is_known && module->build_id.size != 0) {
         views_ask(place, level, out);
         return;
     }
     /* Of an unloaded module this is done each time: its file may change, and libbacktrace has parts of it
-     * mapped. */
+     * mapped.  And of one without a build id, which may have been loaded again from another file. */
     fd = open_same_file(module, place->is_loaded);
+    if (fd < 0 && is_known) {
+        views_ask(place, level, out);
+        return;
+    }
     if (fd < 0) {
         out->is_partial = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM;
         return;
     }
-    if (is_known || views_make(place->id, fd, &out->is_partial))
+    if (views_make(place->id, fd, &out->is_partial))
         views_ask(place, level, out);
     else if (level == THE_CODE &&
              elf_file_function(fd, place->address - module->base, out->text, sizeof(out->text)))

@@ -47,7 +47,8 @@ enum { SPOILT_MAX = 8 };
 
 static struct {
     struct backtrace_state *of[LD_MAX_MODULES + 1];
-    uintptr_t base; /* the load bias that all of them go by: the program's own */
+    uint64_t files[LD_MAX_MODULES + 1]; /* elf_file_identity of what they were made of */
+    uintptr_t base;                     /* the load bias that all of them go by: the program's own */
     unsigned spoilt;
 } views;
 
@@ -58,11 +59,17 @@ bool views_know(module_id id)
 
 /* --- Files ---------------------------------------------------------------------------------------------- */
 
-/* The file of the module that a view is made of. */
-static struct {
-    const char *path; /* the pointer that libbacktrace was given */
-    bool is_open;
-} wanted;
+struct making {
+    const char *path; /* the pointer that libbacktrace is given for the file of the module */
+    bool is_open;     /* it was opened */
+    bool is_over;     /* all that belongs to it was opened, if it was there */
+    bool is_incomplete;
+    struct backtrace_state *state;
+};
+
+/* Of this thread.  The others' files are of views that are not ours, where the program has libbacktrace in
+ * common with this library. */
+static THREAD_LOCAL struct making *making_now;
 
 static int is_named(struct dl_phdr_info *info, size_t size, void *name)
 {
@@ -70,18 +77,22 @@ static int is_named(struct dl_phdr_info *info, size_t size, void *name)
     return info->dlpi_name == name;
 }
 
-/* libbacktrace goes through all that is loaded, and would read that, too; and in the place of a file that is
- * gone by now, the program.  The path of a module it has from the loader, those of debug files it has put
- * together. */
-static bool is_unwanted(const char *path)
+/* After the wanted file, and the debug files that belong to it, libbacktrace goes through all that is loaded,
+ * and would read that, too; and in the place of a file that is gone by now, the program.  The path of a
+ * module it has from the loader, those of debug files it has put together. */
+static bool is_wanted(struct making *making, const char *path)
 {
-    return path != wanted.path &&
-           (!wanted.is_open || dl_iterate_phdr(is_named, (void *)(uintptr_t)path) != 0);
+    if (path == making->path)
+        return true;
+    making->is_over =
+        making->is_over || !making->is_open || dl_iterate_phdr(is_named, (void *)(uintptr_t)path) != 0;
+    return !making->is_over;
 }
 
 int backtrace_open(const char *path, backtrace_error_callback on_error, void *data, int *does_not_exist)
 {
-    int fd = is_unwanted(path) ? -ENOENT : elf_file_open(path);
+    struct making *making = making_now;
+    int fd = making == NULL || is_wanted(making, path) ? elf_file_open(path) : -ENOENT;
     bool is_missing = fd == -ENOENT || fd == -EACCES;
 
     if (fd >= 0 && !elf_file_is_whole(fd)) {
@@ -89,7 +100,8 @@ int backtrace_open(const char *path, backtrace_error_callback on_error, void *da
         fd = -ENOEXEC;
         is_missing = true;
     }
-    wanted.is_open = wanted.is_open || fd >= 0;
+    if (making != NULL && fd >= 0)
+        making->is_open = true;
     if (does_not_exist != NULL)
         *does_not_exist = is_missing;
     if (fd < 0 && (does_not_exist == NULL || !is_missing))
@@ -107,18 +119,17 @@ int backtrace_close(int fd, backtrace_error_callback on_error, void *data)
 
 /* --- Making a view -------------------------------------------------------------------------------------- */
 
-struct making {
-    struct backtrace_state *state;
-    bool is_incomplete;
-};
+static bool ran_short(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
 
 static void note_error(void *data, const char *message, int error)
 {
     struct making *making = data;
 
     (void)message;
-    if (error == EMFILE || error == ENFILE || error == ENOMEM)
-        making->is_incomplete = true;
+    making->is_incomplete = making->is_incomplete || ran_short(error);
 }
 
 static void ignore_symbol(void *data, uintptr_t pc, const char *name, uintptr_t value, uintptr_t size)
@@ -141,7 +152,7 @@ static int read_module(struct dl_phdr_info *info, size_t size, void *ctx)
     if (info->dlpi_name[0] != 0)
         return 1;
     views.base = info->dlpi_addr;
-    making->state = backtrace_create_state(wanted.path, 0, note_error, making);
+    making->state = backtrace_create_state(making->path, 0, note_error, making);
     if (making->state != NULL)
         backtrace_syminfo(making->state, 0, ignore_symbol, note_error, making);
     return 1;
@@ -169,43 +180,47 @@ static bool memory_is_left(void)
     return true;
 }
 
-/* The module that was loaded from the same file and has a view; 0: none. */
-static module_id find_twin(const struct module *module)
-{
-    for (size_t id = 1; id <= LD_MAX_MODULES && module->build_id.size != 0; id++) {
-        const struct module *other = views.of[id] == NULL ? NULL : module_get((module_id)id);
-
-        if (other != NULL && elf_build_ids_are_equal(&other->build_id, &module->build_id) &&
-            strcmp(other->name, module->name) == 0)
-            return (module_id)id;
-    }
-    return 0;
-}
-
 /* What libbacktrace could not open or map it never tries again, so it is not called when it is bound to fail,
  * and what it made when something ran short nevertheless is not used. */
 static struct backtrace_state *make_view(const struct module *module, int fd, bool *is_partial)
 {
     const char *program = module->is_program ? platform_program_file() : NULL;
-    struct making making = {.state = NULL};
+    struct making making = {.path = program != NULL ? program : module->name};
 
-    *is_partial = views.spoilt == SPOILT_MAX || !descriptors_are_left(fd) || !memory_is_left();
+    if (views.spoilt == SPOILT_MAX)
+        return NULL;
+    *is_partial = !descriptors_are_left(fd) || !memory_is_left();
     if (*is_partial)
         return NULL;
-    wanted.path = program != NULL ? program : module->name;
-    wanted.is_open = false;
+    making_now = &making;
     loader_ask(read_module, &making);
+    making_now = NULL;
     views.spoilt += making.is_incomplete;
     *is_partial = making.is_incomplete;
     return making.is_incomplete ? NULL : making.state;
 }
 
+/* The view that was made of this file for another module. */
+static struct backtrace_state *find_view(uint64_t file)
+{
+    for (size_t id = 1; id <= LD_MAX_MODULES && file != 0; id++)
+        if (views.of[id] != NULL && views.files[id] == file)
+            return views.of[id];
+    return NULL;
+}
+
 bool views_make(module_id id, int fd, bool *is_partial)
 {
     const struct module *module = module_get(id);
-    module_id twin = find_twin(module);
+    uint64_t file = elf_file_identity(fd);
 
-    views.of[id] = twin != 0 ? views.of[twin] : make_view(module, fd, is_partial);
+    /* Another file with its build id is the same to libbacktrace. */
+    if (views_know(id) && (module->build_id.size != 0 || views.files[id] == file))
+        return true;
+    views.of[id] = find_view(file);
+    if (!views_know(id))
+        views.of[id] = make_view(module, fd, is_partial);
+    views.files[id] = file;
     return views_know(id);
 }
 
@@ -226,7 +241,7 @@ size_t views_own_bytes(void)
  * them.
  *
  * Inlined functions come first, innermost first, and the one that has the code comes last. */
-struct lines {
+struct asking {
     struct ld_symbol *out;
     int wanted;
     int seen;
@@ -234,17 +249,17 @@ struct lines {
 
 static int on_line(void *data, uintptr_t pc, const char *file, int line, const char *function)
 {
-    struct lines *lines = data;
+    struct asking *asking = data;
 
     (void)pc;
     if (file == NULL && function == NULL)
         return 0;
-    if (lines->wanted == THE_CODE || lines->wanted == lines->seen) {
-        lines->out->file = file;
-        lines->out->line = line > 0 ? (unsigned)line : 0;
-        lines->out->function = function;
+    if (asking->wanted == THE_CODE || asking->wanted == asking->seen) {
+        asking->out->file = file;
+        asking->out->line = line > 0 ? (unsigned)line : 0;
+        asking->out->function = function;
     }
-    lines->seen++;
+    asking->seen++;
     return 0;
 }
 
@@ -252,7 +267,7 @@ static int on_line(void *data, uintptr_t pc, const char *file, int line, const c
  * of it. */
 static void on_symbol(void *data, uintptr_t pc, const char *name, uintptr_t value, uintptr_t size)
 {
-    struct ld_symbol *out = data;
+    struct ld_symbol *out = ((struct asking *)data)->out;
 
     (void)pc;
     (void)value;
@@ -261,25 +276,42 @@ static void on_symbol(void *data, uintptr_t pc, const char *name, uintptr_t valu
         out->function = name;
 }
 
-static void ignore_error(void *data, const char *message, int error)
+/* Lines are read when one of them is asked for. */
+static void note_shortage(void *data, const char *message, int error)
 {
-    (void)data;
+    struct asking *asking = data;
+
     (void)message;
-    (void)error;
+    asking->out->is_partial = asking->out->is_partial || ran_short(error);
+}
+
+/* A view that has failed to read a part of it will never have that.  It is better than none, if there can be
+ * no other. */
+static void replace_later(const struct backtrace_state *state, bool *is_partial)
+{
+    *is_partial = views.spoilt < SPOILT_MAX;
+    if (!*is_partial)
+        return;
+    views.spoilt++;
+    for (size_t id = 1; id <= LD_MAX_MODULES; id++)
+        if (views.of[id] == state)
+            views.of[id] = NULL;
 }
 
 void views_ask(const struct place *place, int level, struct ld_symbol *out)
 {
     struct backtrace_state *state = views.of[place->id];
     uintptr_t address = place->address - module_get(place->id)->base + views.base;
-    struct lines lines = {.out = out, .wanted = level};
+    struct asking asking = {.out = out, .wanted = level};
 
-    backtrace_pcinfo(state, address, on_line, ignore_error, &lines);
+    backtrace_pcinfo(state, address, on_line, note_shortage, &asking);
     if (level == THE_CODE) {
         if (!demangle_is_mangled(out->function))
-            backtrace_syminfo(state, address, on_symbol, ignore_error, out);
-    } else if (lines.seen <= level + 1) { /* it was the last */
+            backtrace_syminfo(state, address, on_symbol, note_shortage, &asking);
+    } else if (asking.seen <= level + 1) { /* it was the last */
         out->function = out->file = NULL;
         out->line = 0;
     }
+    if (out->is_partial)
+        replace_later(state, &out->is_partial);
 }

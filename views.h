@@ -4,7 +4,7 @@
  *
  * A view can never be given back, and costs some hundred KiB for a library that has no debug information, and
  * 20 MiB and 80 ms for one with much of it, such as the C library's.  So there is one for each file that a
- * name was asked from, however often it is loaded.
+ * name was asked from, however often and by whatever name it is loaded.
  *
  * All of this is for one thread at a time.
  */
@@ -23,12 +23,12 @@ enum { THE_CODE = -1 };
 /* Whether there is a view of this module. */
 bool views_know(module_id id);
 
-/* Makes one, or takes that of another module that was loaded from the same file.  The file is the one that
- * was loaded, and open as `fd`.  False: it cannot be had, for which *is_partial says whether there may be
- * another time. */
+/* Makes one, if there is none of this file, which is the one that was loaded, and open as `fd`.  False: it
+ * cannot be had, for which *is_partial says whether there may be another time. */
 bool views_make(module_id id, int fd, bool *is_partial);
 
-/* Function, file and line of a place whose module there is a view of, as far as it knows them. */
+/* Function, file and line of a place whose module there is a view of, as far as it knows them.  is_partial of
+ * `out`, which is false, becomes true if something ran short that there may be enough of another time. */
 void views_ask(const struct place *place, int level, struct ld_symbol *out);
 
 /* Begins with none.  Those that there are stay as they are, for whoever has names from them. */

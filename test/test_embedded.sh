@@ -167,11 +167,13 @@ store_from_elsewhere() {
 check 'make BLOCKMAP=, in another folder' store_from_elsewhere
 
 # As somebody would who puts our files among his own: no Makefile of ours.
-straight() { # COMPILER FLAGS...
-    compiler=$1
-    shift
-    mkdir -p "$work/straight"
-    cp ./*.c ./*.h ./*.def test/link/app.c "$work/straight"
+straight() { # PROGRAM COMPILER FLAGS...
+    program=$1
+    compiler=$2
+    shift 2
+    rm -rf "$work/straight"
+    mkdir "$work/straight"
+    cp ./*.c ./*.h ./*.def "test/link/$program" "$work/straight"
     (
         cd "$work/straight"
         "$compiler" -g -std=c11 -Wall -Wextra -Wpedantic -Werror -DLD_MAX_BLOCKS=300 -DLD_MAX_FRAMES=20 -DLD_MAX_STACKS=500 \
@@ -179,13 +181,14 @@ straight() { # COMPILER FLAGS...
         ./app
     )
 }
-check 'gcc: the sources straight in another build' straight gcc
-check 'gcc -O2: the sources straight in another build' straight gcc -O2
-check 'gcc -O3 -flto: the sources straight in another build' straight gcc -O3 -flto
-check 'gcc -std=gnu17 -fPIC: the sources straight in another build' straight gcc -std=gnu17 -fPIC
+check 'gcc: the sources straight in another build' straight app.c gcc
+check 'gcc -O2: the sources straight in another build' straight app.c gcc -O2
+check 'gcc -O3 -flto: the sources straight in another build' straight app.c gcc -O3 -flto
+check 'gcc -std=gnu17 -fPIC: the sources straight in another build' straight app.c gcc -std=gnu17 -fPIC
+check 'a program that uses libbacktrace, too' straight own_backtrace.c gcc
 if has clang; then
-    check 'clang: the sources straight in another build' straight clang
-    check 'clang -O2: the sources straight in another build' straight clang -O2
+    check 'clang: the sources straight in another build' straight app.c clang
+    check 'clang -O2: the sources straight in another build' straight app.c clang -O2
 else
     skip 'clang: the sources straight in another build' 'no clang'
 fi

@@ -454,6 +454,32 @@ TEST(trap_11_files_without_build_id_are_not_believed)
     REQUIRE(strcmp(symbol.module, path_of("nameless.so")) == 0);
 }
 
+/* While it is loaded its file is believed: the one that is there, whatever was there before, and also when
+ * the loader knows it by a relative path. */
+TEST(files_without_build_id_may_change_between_two_loads)
+{
+    const void *frame = NULL;
+
+    build_library("again.so", "-g -O1 -Wl,--build-id=none -DNAME=fixture_alpha");
+    build_library("later.so", "-g -O1 -Wl,--build-id=none -DNAME=fixture_gamma");
+    REQUIRE(chdir(folder) == 0);
+    for (int i = 0; i < 2; i++) {
+        struct ld_symbol symbol;
+        struct snapshot record;
+        void *library = dlopen("./again.so", RTLD_NOW);
+
+        REQUIRE(library != NULL);
+        record = allocate_in(library, ODD_SIZE);
+        REQUIRE(frame == NULL || frame == record.frames[0]); /* the loader did put it there */
+        frame = record.frames[0];
+        REQUIRE(symbolize_record(&record, 0, &symbol));
+        require_function(&symbol, i == 0 ? "fixture_alpha" : "fixture_gamma");
+        REQUIRE(ends_with(symbol.file, "library.c") && symbol.line != 0);
+        close_library(library, "again.so");
+        REQUIRE(i != 0 || rename("later.so", "again.so") == 0);
+    }
+}
+
 /* Two libraries one after the other at the same addresses are told apart by what the records know. */
 TEST(trap_11_libraries_at_the_same_place_are_told_apart)
 {
@@ -930,6 +956,30 @@ TEST(trap_25_works_without_memory_and_recovers)
     REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
 }
 
+/* So it is when a part of the module was read before. */
+TEST(trap_25_lines_that_memory_ran_out_for_are_read_again)
+{
+    struct rlimit old, none;
+    struct ld_symbol symbol;
+    const void *frame = here();
+
+    if (HAS_SANITIZER)
+        return;
+    REQUIRE(ld_symbolize((const char *)(uintptr_t)ld_malloc + 1, &symbol));
+    REQUIRE(ends_with(symbol.file, ".c"));
+    REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(ld_symbolize(frame, &symbol));
+        require_function(&symbol, "trap_25_lines_that_memory_ran_out_for_are_read_again_body");
+        REQUIRE(symbol.file == NULL && symbol.is_partial);
+    }
+    REQUIRE(setrlimit(RLIMIT_AS, &old) == 0);
+    REQUIRE(ld_symbolize(frame, &symbol));
+    REQUIRE(ends_with(symbol.file, "test_symbolize.c") && !symbol.is_partial);
+}
+
 /* --- Threads ------------------------------------------------------------------------------------------ */
 
 static atomic_bool is_over;
@@ -1137,6 +1187,7 @@ int main(void)
         cmocka_unit_test(files_that_were_cut_short_leave_the_names_of_others),
         cmocka_unit_test(upgraded_files_are_not_believed),
         cmocka_unit_test(trap_11_files_without_build_id_are_not_believed),
+        cmocka_unit_test(files_without_build_id_may_change_between_two_loads),
         cmocka_unit_test(trap_11_libraries_at_the_same_place_are_told_apart),
         cmocka_unit_test(names_functions_of_a_pie),
         cmocka_unit_test(names_functions_of_a_program_without_pie),
@@ -1159,6 +1210,7 @@ int main(void)
         cmocka_unit_test(descriptors_are_closed),
         cmocka_unit_test(trap_25_works_without_descriptors_and_recovers),
         cmocka_unit_test(trap_25_works_without_memory_and_recovers),
+        cmocka_unit_test(trap_25_lines_that_memory_ran_out_for_are_read_again),
         cmocka_unit_test(eight_threads_symbolize_at_once),
         cmocka_unit_test(trap_20_children_of_a_symbolizing_process_symbolize),
         cmocka_unit_test(trap_20_forks_in_callbacks_of_the_loader_go_on),
