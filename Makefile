@@ -31,7 +31,7 @@ BUILD    = build/$(FLAVOUR)
 BLOCKMAP = blockmap.c
 # In this order, so that little is lost between what begins a cache line: rules.c comes after small data, thread.c after rules.c.
 SOURCES  = leakdetect.c $(BLOCKMAP) stackmap.c path.c sampling.c unwind_common.c rules.c trail.c shortcuts.c unwind.c unwind_generic.c unwind_check.c unwind_exit.c \
-           thread.c module.c locate.c views.c demangle.c symbolize.c elf_file.c platform.c bounded_wait.c loader.c backing.c scratch.c ours.c loader_lock.c tcb.c \
+           thread.c loaded.c module.c locate.c views.c demangle.c symbolize.c elf_file.c platform.c bounded_wait.c loader.c backing.c scratch.c ours.c loader_lock.c tcb.c \
            text.c pattern.c sites.c names.c skip.c kept.c suppress.c report_text.c report_json.c \
            report_folded.c report.c kernel.c maps.c pages.c stop.c restart.c tasks.c roots.c unwind_pipe.c mapped.c withheld.c collapse.c snapshot.c interior.c reach.c walk.c gaps.c check.c forking.c
 

@@ -23,6 +23,7 @@
 #include "forking.h"
 #include "gaps.h"
 #include "given.h"
+#include "loaded.h"
 #include "loader_lock.h"
 #include "module.h"
 #include "operators.h"
@@ -685,7 +686,7 @@ static COLD void start(void)
     backing_init();
     thread_init(LD_OVERRIDE);
     loader_lock_find();
-    module_init();
+    loaded_init();
     unwind_init();
     check_init();
     forking_init();

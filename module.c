@@ -6,31 +6,17 @@
  * its place: the range, the dynamic section's place and the build id must agree, or without a build id the
  * name.
  */
-#define _GNU_SOURCE 1
+#define _POSIX_C_SOURCE 200809L
 #include "module.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "config.h"
-#include "loader.h"
-#include "loader_lock.h"
+#include "loaded.h"
 #include "platform.h"
-
-/* 1: the C library finds the module of an address without locks (glibc 2.35, whose <dlfcn.h> defines the
- * name). */
-#ifndef LD_HAVE_DL_FIND_OBJECT
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-#define LD_HAVE_DL_FIND_OBJECT 1
-#else
-#define LD_HAVE_DL_FIND_OBJECT 0
-#endif
-#endif
 
 enum {
     FIRST_PAGE = 4096,
@@ -59,206 +45,6 @@ static struct {
 _Atomic uint32_t module_current_generation;
 
 _Static_assert(sizeof(struct module) == 64 || sizeof(void *) != 8, "config.h says what a module costs");
-
-/* What the loader knows of a module that is loaded now. */
-struct loaded {
-    uintptr_t start, end, base, dynamic;
-    const char *name;           /* as long as it is loaded; empty for the program itself */
-    const struct link_map *map; /* NULL: not known */
-};
-
-/* --- Asking the loader -------------------------------------------------------------------------------- */
-
-#if LD_HAVE_DL_FIND_OBJECT
-
-/* The last one of what the process was started with; NULL until module_init. */
-static const struct link_map *_Atomic last_at_start;
-
-static bool find_loaded(const void *pc, struct loaded *out)
-{
-    struct dl_find_object found;
-
-    if (_dl_find_object((void *)(uintptr_t)pc, &found) != 0)
-        return false;
-    *out = (struct loaded){
-        .start = (uintptr_t)found.dlfo_map_start,
-        .end = (uintptr_t)found.dlfo_map_end,
-        .base = found.dlfo_link_map->l_addr,
-        .dynamic = (uintptr_t)found.dlfo_link_map->l_ld,
-        .name = found.dlfo_link_map->l_name,
-        .map = found.dlfo_link_map,
-    };
-    return true;
-}
-
-/* glibc never unloads what it loaded before the program's first instruction, and never takes it off its list
- * of modules, to the end of which dlopen adds.  So this part of the list may be read without a lock. */
-static bool can_unload(const struct loaded *now)
-{
-    /* Acquire: partner of module_init. */
-    const struct link_map *map = atomic_load_explicit(&last_at_start, memory_order_acquire);
-
-    while (map != NULL && map != now->map)
-        map = map->l_prev;
-    return map == NULL;
-}
-
-/* Whether no module is loaded but those.  Of more than one namespace (dlmopen) nothing is known; since glibc
- * 2.35 the version tells that there are several. */
-static bool is_as_started(void)
-{
-    const struct link_map *last = atomic_load_explicit(&last_at_start, memory_order_acquire);
-    const struct r_debug *debugger = loader_debugger();
-
-    return last != NULL && debugger != NULL && *(const volatile int *)&debugger->r_version == 1 &&
-           *(struct link_map *const volatile *)&last->l_next == NULL;
-}
-
-/* The loader relocates these values in place, except in modules whose dynamic section it cannot write. */
-static const char *dynamic_string(const struct link_map *map, uintptr_t offset)
-{
-    for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
-        if (entry->d_tag == DT_STRTAB)
-            return (const char *)(entry->d_un.d_ptr < map->l_addr ? map->l_addr + entry->d_un.d_ptr
-                                                                  : entry->d_un.d_ptr) +
-                   offset;
-    return "";
-}
-
-static bool is_called(const struct link_map *map, const char *name)
-{
-    const char *slash = strrchr(map->l_name, '/');
-
-    if (strcmp(map->l_name, name) == 0 || (slash != NULL && strcmp(slash + 1, name) == 0))
-        return true;
-    for (const ElfW(Dyn) *entry = map->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++)
-        if (entry->d_tag == DT_SONAME)
-            return strcmp(dynamic_string(map, entry->d_un.d_val), name) == 0;
-    return false;
-}
-
-static bool comes_after(const struct link_map *map, const struct link_map *earlier)
-{
-    do
-        earlier = earlier->l_next;
-    while (earlier != NULL && earlier != map);
-    return earlier != NULL;
-}
-
-/* The last module, `last` or one after it, that this one needs. */
-static const struct link_map *last_needed(const struct link_map *by, const struct link_map *last,
-                                          const struct link_map *program)
-{
-    for (const ElfW(Dyn) *entry = by->l_ld; entry != NULL && entry->d_tag != DT_NULL; entry++) {
-        const struct link_map *map = program;
-
-        if (entry->d_tag != DT_NEEDED)
-            continue;
-        while (map != NULL && !is_called(map, dynamic_string(by, entry->d_un.d_val)))
-            map = map->l_next;
-        if (map != NULL && comes_after(map, last))
-            last = map;
-    }
-    return last;
-}
-
-/* Nothing in the loader's interface says which modules the process started with, but their order does.  First
- * comes the program, then LD_PRELOAD, then what they need, and what that needs; dlopen adds at the end.  So
- * all from the program to the last module that is needed by another of them was there at the start.  Of
- * several modules with a needed name the first is the one that the loader took.
- *
- * What a preloaded library alone needs may lie beyond, and counts as if it could be unloaded: slower, not
- * wrong. */
-static int find_startup(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-    struct loaded self;
-    const struct link_map *map, *last, *program;
-
-    (void)info;
-    (void)size;
-    (void)ctx;
-    if (!find_loaded((const void *)(uintptr_t)module_init, &self))
-        return 1;
-    for (map = self.map; map->l_prev != NULL; map = map->l_prev)
-        ;
-    /* In a namespace of dlmopen the first module is no program, and can be unloaded. */
-    if (map->l_name[0] != 0)
-        return 1;
-    program = map;
-    for (last = map;; map = map->l_next) {
-        last = last_needed(map, last, program);
-        if (map == last)
-            break;
-    }
-    /* Release: partner of can_unload and is_as_started, which reads what was written before. */
-    atomic_store_explicit(&last_at_start, last, memory_order_release);
-    return 1;
-}
-
-void module_init(void)
-{
-    /* Called back once, with the loader's lock held. */
-    dl_iterate_phdr(find_startup, NULL);
-}
-
-#else
-
-/* Other C libraries: under the loader's lock, and all but the program might be unloaded. */
-struct lookup {
-    uintptr_t pc;
-    bool is_found;
-    struct loaded *out;
-};
-
-static int visit_loaded(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-    struct lookup *lookup = ctx;
-    uintptr_t page = (uintptr_t)getauxval(AT_PAGESZ);
-    struct loaded now = {.start = UINTPTR_MAX, .base = info->dlpi_addr, .name = info->dlpi_name};
-
-    (void)size;
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + segment->p_vaddr, end = start + segment->p_memsz;
-
-        if (segment->p_type == PT_DYNAMIC)
-            now.dynamic = start;
-        if (segment->p_type != PT_LOAD)
-            continue;
-        if (start < now.start)
-            now.start = start & ~(page - 1);
-        if (end > now.end)
-            now.end = (end + page - 1) & ~(page - 1);
-    }
-    if (lookup->pc < now.start || lookup->pc >= now.end)
-        return 0;
-    *lookup->out = now;
-    lookup->is_found = true;
-    return 1;
-}
-
-static bool find_loaded(const void *pc, struct loaded *out)
-{
-    struct lookup lookup = {.pc = (uintptr_t)pc, .out = out};
-
-    return loader_visit(visit_loaded, &lookup) && lookup.is_found;
-}
-
-static bool can_unload(const struct loaded *now)
-{
-    return now->name[0] != 0;
-}
-
-static bool is_as_started(void)
-{
-    return false;
-}
-
-void module_init(void)
-{
-}
-
-#endif
 
 /* --- Identity ----------------------------------------------------------------------------------------- */
 
@@ -366,7 +152,7 @@ static void describe(struct module *module, const struct loaded *now)
     module->end = now->end;
     module->base = now->base;
     module->dynamic = now->dynamic;
-    module->can_unload = can_unload(now);
+    module->can_unload = loaded_can_be_unloaded(now);
     module->is_program = now->name[0] == 0;
     if (elf_memory_build_id(now->start, now->end, now->base, &module->build_id, &at) &&
         at - now->start + module->build_id.size <= FIRST_PAGE)
@@ -447,7 +233,7 @@ static NOINLINE module_id module_at_slow(const void *pc)
     struct loaded now;
     module_id id;
 
-    if (!find_loaded(pc, &now))
+    if (!loaded_find(pc, &now))
         return 0;
     id = find_registered(&now);
     if (UNLIKELY(id == 0))
@@ -477,8 +263,8 @@ bool module_is_current(module_id id, const void *pc)
     struct loaded now;
 
     if (UNLIKELY(module == NULL))
-        return id == 0 && !find_loaded(pc, &now);
-    return LIKELY(!module->can_unload) || (find_loaded(pc, &now) && is_same(&now, module));
+        return id == 0 && !loaded_find(pc, &now);
+    return LIKELY(!module->can_unload) || (loaded_find(pc, &now) && is_same(&now, module));
 }
 
 /* --- Watching ----------------------------------------------------------------------------------------- */
@@ -497,7 +283,7 @@ static NOINLINE bool begin_to_watch(module_id id, const void *pc)
     uintptr_t none = 0;
     struct loaded now;
 
-    if (by == NULL || module == NULL || !find_loaded(pc, &now) || !is_same(&now, module) || now.map == NULL ||
+    if (by == NULL || module == NULL || !loaded_find(pc, &now) || !is_same(&now, module) || now.map == NULL ||
         !atomic_compare_exchange_strong_explicit(&registry.records[id - 1], &none, NOT_WATCHED,
                                                  memory_order_relaxed, memory_order_relaxed) ||
         !by(now.map))
@@ -511,7 +297,7 @@ static NOINLINE bool begin_to_see_loads(const void *pc)
 {
     struct loaded now;
 
-    if (!is_as_started() || find_loaded(pc, &now))
+    if (!loaded_is_as_started() || loaded_find(pc, &now))
         return false;
     atomic_fetch_or_explicit(&module_current_generation, MODULE_NONE_LOADED, memory_order_relaxed);
     return true;
@@ -521,7 +307,7 @@ uint32_t module_see_loads(void)
 {
     uint32_t generation = atomic_load_explicit(&module_current_generation, memory_order_relaxed);
 
-    if (is_as_started() || (generation & MODULE_NONE_LOADED) == 0)
+    if (loaded_is_as_started() || (generation & MODULE_NONE_LOADED) == 0)
         return generation;
     atomic_compare_exchange_strong_explicit(&module_current_generation, &generation, generation + 1,
                                             memory_order_relaxed, memory_order_relaxed);
@@ -552,22 +338,8 @@ void module_freed(const void *block)
         atomic_fetch_add_explicit(&module_current_generation, 2 * MODULE_NONE_LOADED, memory_order_relaxed);
 }
 
-/* --- Unloads ------------------------------------------------------------------------------------------- */
-
-static int see_unloads(struct dl_phdr_info *info, size_t size, void *unloads)
-{
-    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof(info->dlpi_subs))
-        *(uint64_t *)unloads = info->dlpi_subs;
-    return 1;
-}
-
-uint64_t module_unloads(void)
-{
-    uint64_t unloads = 0;
-
-    dl_iterate_phdr(see_unloads, &unloads);
-    return unloads;
-}
+/* --- What is known ----------------------------------------------------------------------------------------
+ */
 
 module_id module_last_at(const void *pc)
 {

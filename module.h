@@ -47,10 +47,6 @@ struct module {
         build_id_offset; /* from start to the build id; 0: it is beyond the first page, or there is none */
 };
 
-/* Called once, before anything else here: notes which modules the process can never unload.  Takes the
- * loader's lock for a moment. */
-void module_init(void);
-
 /* The module that the code at pc belongs to now.  pc must be code that stays loaded during the call, as a
  * frame of the calling thread's stack does, or that the loader's lock keeps.  Never allocates, and is
  * lock-free; not where the C library has no lock-free lookup (glibc before 2.35, others), nor
@@ -90,9 +86,6 @@ static inline uint32_t module_generation(void)
 
 /* NULL for 0 and for numbers never given out; otherwise valid for ever. */
 const struct module *module_get(module_id id);
-
-/* How many modules have ever been unloaded.  Takes the loader's lock for a moment. */
-uint64_t module_unloads(void);
 
 /* The newest module, loaded now or earlier, that covered this address; 0: none.  Any address will do. */
 module_id module_last_at(const void *pc);

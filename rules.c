@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "loaded.h"
 #include "module.h"
 #include "platform.h"
 #include "trampoline.h"
@@ -494,7 +495,7 @@ bool rules_are_wrong_of(const void *kernels, struct rules_caller *out)
     pc = (uintptr_t)context.uc_mcontext.gregs[REG_RIP];
     bp = (uintptr_t)context.uc_mcontext.gregs[REG_RBP];
     /* libunwind remembers places, whatever is there now. */
-    if (module_unloads() != 0)
+    if (loaded_unloads() != 0)
         unw_flush_cache(unw_local_addr_space, 0, 0);
     /* What a function has saved lies in its frame. */
     are_wrong = unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) == 0 &&

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "bounded_wait.h"
+#include "loaded.h"
 #include "loader.h"
 #include "module.h"
 #include "platform.h"
@@ -28,7 +29,7 @@ enum {
 static COLD size_t step_through(const void **frames, size_t capacity)
 {
     static _Atomic uint64_t forgotten;
-    uint64_t unloads = module_unloads();
+    uint64_t unloads = loaded_unloads();
     unw_context_t context;
     unw_cursor_t cursor;
     size_t count = 0;
@@ -67,10 +68,10 @@ static size_t backtrace_here(struct thread *thread, unsigned level, const void *
 
     if (!thread_unwind_enter(thread, level, &inside))
         return 0;
-    /* module_unloads asks the loader, too. */
+    /* loaded_unloads asks the loader, too. */
     if (UNLIKELY(!unwind_pipe_is_there() || !loader_is_free_soon())) {
         count = 0;
-    } else if (LIKELY(inside == 0) && LIKELY(module_unloads() == 0)) {
+    } else if (LIKELY(inside == 0) && LIKELY(loaded_unloads() == 0)) {
         int returned = unw_backtrace((void **)(uintptr_t)frames, UNWIND_BUFFER_FRAMES);
 
         count = returned > 0 ? (size_t)returned : 0;

@@ -28,7 +28,7 @@ BEGIN {
     door["(^|[^a-z_])(unw_|UNW_)|<libunwind"] = "^(unwind|rules|iterate_phdr)"
     door["(^|[^a-z_])backtrace_(state|create|full|simple|pcinfo|syminfo)|<backtrace[.]h>"] = "^views"
     door["_demangle_|<libiberty/"] = "^demangle"
-    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|module|locate|roots|loader_lock|iterate_phdr)"
+    door["(^|[^A-Za-z_])(Elf(32|64)?_|ElfW)"] = "^(elf_file|loaded|locate|roots|loader_lock|iterate_phdr)"
     door["(^|[^a-z_])syscall *[(]"] = "^(platform|kernel)"
 }
 

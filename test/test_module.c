@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "loaded.h"
 #include "module.h"
 
 /* Elsewhere the loader has no list that says what the process started with. */
@@ -78,7 +79,7 @@ static int preloaded_main(const char *path)
     strcpy(folder, path);
     *strrchr(folder, '/') = 0;
     later = open_library("later.so");
-    module_init();
+    loaded_init();
     REQUIRE(preloaded != NULL);
     REQUIRE(module_get(module_in(preloaded))->can_unload == !KNOWS_STARTUP);
     REQUIRE(module_get(module_in(later))->can_unload);

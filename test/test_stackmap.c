@@ -8,6 +8,7 @@
  */
 #include "test_support.h"
 
+#include "loaded.h"
 #include "module.h"
 #include "platform.h"
 #include "stackmap.h"
@@ -43,7 +44,7 @@ static int forget_roots(void **state)
         for (size_t i = 0; i < ROOTS; i++)
             atomic_store(&roots[t][i], 0);
     }
-    module_init();
+    loaded_init();
     stackmap_collect(each_root);
     return stackmap_is_valid() ? 0 : -1;
 }
