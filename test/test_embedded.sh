@@ -185,7 +185,7 @@ check 'gcc: the sources straight in another build' straight app.c gcc
 check 'gcc -O2: the sources straight in another build' straight app.c gcc -O2
 check 'gcc -O3 -flto: the sources straight in another build' straight app.c gcc -O3 -flto
 check 'gcc -std=gnu17 -fPIC: the sources straight in another build' straight app.c gcc -std=gnu17 -fPIC
-check 'a program that uses libbacktrace, too' straight own_backtrace.c gcc
+check 'a program that uses libbacktrace, too' straight shares_backtrace.c gcc
 if has clang; then
     check 'clang: the sources straight in another build' straight app.c clang
     check 'clang -O2: the sources straight in another build' straight app.c clang -O2
