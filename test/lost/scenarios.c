@@ -1023,13 +1023,12 @@ static SITE void below_coroutine(void)
 static SITE uintptr_t start_of_heap(void)
 {
     hidden block = make(1337);
-    uintptr_t address = block ^ HIDE;
     FILE *maps = fopen("/proc/self/maps", "r");
     char line[512];
     unsigned long start = 0, end;
 
     while (fgets(line, sizeof(line), maps) != NULL)
-        if (sscanf(line, "%lx-%lx", &start, &end) == 2 && address - start < end - start)
+        if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (block ^ HIDE) - start < end - start)
             break;
     fclose(maps);
     drop(block);
