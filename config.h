@@ -32,7 +32,7 @@
 
 /* Executables and shared libraries that can be told apart, counted over the life of the process.  A frame
  * in a module beyond that has an address and no name.  Range: 4 to 65535.
- * Costs 185 bytes of .bss each: what is known of it, 64 bytes of path in a pool that all share, and a
+ * Costs 201 bytes of .bss each: what is known of it, 64 bytes of path in a pool that all share, and a
  * cache. */
 #ifndef LD_MAX_MODULES
 #define LD_MAX_MODULES 512

@@ -181,20 +181,19 @@ static uint64_t size_of_file(int fd)
     return get_status(fd, &status) && status.st_size > 0 ? (uint64_t)status.st_size : 0;
 }
 
-uint64_t elf_file_identity(int fd)
+bool elf_file_identify(int fd, struct elf_file_identity *out)
 {
+    const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
     struct stat status;
-    uint64_t hash = 1;
 
     if (!get_status(fd, &status))
-        return 0;
-    const uint64_t parts[] = {(uint64_t)status.st_dev, (uint64_t)status.st_ino, (uint64_t)status.st_size,
-                              (uint64_t)status.st_mtim.tv_sec, (uint64_t)status.st_mtim.tv_nsec};
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        hash = (hash ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 32;
-    }
-    return hash | 1;
+        return false;
+    *out = (struct elf_file_identity){.device = status.st_dev, .inode = status.st_ino};
+    const int64_t parts[] = {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec,
+                             status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        out->version = (out->version ^ (uint64_t)parts[i]) * factor;
+    return true;
 }
 
 bool elf_file_is_whole(int fd)

@@ -40,8 +40,11 @@ void elf_file_close(int fd);
  * mapped and touched. */
 bool elf_file_is_whole(int fd);
 
-/* Another number for every other file, or what was another when it was last written; 0: not known. */
-uint64_t elf_file_identity(int fd);
+/* Which file it is: device and inode; and another version each time that it was changed. */
+struct elf_file_identity {
+    uint64_t device, inode, version;
+};
+bool elf_file_identify(int fd, struct elf_file_identity *out);
 
 /* False also for a file that is not whole. */
 bool elf_file_build_id(int fd, struct elf_build_id *out);

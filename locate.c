@@ -67,7 +67,8 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     struct place *place = ctx;
 
-    (void)size;
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof(info->dlpi_subs))
+        place->unloads = info->dlpi_subs;
     if (!place->has_seen_inner)
         look_at_inner(place, info);
     if (!place->has_seen_frame)

@@ -21,6 +21,8 @@ struct place {
     bool is_code;
     bool is_trampoline; /* the frame is the kernel's way back from a signal handler */
 
+    uint64_t unloads; /* how many modules were unloaded before it was looked at */
+
     bool inner_is_trampoline, has_seen_inner, has_seen_frame;
 };
 

@@ -6,14 +6,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "kernel.h"
 #include "pages.h"
 #include "platform.h"
 
-enum {
-    FIRST_CAPACITY = 4096,
-};
+enum { FIRST_CAPACITY = 4096, DECIMAL = 10, HEXADECIMAL = 16 };
 
 static int next_byte(struct maps_reader *reader)
 {
@@ -30,42 +29,60 @@ static int next_byte(struct maps_reader *reader)
     return (unsigned char)reader->bytes[reader->at++];
 }
 
-static uintptr_t digit_of(int byte)
+static unsigned digit_of(int byte)
 {
-    return (uintptr_t)(byte <= '9' ? byte - '0' : byte - 'a' + 10);
+    return (unsigned)(byte <= '9' ? byte - '0' : byte - 'a' + 10);
 }
 
-/* A number, in hexadecimal, and the byte that ends it. */
-static uintptr_t read_number(struct maps_reader *reader, int *end)
+/* A number to this base, and the byte that ends it. */
+static uint64_t read_number(struct maps_reader *reader, unsigned base, int *end)
 {
-    uintptr_t number = 0;
+    uint64_t number = 0;
 
     for (*end = next_byte(reader); (*end >= '0' && *end <= '9') || (*end >= 'a' && *end <= 'f');
          *end = next_byte(reader))
-        number = number << 4 | digit_of(*end);
+        number = number * base + digit_of(*end);
     return number;
 }
 
 bool maps_next(struct maps_reader *reader, struct mapping *out)
 {
+    uint64_t major, minor;
     int byte;
 
-    *out = (struct mapping){.start = read_number(reader, &byte)};
+    *out = (struct mapping){.start = (uintptr_t)read_number(reader, HEXADECIMAL, &byte)};
     if (byte != '-')
         return false;
-    out->end = read_number(reader, &byte);
+    out->end = (uintptr_t)read_number(reader, HEXADECIMAL, &byte);
     out->is_readable = next_byte(reader) == 'r';
     out->is_writable = next_byte(reader) == 'w';
     out->is_executable = next_byte(reader) == 'x';
     out->is_private = next_byte(reader) == 'p';
     next_byte(reader);
-    read_number(reader, &byte); /* offset */
-    read_number(reader, &byte); /* device, major */
-    read_number(reader, &byte); /* and minor */
-    out->is_of_file = read_number(reader, &byte) != 0;
+    read_number(reader, HEXADECIMAL, &byte); /* offset */
+    major = read_number(reader, HEXADECIMAL, &byte);
+    minor = read_number(reader, HEXADECIMAL, &byte);
+    reader->file = (struct maps_file){.device = makedev((unsigned)major, (unsigned)minor),
+                                      .inode = read_number(reader, DECIMAL, &byte)};
+    out->is_of_file = reader->file.inode != 0;
     while (byte != '\n' && byte >= 0)
         byte = next_byte(reader);
     return true;
+}
+
+struct maps_file maps_file_at(uintptr_t address)
+{
+    struct maps_reader reader = {.fd = kernel_open(MAPS_FILE)};
+    struct maps_file file = {0};
+    struct mapping mapping;
+
+    if (reader.fd < 0)
+        return file;
+    while (file.inode == 0 && maps_next(&reader, &mapping) && mapping.start <= address)
+        if (address < mapping.end)
+            file = reader.file;
+    kernel_close(reader.fd);
+    return file;
 }
 
 static int append(struct maps *maps, const struct mapping *mapping)

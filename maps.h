@@ -30,13 +30,20 @@ void maps_release(struct maps *maps);
 /* One mapping after the other, of the process that has opened this file; takes no memory.  False: that was
  * the last one, or there is an error.  What is /proc/self when the first thread has ended has no memory. */
 #define MAPS_FILE "/proc/thread-self/maps"
+struct maps_file {
+    uint64_t device, inode; /* as stat has them, but for file systems that have devices of their own there */
+};
 struct maps_reader {
     int fd;
-    int error; /* errno value */
+    int error;             /* errno value */
+    struct maps_file file; /* of the last one; inode 0: it has none */
     size_t at, end;
     char bytes[4096];
 };
 bool maps_next(struct maps_reader *reader, struct mapping *out);
+
+/* The file that is mapped at this address; inode 0: none, or it cannot be told. */
+struct maps_file maps_file_at(uintptr_t address);
 
 /* The mapping that this address lies in, or NULL. */
 const struct mapping *maps_find(const struct maps *maps, uintptr_t address);

@@ -62,20 +62,24 @@ static bool has_build_id_of(const struct loaded *now, const struct module *modul
 }
 
 /* The table has the path with the directory that the loader's may lack, or without the front that was cut
- * off. */
+ * off; of the program, whose name is empty there, that of its file. */
 static bool has_name_of(const struct loaded *now, const struct module *module)
 {
     const char *ours = module->name, *theirs = now->name;
-    size_t our_length, their_length, common;
+    size_t our_length, their_length;
 
-    if (strncmp(ours, cut_mark, sizeof(cut_mark) - 1) == 0)
-        ours += sizeof(cut_mark) - 1;
     if (strncmp(theirs, "./", 2) == 0)
         theirs += 2;
-    our_length = strlen(ours);
     their_length = strlen(theirs);
-    common = our_length < their_length ? our_length : their_length;
-    return memcmp(ours + our_length - common, theirs + their_length - common, common) == 0;
+    if (strncmp(ours, cut_mark, sizeof(cut_mark) - 1) == 0) {
+        ours += sizeof(cut_mark) - 1;
+        our_length = strlen(ours);
+        if (our_length <= their_length)
+            return strcmp(ours, theirs + their_length - our_length) == 0;
+    }
+    our_length = strlen(ours);
+    return their_length <= our_length && strcmp(ours + our_length - their_length, theirs) == 0 &&
+           (their_length == 0 || their_length == our_length || ours[our_length - their_length - 1] == '/');
 }
 
 static bool is_same(const struct loaded *now, const struct module *module)

@@ -27,6 +27,7 @@
 #include "elf_file.h"
 #include "loader.h"
 #include "locate.h"
+#include "maps.h"
 #include "module.h"
 #include "platform.h"
 #include "symbolize.h"
@@ -46,18 +47,30 @@ static THREAD_LOCAL bool fork_has_lock;
 
 /* --- Looking up --------------------------------------------------------------------------------------- */
 
-/* The module's file, if it is what was loaded, or a negative errno value.  Without a build id that is taken
- * for granted while the module is loaded, and not afterwards. */
-static int open_same_file(const struct module *module, bool is_loaded)
+/* Whether the file is the one that is mapped, as far as that can be told: some file systems have other
+ * devices in the memory map. */
+static bool may_be_mapped(int fd, const struct maps_file *mapped)
 {
+    struct elf_file_identity file;
+
+    return mapped->inode == 0 || !elf_file_identify(fd, &file) || file.device != mapped->device ||
+           file.inode == mapped->inode;
+}
+
+/* The module's file, if it is what was loaded, or a negative errno value.  Without a build id it is that
+ * while the module is loaded, if it is the one that is mapped. */
+static int open_same_file(const struct place *place, const struct maps_file *mapped)
+{
+    const struct module *module = module_get(place->id);
     const char *program = module->is_program ? platform_program_file() : NULL;
     int fd = elf_file_open(program != NULL ? program : module->name);
     struct elf_build_id build_id;
 
-    if (fd < 0 || (is_loaded && module->build_id.size == 0))
+    if (fd < 0)
         return fd;
-    if (module->build_id.size != 0 && elf_file_build_id(fd, &build_id) &&
-        elf_build_ids_are_equal(&build_id, &module->build_id))
+    if (module->build_id.size == 0
+            ? place->is_loaded && may_be_mapped(fd, mapped)
+            : elf_file_build_id(fd, &build_id) && elf_build_ids_are_equal(&build_id, &module->build_id))
         return fd;
     elf_file_close(fd);
     return -ENOENT;
@@ -66,25 +79,26 @@ static int open_same_file(const struct module *module, bool is_loaded)
 static void look_up(const struct place *place, int level, struct ld_symbol *out)
 {
     const struct module *module = module_get(place->id);
-    bool is_known = views_know(place->id) && place->is_loaded;
+    struct maps_file mapped = {0};
     int fd;
 
-    if (is_known && module->build_id.size != 0) {
+    if (views_know(place)) {
         views_ask(place, level, out);
         return;
     }
     /* Of an unloaded module this is done each time: its file may change, and libbacktrace has parts of it
-     * mapped.  And of one without a build id, which may have been loaded again from another file. */
-    fd = open_same_file(module, place->is_loaded);
-    if (fd < 0 && is_known) {
-        views_ask(place, level, out);
-        return;
-    }
+     * mapped. */
+    if (module->build_id.size == 0 && place->is_loaded)
+        mapped = maps_file_at(place->address);
+    fd = open_same_file(place, &mapped);
     if (fd < 0) {
-        out->is_partial = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM;
+        if (views_keep(place, &mapped))
+            views_ask(place, level, out);
+        else
+            out->is_partial = fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM;
         return;
     }
-    if (views_make(place->id, fd, &out->is_partial))
+    if (views_make(place, fd, &out->is_partial))
         views_ask(place, level, out);
     else if (level == THE_CODE &&
              elf_file_function(fd, place->address - module->base, out->text, sizeof(out->text)))

@@ -39,23 +39,25 @@ int backtrace_open(const char *path, backtrace_error_callback on_error, void *da
 int backtrace_close(int fd, backtrace_error_callback on_error, void *data);
 
 /* What a view is not begun without: descriptors, for a module, its debug file, and what dwz took out of that;
- * and address space, enough for most programs. */
-enum { DESCRIPTORS_NEEDED = 3, BYTES_NEEDED = 32 << 20 };
+ * and address space, enough for most programs, and twice as much each time that it was not enough. */
+enum { DESCRIPTORS_NEEDED = 3, BYTES_NEEDED = 32 << 20, SHORTAGES_MAX = 6 };
 
-/* Views that came out incomplete and are not used, though they stay: after these many there are no more. */
-enum { SPOILT_MAX = 8 };
+/* So many views of one module are made: it may be loaded again and again, each time from another file. */
+enum { VIEWS_MAX = 100 };
+
+struct view {
+    struct backtrace_state *state; /* NULL: there is none */
+    uint64_t version, inode;       /* of the file */
+    uint32_t unloads;              /* as many as there were when this was the file that is loaded */
+    uint8_t made;                  /* for this module, all in all */
+    uint8_t shortages;             /* how often something ran short while it was read */
+    bool is_incomplete;
+};
 
 static struct {
-    struct backtrace_state *of[LD_MAX_MODULES + 1];
-    uint64_t files[LD_MAX_MODULES + 1]; /* elf_file_identity of what they were made of */
-    uintptr_t base;                     /* the load bias that all of them go by: the program's own */
-    unsigned spoilt;
+    struct view of[LD_MAX_MODULES + 1];
+    uintptr_t base; /* the load bias that all of them go by: the program's own */
 } views;
-
-bool views_know(module_id id)
-{
-    return views.of[id] != NULL;
-}
 
 /* --- Files ---------------------------------------------------------------------------------------------- */
 
@@ -170,58 +172,105 @@ static bool descriptors_are_left(int fd)
     return count == DESCRIPTORS_NEEDED;
 }
 
-static bool memory_is_left(void)
+static bool memory_is_left(const struct view *view)
 {
-    void *memory = kernel_map(BYTES_NEEDED);
+    size_t needed = (size_t)BYTES_NEEDED << view->shortages;
+    void *memory = kernel_map(needed);
 
     if (memory == NULL)
         return false;
-    kernel_unmap(memory, BYTES_NEEDED);
+    kernel_unmap(memory, needed);
     return true;
 }
 
 /* What libbacktrace could not open or map it never tries again, so it is not called when it is bound to fail,
  * and what it made when something ran short nevertheless is not used. */
-static struct backtrace_state *make_view(const struct module *module, int fd, bool *is_partial)
+static struct backtrace_state *make_view(struct view *view, const struct module *module, int fd,
+                                         bool *is_partial)
 {
     const char *program = module->is_program ? platform_program_file() : NULL;
     struct making making = {.path = program != NULL ? program : module->name};
 
-    if (views.spoilt == SPOILT_MAX)
+    if (view->shortages == SHORTAGES_MAX || view->made == VIEWS_MAX || !elf_file_is_whole(fd))
         return NULL;
-    *is_partial = !descriptors_are_left(fd) || !memory_is_left();
+    *is_partial = !descriptors_are_left(fd) || !memory_is_left(view);
     if (*is_partial)
         return NULL;
+    view->made++;
     making_now = &making;
     loader_ask(read_module, &making);
     making_now = NULL;
-    views.spoilt += making.is_incomplete;
     *is_partial = making.is_incomplete;
+    view->shortages = (uint8_t)(view->shortages + making.is_incomplete);
     return making.is_incomplete ? NULL : making.state;
 }
 
-/* The view that was made of this file for another module. */
-static struct backtrace_state *find_view(uint64_t file)
+/* Of another module that was loaded from the same file, by the same name, since that leads to debug files; or
+ * NULL. */
+static const struct view *find_twin(const struct module *module, const struct elf_file_identity *file)
 {
-    for (size_t id = 1; id <= LD_MAX_MODULES && file != 0; id++)
-        if (views.of[id] != NULL && views.files[id] == file)
-            return views.of[id];
+    for (size_t id = 1; id <= LD_MAX_MODULES; id++) {
+        const struct view *view = &views.of[id];
+        const struct module *other = view->state == NULL ? NULL : module_get((module_id)id);
+
+        if (other != NULL && other != module && !view->is_incomplete &&
+            elf_build_ids_are_equal(&other->build_id, &module->build_id) &&
+            (module->build_id.size != 0 || (view->version == file->version && view->inode == file->inode)) &&
+            strcmp(other->name, module->name) == 0)
+            return view;
+    }
     return NULL;
 }
 
-bool views_make(module_id id, int fd, bool *is_partial)
+bool views_make(const struct place *place, int fd, bool *is_partial)
 {
-    const struct module *module = module_get(id);
-    uint64_t file = elf_file_identity(fd);
+    const struct module *module = module_get(place->id);
+    struct view *view = &views.of[place->id];
+    struct elf_file_identity file;
 
+    if (!elf_file_identify(fd, &file))
+        return false;
     /* Another file with its build id is the same to libbacktrace. */
-    if (views_know(id) && (module->build_id.size != 0 || views.files[id] == file))
-        return true;
-    views.of[id] = find_view(file);
-    if (!views_know(id))
-        views.of[id] = make_view(module, fd, is_partial);
-    views.files[id] = file;
-    return views_know(id);
+    if (module->build_id.size == 0 && (view->version != file.version || view->inode != file.inode))
+        view->state = NULL;
+    if (view->state == NULL || view->is_incomplete) {
+        const struct view *twin = find_twin(module, &file);
+        struct backtrace_state *state = twin != NULL ? twin->state : make_view(view, module, fd, is_partial);
+
+        if (state != NULL) {
+            view->state = state;
+            view->is_incomplete = false;
+        }
+        view->version = file.version;
+        view->inode = file.inode;
+    }
+    view->unloads = (uint32_t)place->unloads;
+    return view->state != NULL;
+}
+
+/* One that lacks something is made again when there may be enough for it. */
+bool views_know(const struct place *place)
+{
+    struct view *view = &views.of[place->id];
+
+    if (!place->is_loaded || view->state == NULL)
+        return false;
+    if (view->is_incomplete && view->shortages < SHORTAGES_MAX && memory_is_left(view))
+        return false;
+    return module_get(place->id)->build_id.size != 0 || view->unloads == (uint32_t)place->unloads;
+}
+
+bool views_keep(const struct place *place, const struct maps_file *mapped)
+{
+    struct view *view = &views.of[place->id];
+
+    if (view->state == NULL || !place->is_loaded)
+        return false;
+    if (mapped->inode == view->inode)
+        view->unloads = (uint32_t)place->unloads;
+    else if (mapped->inode != 0)
+        view->state = NULL;
+    return view->state != NULL;
 }
 
 void views_forget(void)
@@ -245,6 +294,7 @@ struct asking {
     struct ld_symbol *out;
     int wanted;
     int seen;
+    bool is_short;
 };
 
 static int on_line(void *data, uintptr_t pc, const char *file, int line, const char *function)
@@ -276,42 +326,39 @@ static void on_symbol(void *data, uintptr_t pc, const char *name, uintptr_t valu
         out->function = name;
 }
 
-/* Lines are read when one of them is asked for. */
+/* Lines are read when one of them is asked for, and never again if that has failed. */
 static void note_shortage(void *data, const char *message, int error)
 {
     struct asking *asking = data;
 
     (void)message;
-    asking->out->is_partial = asking->out->is_partial || ran_short(error);
+    asking->is_short = asking->is_short || ran_short(error);
 }
 
-/* A view that has failed to read a part of it will never have that.  It is better than none, if there can be
- * no other. */
-static void replace_later(const struct backtrace_state *state, bool *is_partial)
+static void note_incomplete(const struct backtrace_state *state)
 {
-    *is_partial = views.spoilt < SPOILT_MAX;
-    if (!*is_partial)
-        return;
-    views.spoilt++;
     for (size_t id = 1; id <= LD_MAX_MODULES; id++)
-        if (views.of[id] == state)
-            views.of[id] = NULL;
+        if (views.of[id].state == state && views.of[id].shortages < SHORTAGES_MAX) {
+            views.of[id].is_incomplete = true;
+            views.of[id].shortages++;
+        }
 }
 
 void views_ask(const struct place *place, int level, struct ld_symbol *out)
 {
-    struct backtrace_state *state = views.of[place->id];
+    struct view *view = &views.of[place->id];
     uintptr_t address = place->address - module_get(place->id)->base + views.base;
     struct asking asking = {.out = out, .wanted = level};
 
-    backtrace_pcinfo(state, address, on_line, note_shortage, &asking);
+    backtrace_pcinfo(view->state, address, on_line, note_shortage, &asking);
     if (level == THE_CODE) {
         if (!demangle_is_mangled(out->function))
-            backtrace_syminfo(state, address, on_symbol, note_shortage, &asking);
+            backtrace_syminfo(view->state, address, on_symbol, note_shortage, &asking);
     } else if (asking.seen <= level + 1) { /* it was the last */
         out->function = out->file = NULL;
         out->line = 0;
     }
-    if (out->is_partial)
-        replace_later(state, &out->is_partial);
+    if (asking.is_short)
+        note_incomplete(view->state);
+    out->is_partial = view->is_incomplete && view->shortages < SHORTAGES_MAX && out->file == NULL;
 }

@@ -29,7 +29,7 @@ echo "Installing:$missing"
 # shellcheck disable=SC2086 # both are lists of words
 if { [ -z "$as_root" ] || command -v sudo >/dev/null; } &&
     { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q || true; } &&
-    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $install -q </dev/null; then
+    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $install -q -o DPkg::Lock::Timeout=300 </dev/null; then
     exit 0
 fi
 echo "These packages are needed and could not be installed.  As root, run:" >&2

@@ -12,8 +12,8 @@ BEGIN {
     # These are built on the public interface and little else.
     only["locate"] = " module loader trampoline "
     only["demangle"] = " leakdetect.h thread "
-    only["views"] = " leakdetect.h config platform kernel elf_file module loader locate demangle "
-    only["symbolize"] = " leakdetect.h platform bounded_wait elf_file module thread loader locate views demangle "
+    only["views"] = " leakdetect.h config platform kernel maps elf_file module loader locate demangle "
+    only["symbolize"] = " leakdetect.h platform bounded_wait maps elf_file module thread loader locate views demangle "
     only["sites"] = " leakdetect.h config kernel scratch "
     only["names"] = " leakdetect.h scratch "
     only["skip"] = " pattern "

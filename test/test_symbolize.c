@@ -480,6 +480,31 @@ TEST(files_without_build_id_may_change_between_two_loads)
     }
 }
 
+/* What is mapped counts, and not what has its name by now. */
+TEST(names_of_a_loaded_library_stay_when_its_file_is_replaced)
+{
+    void *library, *other;
+    struct snapshot record;
+
+    build_library("stays.so", "-g -O1 -Wl,--build-id=none -DNAME=fixture_alpha");
+    build_library("newer.so", "-g -O1 -Wl,--build-id=none -DNAME=fixture_gamma");
+    build_library("passing.so", "-g -O1");
+    library = open_library("stays.so");
+    record = allocate_in(library, ODD_SIZE);
+    for (int i = 0; i < 3; i++) {
+        struct ld_symbol symbol;
+
+        REQUIRE(symbolize_record(&record, 0, &symbol));
+        require_function(&symbol, "fixture_alpha");
+        REQUIRE(ends_with(symbol.file, "library.c") && symbol.line != 0);
+        if (i == 0)
+            REQUIRE(rename(path_of("newer.so"), path_of("stays.so")) == 0);
+        other = open_library("passing.so");
+        close_library(other, "passing.so");
+    }
+    close_library(library, "stays.so");
+}
+
 /* Two libraries one after the other at the same addresses are told apart by what the records know. */
 TEST(trap_11_libraries_at_the_same_place_are_told_apart)
 {
@@ -1188,6 +1213,7 @@ int main(void)
         cmocka_unit_test(upgraded_files_are_not_believed),
         cmocka_unit_test(trap_11_files_without_build_id_are_not_believed),
         cmocka_unit_test(files_without_build_id_may_change_between_two_loads),
+        cmocka_unit_test(names_of_a_loaded_library_stay_when_its_file_is_replaced),
         cmocka_unit_test(trap_11_libraries_at_the_same_place_are_told_apart),
         cmocka_unit_test(names_functions_of_a_pie),
         cmocka_unit_test(names_functions_of_a_program_without_pie),
