@@ -373,6 +373,14 @@ static void follow(struct marking *marking, struct node *node, uintptr_t pointer
     }
 }
 
+/* `new T[0]`, which has nothing but the word that says so, and its pointer leads to the block behind it, too.
+ * Of one whose T is aligned to more that cannot be told: too much else ends like it. */
+static inline bool is_empty_array(const struct marking *marking, const struct node *node, uintptr_t pointer)
+{
+    return node->size == WORD && end_of(node) == pointer && marking->pass == PASS_REACHABLE &&
+           !is(node, REACHABLE) && is_as_good(marking, node, pointer);
+}
+
 static inline void look_at(struct marking *marking, uintptr_t pointer)
 {
     struct node *node;
@@ -386,6 +394,8 @@ static inline void look_at(struct marking *marking, uintptr_t pointer)
     node = &marking->nodes[above - 1];
     if (marking->has_heap_keys && pointer % HEAP_KEY == 0 && pointer != address_of(node))
         return;
+    if (pointer == address_of(node) && above > 1 && UNLIKELY(is_empty_array(marking, node - 1, pointer)))
+        follow(marking, node - 1, pointer);
     if (pointer - address_of(node) < node->size || pointer == address_of(node) ||
         (pointer == end_of(node) && marking->pass == PASS_REACHABLE && is_as_good(marking, node, pointer)))
         follow(marking, node, pointer);

@@ -108,6 +108,26 @@ using aligned = element<16, 48>;
 using overaligned = element<64, 192>;
 using page_aligned = element<4096, 4096>;
 
+// Arrays of nothing with blocks right behind them, to which their pointers lead as well.
+static void *volatile empty[64], *volatile behind[64];
+
+static SITE void fill_row()
+{
+    for (int i = 0; i < 64; i++) {
+        empty[i] = elements<plain, 0>();
+        behind[i] = std::calloc(1, 8);
+    }
+}
+
+static SITE void release_row()
+{
+    for (int i = 0; i < 64; i++) {
+        delete[] static_cast<plain *>(empty[i]);
+        std::free(behind[i]);
+        empty[i] = behind[i] = nullptr;
+    }
+}
+
 // --- Bases ---------------------------------------------------------------------------------------------
 
 struct first {
@@ -193,6 +213,9 @@ int main()
     check<text<std::wstring>>("std::wstring", 4 * 501 + STRING_HEAD);
     check<text<std::u16string>>("std::u16string", 2 * 501 + STRING_HEAD);
     check<elements<plain, 5>>("new[]", 8 + 5 * 24);
+    fill_row();
+    expect("new[0] in a row", 8, LD_REACHABLE);
+    release_row();
     check<elements<plain, 0>>("new[0]", 8);
     check<elements<aligned, 9>>("new[] of what is aligned to 16", 16 + 9 * 48);
     check<elements<overaligned, 3>>("new[] of what is aligned to 64", 64 + 3 * 192);
