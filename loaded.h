@@ -22,8 +22,8 @@ void loaded_init(void);
 /* False: nothing is loaded there. */
 bool loaded_find(const void *pc, struct loaded *out);
 
-/* Whether this may be unloaded before the process ends.  Where it is not known what the process was started
- * with: everything but the program. */
+/* Whether this may be unloaded before the process ends; true where it is not known what the process was
+ * started with, but for what is known to be the program. */
 bool loaded_can_be_unloaded(const struct loaded *now);
 
 /* Whether nothing is loaded but what the process was started with; false: not known. */

@@ -342,8 +342,7 @@ void module_freed(const void *block)
         atomic_fetch_add_explicit(&module_current_generation, 2 * MODULE_NONE_LOADED, memory_order_relaxed);
 }
 
-/* --- What is known ----------------------------------------------------------------------------------------
- */
+/* --- What is known ------------------------------------------------------------------------------------ */
 
 module_id module_last_at(const void *pc)
 {

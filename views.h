@@ -22,7 +22,8 @@
 enum { THE_CODE = -1 };
 
 /* Whether there is a view of the module that is loaded at this place.  False also if it has no build id and
- * something was unloaded since: another file may have been loaded in its place. */
+ * something was unloaded since: another file may have been loaded in its place; and if the view lacks what
+ * memory ran short for, and there is more by now. */
 bool views_know(const struct place *place);
 
 /* Makes one, if there is none of this file, which is the module's, and open as `fd`.  False: it cannot be

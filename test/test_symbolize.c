@@ -957,19 +957,28 @@ TEST(trap_25_works_without_descriptors_and_recovers)
     REQUIRE(ends_with(symbol.file, "test_symbolize.c"));
 }
 
+/* Returns the limit as it was. */
+static struct rlimit forbid_memory(void)
+{
+    struct rlimit old, none;
+
+    REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    return old;
+}
+
 /* With no memory to be had there is the function, read without any, and when there is some again,
  * everything. */
 TEST(trap_25_works_without_memory_and_recovers)
 {
-    struct rlimit old, none;
+    struct rlimit old;
     struct ld_symbol symbol;
     const void *frame = here();
 
     if (HAS_SANITIZER)
         return; /* whose shadow is larger than any limit */
-    REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
-    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
-    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    old = forbid_memory();
     for (int i = 0; i < 100; i++) {
         REQUIRE(ld_symbolize(frame, &symbol));
         require_function(&symbol, "trap_25_works_without_memory_and_recovers_body");
@@ -984,7 +993,7 @@ TEST(trap_25_works_without_memory_and_recovers)
 /* So it is when a part of the module was read before. */
 TEST(trap_25_lines_that_memory_ran_out_for_are_read_again)
 {
-    struct rlimit old, none;
+    struct rlimit old;
     struct ld_symbol symbol;
     const void *frame = here();
 
@@ -992,9 +1001,7 @@ TEST(trap_25_lines_that_memory_ran_out_for_are_read_again)
         return;
     REQUIRE(ld_symbolize((const char *)(uintptr_t)ld_malloc + 1, &symbol));
     REQUIRE(ends_with(symbol.file, ".c"));
-    REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
-    none = (struct rlimit){.rlim_cur = 1, .rlim_max = old.rlim_max};
-    REQUIRE(setrlimit(RLIMIT_AS, &none) == 0);
+    old = forbid_memory();
     for (int i = 0; i < 2; i++) {
         REQUIRE(ld_symbolize(frame, &symbol));
         require_function(&symbol, "trap_25_lines_that_memory_ran_out_for_are_read_again_body");
